@@ -1,0 +1,60 @@
+"""Train a playlist recommender: two CSV files to a trained, evaluated, explained bundle.
+
+Re-running the same command resumes. See README.md for modes and the run directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MODES = ("mini", "quick", "balanced", "full")
+
+
+def parser(description: str | None = __doc__) -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_argument("--mode", choices=MODES, default="mini", help="size of the run (mini)")
+    flags.add_argument("--config", type=Path, help="YAML laid over the mode's configuration")
+    flags.add_argument("--playlists", help="spotify_dataset.csv: path or URI")
+    flags.add_argument("--features", help="tracks_features.csv: path, URI, or 'none'")
+    flags.add_argument("--genres", help="optional artist, genre[, count] CSV")
+    flags.add_argument("--sample", action="store_true", help="make and use a Kaggle-shaped sample")
+    flags.add_argument("--out", type=Path, help="run directory (runs/kaggle-MODE)")
+    flags.add_argument("--workers", type=int, help="data-parallel training workers")
+    flags.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.PATH=VALUE"
+    )
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
+    from spotify_engine.errors import InputError
+    from spotify_engine.runtime.inputs import open_run
+    from spotify_engine.runtime.kaggle import run_all
+    from spotify_engine.runtime.run import console
+    from spotify_engine.runtime.session import ray_session
+
+    try:
+        run = open_run(arguments)
+        with ray_session(run.config.cluster):
+            run_all(run)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(
+        f"\nReport: {run.report}\nBundle: {run.bundle}\n"
+        f"Next:   python jobs/recommend.py --run {run.out} --playlist 0 --explain"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

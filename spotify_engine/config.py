@@ -1,0 +1,166 @@
+"""Configuration of the jobs: YAML under ``configs/``, laid over by ``--config`` and ``--set``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.leaderboard import EvaluationConfig
+from spotify_engine.evaluation.splits import HoldoutConfig
+from spotify_engine.learning.trainers.playlist import TrainingConfig
+from spotify_engine.playlists.entities import DataConfig
+from spotify_engine.playlists.genres import GenreConfig
+from spotify_engine.playlists.graph import GraphConfig
+from spotify_engine.playlists.model import PlaylistGATConfig
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class InputsConfig(BaseModel):
+    """Where the data is: paths, or URIs that the cluster's nodes can read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    playlists: str = "data/kaggle/spotify_dataset.csv"
+    features: str | None = "data/kaggle/tracks_features.csv"
+    """None: learn without audio features; needs data.unmatched=keep."""
+    genres: str | None = None
+    """Optional artist, genre[, count] file; without it genres are mined from playlist titles."""
+
+
+class ClusterConfig(BaseModel):
+    """What a job asks of Ray."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=1, le=1024)
+    """Data-parallel training workers."""
+    cpus_per_worker: float = Field(1.0, gt=0)
+    """CPUs, and so threads, of a training worker."""
+    max_failures: int = Field(2, ge=0)
+    """How often training goes on from its last checkpoint after a worker is lost."""
+    object_store_mib: int = Field(512, ge=80)
+    """Shared memory of a cluster that the job starts itself."""
+    dashboard: bool = False
+    """Whether a cluster that the job starts itself serves Ray's dashboard, on loopback."""
+
+
+class KaggleJob(BaseModel):
+    """Everything that decides what ``train_kaggle.py`` does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: str
+    inputs: InputsConfig = InputsConfig()
+    data: DataConfig = DataConfig()
+    holdout: HoldoutConfig = HoldoutConfig()
+    genres: GenreConfig = GenreConfig()
+    graph: GraphConfig = GraphConfig()
+    model: PlaylistGATConfig = PlaylistGATConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+
+def load_config(
+    model: type[Model], layers: Sequence[tuple[str, Mapping[str, Any]]], settings: Sequence[str]
+) -> Model:
+    """Merge configuration layers and check them.
+
+    Args:
+        layers: (where it comes from, values), later ones over earlier ones.
+        settings: ``key.path=value`` texts, over all layers; values are read as YAML.
+
+    Raises:
+        InputError: an unknown key (with the nearest known one), a wrong type, or out of bounds.
+    """
+    merged: dict[str, Any] = {}
+    for source, values in layers:
+        for path in _paths(values):
+            _check_known(model, path, source)
+        _merge(merged, values)
+    for setting in settings:
+        key_path, equals, text = setting.partition("=")
+        if not equals or not key_path:
+            raise InputError(f"--set {setting}: write it as key.path=value")
+        keys = key_path.split(".")
+        _check_known(model, keys, f"--set {setting}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {setting}: the value is not readable as YAML") from error
+        for key in reversed(keys):
+            value = {key: value}
+        _merge(merged, value)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "configuration"
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {message} (got {first['input']!r})") from error
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """A YAML mapping from a file.
+
+    Raises:
+        InputError: missing, unreadable, or not a mapping; names file and line.
+    """
+    try:
+        text = Path(path).read_text()
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}:{line} is not valid YAML") from error
+    if not isinstance(content or {}, dict):
+        raise InputError(f"{path}: holds {type(content).__name__}, expected key: value pairs")
+    return content or {}
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """The fully resolved configuration as YAML that ``load_config`` reads back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _paths(values: Mapping[str, Any]) -> list[list[str]]:
+    paths = []
+    for key, value in values.items():
+        inner = _paths(value) if isinstance(value, Mapping) else []
+        paths += [[str(key), *path] for path in inner] or [[str(key)]]
+    return paths
+
+
+def _check_known(model: type[BaseModel], path: Sequence[str], source: str) -> None:
+    """Name the first part of a path that isn't a key, with the nearest ones that are."""
+    for depth, key in enumerate(path):
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(model.model_fields)}"
+            raise InputError(f"{source}: unknown key {'.'.join(path[: depth + 1])}; {hint}")
+        annotation = model.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not inner or depth == len(path) - 1:
+            if depth < len(path) - 1:
+                raise InputError(f"{source}: {'.'.join(path[: depth + 1])} has no keys inside")
+            return
+        model = inner[0]

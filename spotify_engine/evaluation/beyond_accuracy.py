@@ -1,0 +1,133 @@
+"""What a list of recommendations is like besides being right.
+
+In all of them ``predictions`` is int ``[playlists, k or more]``, padded with -1, of which the first
+k columns count. Playlists whose list is empty were not asked, and are left out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from spotify_engine.evaluation.ranking import hit_matrix
+from spotify_engine.ragged import Ragged
+
+
+class GenreConsistency(NamedTuple):
+    """``mean`` is NaN when nothing could be compared; the others count playlists."""
+
+    mean: float
+    compared: int
+    left_out: int
+
+
+def genres_of_tracks(
+    first_artist: np.ndarray,
+    artist: np.ndarray,
+    genre: np.ndarray,
+    weight: np.ndarray,
+    n_genres: int,
+) -> sparse.csr_array:
+    """Each track has the genres of its first artist, as shares that sum to 1 (or to 0: none known).
+
+    Args:
+        first_artist: int ``[tracks]``.
+        artist, genre, weight: the columns of ``artist_genres``, each ``[pairs]``; weights >= 0.
+
+    Returns:
+        float64 ``[tracks, n_genres]``.
+    """
+    n_artists = 1 + max(int(first_artist.max(initial=-1)), int(artist.max(initial=-1)))
+    by_artist = sparse.csr_array(
+        (weight.astype(np.float64), (artist, genre)), shape=(n_artists, n_genres)
+    )
+    totals = np.asarray(by_artist.sum(axis=1)).ravel()
+    shares = sparse.diags_array(1 / np.where(totals > 0, totals, 1)) @ by_artist
+    return sparse.csr_array(shares)[first_artist]
+
+
+def completion_rate(predictions: np.ndarray, truth: Ragged, k: int) -> float:
+    """Share of all held-out tracks that the lists recover: sum of hits / sum of held out.
+
+    Unlike recall@k it weighs playlists by what they hold out, and is not scaled up where more is
+    held out than k. NaN when nothing is held out.
+    """
+    if len(truth.values) == 0:
+        return float("nan")
+    return float(hit_matrix(predictions[:, :k], truth).sum() / len(truth.values))
+
+
+def genre_consistency(
+    predictions: np.ndarray, train: Ragged, track_genres: sparse.csr_array, k: int
+) -> GenreConsistency:
+    """How much the genres of a list are those of its playlist.
+
+    The mean over playlists of cos(a, b), a = sum of the genre shares of the playlist's train
+    tracks, b = that of its recommendations. Playlists where a or b is 0 are left out and counted.
+
+    Args:
+        train: train tracks of the same playlists.
+        track_genres: ``[tracks, genres]``, from ``genres_of_tracks``.
+    """
+    asked = np.flatnonzero((predictions[:, :k] >= 0).any(axis=1))
+    theirs = _membership(train.select(asked), track_genres.shape[0]) @ track_genres
+    ours = _membership(_as_ragged(predictions[asked, :k]), track_genres.shape[0]) @ track_genres
+    dot = np.asarray(theirs.multiply(ours).sum(axis=1)).ravel()
+    norms = np.sqrt(
+        np.asarray(theirs.multiply(theirs).sum(axis=1)).ravel()
+        * np.asarray(ours.multiply(ours).sum(axis=1)).ravel()
+    )
+    known = norms > 0
+    mean = float(np.mean(dot[known] / norms[known])) if known.any() else float("nan")
+    return GenreConsistency(mean, int(known.sum()), int((~known).sum()))
+
+
+def artist_diversity(predictions: np.ndarray, first_artist: np.ndarray, k: int) -> float:
+    """Mean over lists of distinct first artists / length of the list; NaN without lists.
+
+    Args:
+        first_artist: int ``[tracks]``.
+    """
+    lists = predictions[:, :k]
+    artists = np.sort(np.where(lists >= 0, first_artist[lists], -1), axis=1)
+    new = np.diff(artists, axis=1, prepend=-1) != 0
+    length = (lists >= 0).sum(axis=1)
+    asked = length > 0
+    if not asked.any():
+        return float("nan")
+    return float(np.mean(new.sum(axis=1)[asked] / length[asked]))
+
+
+def coverage(predictions: np.ndarray, n_tracks: int, k: int) -> float:
+    """Distinct tracks in all lists / tracks in the catalogue."""
+    lists = predictions[:, :k]
+    return len(np.unique(lists[lists >= 0])) / n_tracks
+
+
+def novelty(predictions: np.ndarray, train: Ragged, n_tracks: int, k: int) -> float:
+    """Mean self-information of the recommendations, in bits; NaN without lists.
+
+    A track in c of the P train playlists counts -log2((c + 1) / (P + 2)), Laplace's estimate, so
+    that a track in none is finite. Averaged in each list, then over lists (Zhou et al. 2010).
+    """
+    containing = np.bincount(train.values, minlength=n_tracks)
+    bits = -np.log2((containing + 1) / (len(train) + 2))
+    lists = predictions[:, :k]
+    length = (lists >= 0).sum(axis=1)
+    asked = length > 0
+    if not asked.any():
+        return float("nan")
+    total = np.where(lists >= 0, bits[lists], 0.0).sum(axis=1)
+    return float(np.mean(total[asked] / length[asked]))
+
+
+def _as_ragged(lists: np.ndarray) -> Ragged:
+    rows, _ = np.nonzero(lists >= 0)
+    return Ragged.from_pairs(rows, lists[lists >= 0], len(lists))
+
+
+def _membership(lists: Ragged, n_tracks: int) -> sparse.csr_array:
+    ones = np.ones(len(lists.values))
+    return sparse.csr_array((ones, lists.values, lists.offsets), shape=(len(lists), n_tracks))

@@ -1,0 +1,346 @@
+"""Every scorer on the same split, by the same functions: lists, metrics, seconds, a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from rich.table import Table
+from scipy import sparse
+
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.baselines import Scorer, TooLarge
+from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
+from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
+from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
+from spotify_engine.evaluation.baselines.popularity import Popularity
+from spotify_engine.evaluation.beyond_accuracy import (
+    artist_diversity,
+    completion_rate,
+    coverage,
+    genre_consistency,
+    novelty,
+)
+from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
+from spotify_engine.evaluation.splits import Split
+from spotify_engine.ragged import Ragged
+
+BaselineName = Literal["popularity", "itemknn", "ials", "ease"]
+ScoreFunction = Callable[[Ragged], np.ndarray]
+SHOWN_AT_SELECTION_K = (
+    "precision",
+    "ndcg",
+    "completion_rate",
+    "genre_consistency",
+    "artist_diversity",
+    "coverage",
+    "novelty",
+)
+
+
+class EvaluationConfig(BaseModel):
+    """What is measured, and against which baselines."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ks: tuple[int, ...] = Field(default=(5, 10, 20), min_length=1)
+    """List lengths at which metrics are taken."""
+    top_k: int = Field(default=20, ge=1)
+    """Length of the lists that are kept; at least the largest of ``ks``."""
+    selection_k: int = Field(default=10, ge=1)
+    """Baselines are tuned, and the leaderboard is sorted, by recall at this one of ``ks``."""
+    baselines: tuple[BaselineName, ...] = ("popularity", "itemknn", "ials", "ease")
+    """In the order they are run."""
+    tune_baselines: bool = True
+    """Choose each baseline's settings on val among its grid; else take the first of the grid."""
+    itemknn: tuple[ItemKNNConfig, ...] = Field(
+        default=tuple(
+            ItemKNNConfig(neighbours=neighbours, shrink=shrink)
+            for neighbours, shrink in ((200, 10), (50, 10), (20, 0))
+        ),
+        min_length=1,
+    )
+    """Grid of ItemKNN."""
+    ials: tuple[IALSConfig, ...] = Field(
+        default=tuple(
+            IALSConfig(regularisation=regularisation, unobserved_weight=weight)
+            for regularisation, weight in ((0.01, 0.03), (0.03, 0.03), (0.01, 0.01), (0.003, 0.1))
+        ),
+        min_length=1,
+    )
+    """Grid of iALS."""
+    ease: tuple[EASEConfig, ...] = Field(
+        default=tuple(EASEConfig(regularisation=r) for r in (200, 15, 50, 500)), min_length=1
+    )
+    """Grid of EASE."""
+    ease_memory_gib: float = Field(default=4.0, gt=0)
+    """EASE is skipped, and the leaderboard says so, when its fit needs more."""
+    max_playlists: int | None = Field(default=None, ge=1)
+    """Measure on this many playlists, drawn once for all scorers; None: on all."""
+    seed: int = Field(default=0, ge=0)
+    """Of that draw."""
+
+    @model_validator(mode="after")
+    def _lists_are_long_enough(self) -> EvaluationConfig:
+        if min(self.ks) < 1 or max(self.ks) > self.top_k:
+            raise ValueError(f"ks {self.ks} must be in 1..top_k ({self.top_k})")
+        if self.selection_k not in self.ks:
+            raise ValueError(f"selection_k {self.selection_k} must be one of ks {self.ks}")
+        return self
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What is known of the tracks.
+
+    Attributes:
+        first_artist: int ``[tracks]``.
+        track_genres: float ``[tracks, genres]``, see ``genres_of_tracks``; None without genres.
+    """
+
+    first_artist: np.ndarray
+    track_genres: sparse.csr_array | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scorer on the leaderboard.
+
+    Attributes:
+        settings: those used; the ones chosen on val where there was a choice.
+        val, test: ``measure``'s figures; empty when it was skipped.
+        fit_seconds: of the settings used.
+        score_seconds: of ranking test.
+        tuning_seconds: of fitting and ranking val for the whole grid.
+        note: why it was skipped, or what was chosen among how many.
+        predictions, scores: the test lists, ``[playlists, top_k]``; None when it was skipped.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    val: dict[str, float | None] = field(default_factory=dict)
+    test: dict[str, float | None] = field(default_factory=dict)
+    fit_seconds: float | None = None
+    score_seconds: float | None = None
+    tuning_seconds: float | None = None
+    note: str = ""
+    predictions: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Everything but the lists, ready for JSON."""
+        return {
+            key: value for key, value in vars(self).items() if key not in ("predictions", "scores")
+        }
+
+
+def evaluate_scorer(
+    scorer: Scorer | ScoreFunction,
+    seeds: Ragged,
+    exclude: Ragged,
+    truth: Ragged,
+    n_tracks: int,
+    k: int,
+    batch: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank all tracks for each playlist with something held out.
+
+    Memory is bounded by ``batch`` x ``n_tracks`` scores.
+
+    Args:
+        scorer: fitted; or a function from seeds to float32 ``[playlists, n_tracks]``.
+        seeds, exclude, truth: over the same playlists. Only ``truth``'s lengths are looked at.
+
+    Returns:
+        Tracks int32 ``[playlists, k]`` and scores float32; -1 and -inf where nothing is held out.
+
+    Raises:
+        ValueError: the scores have a wrong shape, or NaN.
+    """
+    score = scorer if callable(scorer) else scorer.score
+    predictions = np.full((len(truth), k), NOTHING, np.int32)
+    kept_scores = np.full((len(truth), k), -np.inf, np.float32)
+    asked = np.flatnonzero(truth.lengths)
+    for start in range(0, len(asked), batch):
+        rows = asked[start : start + batch]
+        scores = score(seeds.select(rows))
+        if scores.shape != (len(rows), n_tracks):
+            raise ValueError(f"scores must be {(len(rows), n_tracks)}, got {scores.shape}")
+        predictions[rows], kept_scores[rows] = top_k(scores, exclude.select(rows), k)
+    return predictions, kept_scores
+
+
+def measured_part(part: Ragged, config: EvaluationConfig) -> Ragged:
+    """The val or test part with ``max_playlists`` applied: the others hold nothing out.
+
+    The draw depends on ``config`` and on which playlists hold something out, so it is the same for
+    every scorer.
+
+    Raises:
+        InputError: no playlist holds anything out.
+    """
+    asked = np.flatnonzero(part.lengths)
+    if len(asked) == 0:
+        raise InputError(
+            "no playlist is long enough to hold a track out; lower holdout.n or give more playlists"
+        )
+    if config.max_playlists is None or len(asked) <= config.max_playlists:
+        return part
+    rng = np.random.default_rng(config.seed)
+    drawn = np.zeros(len(part), bool)
+    drawn[rng.choice(asked, config.max_playlists, replace=False)] = True
+    return part.filter(drawn[part.rows])
+
+
+def measure(
+    predictions: np.ndarray,
+    truth: Ragged,
+    train: Ragged,
+    catalogue: Catalogue,
+    ks: Sequence[int],
+) -> dict[str, float | None]:
+    """All figures of a set of lists, recomputable from the split and the lists alone.
+
+    Args:
+        predictions: int ``[playlists, k]``, padded with -1.
+        truth: held-out tracks, after ``measured_part``.
+        train: train tracks; what genre consistency and novelty compare with.
+
+    Returns:
+        For each k: recall@k, precision@k, ndcg@k, mrr@k, hit_rate@k, completion_rate@k,
+        genre_consistency@k and genre_consistency_left_out@k (playlists) where there are genres,
+        artist_diversity@k, coverage@k, novelty@k (bits); and playlists, the number measured.
+    """
+    n_tracks = len(catalogue.first_artist)
+    figures: dict[str, float | None] = {"playlists": int((truth.lengths > 0).sum())}
+    figures |= ranking_metrics(predictions, truth, ks, n_tracks)
+    for k in ks:
+        figures[f"completion_rate@{k}"] = completion_rate(predictions, truth, k)
+        if catalogue.track_genres is not None:
+            genres = genre_consistency(predictions, train, catalogue.track_genres, k)
+            figures[f"genre_consistency@{k}"] = genres.mean if genres.compared else None
+            figures[f"genre_consistency_left_out@{k}"] = genres.left_out
+        figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
+        figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
+        figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
+    return figures
+
+
+def score_row(
+    name: str,
+    scorer: Scorer | ScoreFunction,
+    split: Split,
+    catalogue: Catalogue,
+    config: EvaluationConfig,
+    settings: dict[str, Any] | None = None,
+    fit_seconds: float | None = None,
+    note: str = "",
+) -> Row:
+    """Measure a fitted scorer on val and test; seeds are the train tracks in both.
+
+    When ranking val, the playlist's train tracks are left out; when ranking test, its train and val
+    tracks are.
+    """
+    val_truth, test_truth = measured_part(split.val, config), measured_part(split.test, config)
+    known = split.known_before_test
+    size, k = split.n_tracks, config.top_k
+    val, _ = evaluate_scorer(scorer, split.train, split.train, val_truth, size, k)
+    started = time.perf_counter()
+    predictions, scores = evaluate_scorer(scorer, split.train, known, test_truth, size, k)
+    seconds = time.perf_counter() - started
+    return Row(
+        name=name,
+        settings=settings or {},
+        val=measure(val, val_truth, split.train, catalogue, config.ks),
+        test=measure(predictions, test_truth, split.train, catalogue, config.ks),
+        fit_seconds=fit_seconds,
+        score_seconds=seconds,
+        note=note,
+        predictions=predictions,
+        scores=scores,
+    )
+
+
+def baseline_rows(split: Split, catalogue: Catalogue, config: EvaluationConfig) -> list[Row]:
+    """Fit, tune and measure each of ``config.baselines``.
+
+    Fitting sees train alone; settings are chosen by recall@selection_k on val; only the chosen ones
+    are ever ranked on test. One fitted scorer is in memory at a time.
+    """
+    return [_baseline_row(name, split, catalogue, config) for name in config.baselines]
+
+
+def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig) -> Table:
+    """Test figures, the best recall@selection_k on top, skipped scorers at the bottom."""
+    k = config.selection_k
+    names = [f"recall@{each}" for each in config.ks]
+    names += [f"{name}@{k}" for name in SHOWN_AT_SELECTION_K]
+    names = [name for name in names if any(row.test.get(name) is not None for row in rows)]
+    table = Table(title="Test part: same split, same function for all")
+    table.add_column("scorer")
+    for column in [*names, "fit s", "rank s"]:
+        table.add_column(column.replace("_", " ").replace("@", " @"), justify="right")
+    table.add_column("note")
+    for row in sorted(rows, key=lambda row: -(row.test.get(f"recall@{k}") or -1.0)):
+        figures = [_cell(row.test.get(name), 4) for name in names]
+        seconds = [_cell(row.fit_seconds, 1), _cell(row.score_seconds, 1)]
+        table.add_row(row.name, *figures, *seconds, row.note)
+    return table
+
+
+def _baseline_row(
+    name: BaselineName, split: Split, catalogue: Catalogue, config: EvaluationConfig
+) -> Row:
+    grid = _grid(name, config)
+    tuned = len(grid) > 1
+    started = time.perf_counter()
+    try:
+        recalls = [
+            _val_recall(make().fit(split.train, split.n_tracks), split, config) if tuned else 0.0
+            for make, _ in grid
+        ]
+        make, settings = grid[int(np.argmax(recalls))]
+        fit_started = time.perf_counter()
+        scorer = make().fit(split.train, split.n_tracks)
+    except TooLarge as error:
+        return Row(name, note=f"skipped: {error}")
+    fit_seconds = time.perf_counter() - fit_started
+    varied = {key for _, each in grid for key in each if each[key] != settings[key]}
+    chosen = ", ".join(f"{key} {settings[key]:g}" for key in settings if key in varied)
+    note = f"best of {len(grid)} on val: {chosen}" if tuned else ""
+    row = score_row(name, scorer, split, catalogue, config, settings, fit_seconds, note)
+    return replace(row, tuning_seconds=fit_started - started) if tuned else row
+
+
+def _grid(
+    name: BaselineName, config: EvaluationConfig
+) -> list[tuple[Callable[[], Scorer], dict[str, Any]]]:
+    """How to make each scorer to choose from, and its settings; the first alone without tuning."""
+    grid: list[tuple[Callable[[], Scorer], dict[str, Any]]]
+    match name:
+        case "popularity":
+            grid = [(Popularity, {})]
+        case "itemknn":
+            grid = [(partial(ItemKNN, each), each.model_dump()) for each in config.itemknn]
+        case "ials":
+            grid = [(partial(IALS, each), each.model_dump()) for each in config.ials]
+        case "ease":
+            limit = config.ease_memory_gib
+            grid = [(partial(EASE, each, limit), each.model_dump()) for each in config.ease]
+    return grid if config.tune_baselines else grid[:1]
+
+
+def _val_recall(scorer: Scorer, split: Split, config: EvaluationConfig) -> float:
+    truth = measured_part(split.val, config)
+    k = config.selection_k
+    predictions, _ = evaluate_scorer(scorer, split.train, split.train, truth, split.n_tracks, k)
+    return ranking_metrics(predictions, truth, [k])[f"recall@{k}"]
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

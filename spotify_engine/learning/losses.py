@@ -1,0 +1,48 @@
+"""Ranking losses over scores of playlists (or users) against candidate items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking, ``-log sigmoid(s_pos - s_neg)`` (Rendle et al., UAI 2009).
+
+    Shapes:
+        both ``[pairs]``; returns the mean.
+    """
+    return -F.logsigmoid(positive - negative).mean()
+
+
+def masked_softmax_loss(
+    scores: Tensor, row: Tensor, column: Tensor, hidden: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    r"""Cross-entropy of each playlist's targets against all candidates.
+
+    .. math::
+        -\frac{1}{B} \sum_p \frac{1}{|T_p|} \sum_{t \in T_p} \log \mathrm{softmax}(s_p)_t
+
+    Args:
+        scores: float ``[B, candidates]``.
+        row, column: int64 ``[targets]``, where in ``scores`` the targets are; every row has one.
+        hidden: (rows, columns) of cells that are neither target nor negative: a playlist's seeds.
+    """
+    if hidden is not None:
+        scores = scores.index_put(hidden, scores.new_tensor(float("-inf")))
+    log_probability = scores.log_softmax(dim=1)[row, column]
+    share = 1.0 / torch.bincount(row, minlength=len(scores)).clamp(min=1)
+    return -(log_probability * share[row]).sum() / len(scores)
+
+
+def log_sampling_correction(expected_count: Tensor) -> Tensor:
+    """What to subtract from a candidate's score so that sampled softmax estimates the full one.
+
+    Args:
+        expected_count: float ``[candidates]``, how often the sampler would offer each candidate;
+            above 1 counts as 1, since a candidate stands in the batch once.
+
+    Source: Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019.
+    """
+    return expected_count.clamp(min=1e-9, max=1.0).log()

@@ -1,0 +1,206 @@
+"""Neighbour sampling on compressed rows, behind PyG's sampler interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.sampler import BaseSampler, HeteroSamplerOutput, NodeSamplerInput
+
+from spotify_engine.learning.attention import Neighbours
+
+EdgeType = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class IncomingEdges:
+    """The edges of one relation, by destination.
+
+    Attributes:
+        indptr: int64 ``[destinations + 1]``.
+        source: int32 or int64 ``[edges]``.
+        edge_id: int64 ``[edges]``, the edge's column in ``edge_index``.
+    """
+
+    indptr: np.ndarray
+    source: np.ndarray
+    edge_id: np.ndarray
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Tensor, destinations: int) -> IncomingEdges:
+        source, destination = edge_index.numpy()
+        order = np.argsort(destination, kind="stable")
+        indptr = np.zeros(destinations + 1, dtype=np.int64)
+        np.cumsum(np.bincount(destination, minlength=destinations), out=indptr[1:])
+        return cls(indptr, source[order], order)
+
+    def sample(
+        self, nodes: np.ndarray, fanout: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw up to ``fanout`` edges a node, uniformly and without repeats; all when it is -1.
+
+        Args:
+            nodes: int ``[n]`` destinations.
+
+        Returns:
+            (counts int64 ``[n]``, positions int64 ``[counts.sum()]`` into ``source``).
+        """
+        start = self.indptr[nodes]
+        degree = self.indptr[nodes + 1] - start
+        counts = degree if fanout < 0 else np.minimum(degree, fanout)
+        ends = np.cumsum(counts)
+        positions = np.arange(ends[-1] if len(ends) else 0)
+        positions += np.repeat(start - ends + counts, counts)
+        crowded = np.flatnonzero(degree > counts)
+        if len(crowded):
+            drawn = _distinct(degree[crowded], fanout, rng) + start[crowded][:, None]
+            positions[(ends - counts)[crowded][:, None] + np.arange(fanout)] = drawn
+        return counts, positions
+
+
+def _distinct(below: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` distinct ints in ``[0, below)`` for each of ``below``, every subset equally likely.
+
+    Floyd's algorithm, a column at a time (Bentley and Floyd, CACM 30(9), 1987).
+    """
+    chosen = np.empty((len(below), n), dtype=np.int64)
+    for i in range(n):
+        last = below - n + i
+        draw = (rng.random(len(below)) * (last + 1)).astype(np.int64)
+        taken = (chosen[:, :i] == draw[:, None]).any(axis=1)
+        chosen[:, i] = np.where(taken, last, draw)
+    return chosen
+
+
+class NeighbourSampler(BaseSampler):
+    """Expands seed nodes hop by hop over every relation that leads to them.
+
+    Returned nodes stand in the order of their hop, roots first, without repeats. Edges of a
+    relation are sorted by destination. ``fanouts[h]`` bounds the neighbours that a node draws by
+    each relation at hop ``h``; -1 draws all.
+    """
+
+    def __init__(
+        self,
+        incoming: Mapping[EdgeType, IncomingEdges],
+        num_nodes: Mapping[str, int],
+        fanouts: tuple[int, ...],
+        seed: int = 0,
+    ) -> None:
+        self.incoming, self.fanouts = dict(incoming), fanouts
+        self.rng = np.random.default_rng(seed)
+        # Local number of each global node, -1 when it is not in the sample. Kept between calls so
+        # that a call costs what it touches, not the size of the graph.
+        self._local = {kind: np.full(n, -1, dtype=np.int64) for kind, n in num_nodes.items()}
+
+    @classmethod
+    def from_data(
+        cls,
+        data: HeteroData,
+        fanouts: tuple[int, ...],
+        seed: int = 0,
+        relations: Iterable[EdgeType] | None = None,
+    ) -> NeighbourSampler:
+        """A sampler over the given relations of a graph; over all of them if none are named."""
+        sizes = {kind: data[kind].num_nodes for kind in data.node_types}
+        incoming = {
+            kind: IncomingEdges.from_edge_index(data[kind].edge_index, sizes[kind[2]])
+            for kind in data.edge_types
+            if relations is None or kind in relations
+        }
+        return cls(incoming, sizes, fanouts, seed)
+
+    def sample_from_nodes(self, index: NodeSamplerInput, **_: object) -> HeteroSamplerOutput:
+        return self.sample(index.input_type, index.node.numpy())
+
+    def sample(
+        self, kind: str, roots: np.ndarray, late: np.ndarray | None = None
+    ) -> HeteroSamplerOutput:
+        """Sample around nodes of one type.
+
+        Args:
+            roots: distinct ids, expanded from the first hop on.
+            late: more distinct ids, none of them in ``roots``, that join as if hop one had found
+                them: they are expanded one hop less, because their states are needed one layer
+                earlier.
+        """
+        nodes: dict[str, list[np.ndarray]] = {name: [] for name in self._local}
+        totals = dict.fromkeys(self._local, 0)
+
+        def add(name: str, ids: np.ndarray) -> None:
+            self._local[name][ids] = np.arange(totals[name], totals[name] + len(ids))
+            totals[name] += len(ids)
+            nodes[name].append(ids)
+
+        empty = np.zeros(0, dtype=np.int64)
+        for name in nodes:
+            add(name, np.asarray(roots, dtype=np.int64) if name == kind else empty)
+        rows: dict[EdgeType, list[np.ndarray]] = {relation: [] for relation in self.incoming}
+        cols: dict[EdgeType, list[np.ndarray]] = {relation: [] for relation in self.incoming}
+        edges: dict[EdgeType, list[np.ndarray]] = {relation: [] for relation in self.incoming}
+        for hop, fanout in enumerate(self.fanouts):
+            frontier = {name: parts[-1] for name, parts in nodes.items()}
+            first = {name: totals[name] - len(ids) for name, ids in frontier.items()}
+            reached: dict[str, list[np.ndarray]] = {name: [empty] for name in nodes}
+            for relation, incoming in self.incoming.items():
+                source_kind, _, destination_kind = relation
+                counts, positions = incoming.sample(frontier[destination_kind], fanout, self.rng)
+                source = incoming.source[positions]
+                cols[relation].append(np.repeat(np.arange(len(counts)), counts))
+                cols[relation][-1] += first[destination_kind]
+                edges[relation].append(incoming.edge_id[positions])
+                rows[relation].append(source)
+                reached[source_kind].append(source)
+            if hop == 0 and late is not None:
+                reached[kind].append(late)
+            for name, parts in reached.items():
+                found = np.unique(np.concatenate(parts))
+                add(name, found[self._local[name][found] < 0])
+        out = HeteroSamplerOutput(
+            node={name: _joined(parts) for name, parts in nodes.items()},
+            row={
+                relation: torch.from_numpy(self._local[relation[0]][np.concatenate(parts)])
+                for relation, parts in rows.items()
+            },
+            col={relation: _joined(parts) for relation, parts in cols.items()},
+            edge={relation: _joined(parts) for relation, parts in edges.items()},
+            num_sampled_nodes={name: [len(p) for p in parts] for name, parts in nodes.items()},
+            num_sampled_edges={name: [len(p) for p in parts] for name, parts in cols.items()},
+        )
+        for name, parts in nodes.items():
+            for ids in parts:
+                self._local[name][ids] = -1
+        return out
+
+    def sample_from_edges(self, *_: object, **__: object) -> HeteroSamplerOutput:
+        raise TypeError("this sampler expands nodes; pass both end points of the edges as nodes")
+
+    @property
+    def edge_permutation(self) -> None:
+        return None
+
+
+def _joined(parts: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def neighbours_of(
+    out: HeteroSamplerOutput, kind: EdgeType, drop: np.ndarray | None = None
+) -> Neighbours:
+    """The sampled edges of one relation as compressed rows over its sampled destinations.
+
+    Args:
+        out: sorted by destination.
+        drop: bool ``[edges of the relation in the graph]``; edges to leave out, by edge id.
+    """
+    row, col = out.row[kind], out.col[kind]
+    if drop is not None:
+        keep = torch.from_numpy(~drop[out.edge[kind].numpy()])
+        row, col = row[keep], col[keep]
+    indptr = torch.zeros(len(out.node[kind[2]]) + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(col, minlength=len(indptr) - 1), 0, out=indptr[1:])
+    return Neighbours(indptr, row)

@@ -1,0 +1,166 @@
+"""The training loop that every trainer shares: epochs, validation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from spotify_engine.errors import InputError
+
+STATE_FILE = "state.pt"
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss stopped being a number; names the epoch and batch at which it did."""
+
+
+@dataclass
+class EarlyStopping:
+    """Stop after ``patience`` epochs without a better validation metric."""
+
+    patience: int
+    best: float = -math.inf
+    best_epoch: int = -1
+
+    def update(self, epoch: int, value: float) -> bool:
+        """Record an epoch's metric; True when it is the best so far."""
+        if value > self.best:
+            self.best, self.best_epoch = value, epoch
+            return True
+        return False
+
+    def exhausted(self, epoch: int) -> bool:
+        return epoch - self.best_epoch >= self.patience
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process's place among the data-parallel workers."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Worker:
+        if dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+
+@dataclass
+class EpochReport:
+    """What an epoch came to.
+
+    Attributes:
+        metrics: loss, seconds and validation metrics; the same on all workers only for ``epoch``.
+        best: whether this epoch's validation metric is the best so far.
+        save: writes everything needed to resume into a folder.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    best: bool
+    save: Callable[[Path], None] = field(repr=False)
+
+
+class BaseTrainer(ABC):
+    """Runs epochs until they are done or validation stops getting better.
+
+    Subclasses bring the model, the optimisers and what an epoch does. Randomness must derive from
+    (seed, epoch, rank), so that an epoch after a resume equals the undisturbed one.
+    """
+
+    model: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+
+    def __init__(self, epochs: int, patience: int, monitor: str, worker: Worker | None = None):
+        self.epochs, self.monitor = epochs, monitor
+        self.worker = worker or Worker.current()
+        self.stopping = EarlyStopping(patience)
+        self.next_epoch = 0
+        self.history: list[dict[str, float]] = []
+
+    @abstractmethod
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass; returns at least ``loss``."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Validation metrics, ``monitor`` among them; runs on rank 0 only."""
+
+    def fit(self, on_epoch: Callable[[EpochReport], None]) -> None:
+        """Train from ``next_epoch`` on; ``on_epoch`` runs on every worker after each epoch."""
+        while self.next_epoch < self.epochs and not self.finished:
+            epoch, started = self.next_epoch, perf_counter()
+            metrics = {"epoch": float(epoch)} | self.train_epoch(epoch)
+            metrics["train_seconds"] = perf_counter() - started
+            self.next_epoch += 1
+            if self.worker.rank == 0:
+                started = perf_counter()
+                metrics |= self.validate()
+                metrics["validation_seconds"] = perf_counter() - started
+            value = self._from_rank_zero(metrics.get(self.monitor, 0.0))
+            best = self.stopping.update(epoch, value)
+            self.history.append(metrics)
+            on_epoch(EpochReport(epoch, metrics, best, self.save))
+
+    @property
+    def finished(self) -> bool:
+        """Whether early stopping has ended the run."""
+        return self.next_epoch > 0 and self.stopping.exhausted(self.next_epoch - 1)
+
+    def _from_rank_zero(self, value: float) -> float:
+        """The value that rank 0 holds, on every worker: all must agree on when to stop."""
+        if self.worker.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(shared, src=0)
+        return float(shared)
+
+    def save(self, folder: Path) -> None:
+        """Write model, optimisers, epoch, early stopping and history."""
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "next_epoch": self.next_epoch,
+            "best": [self.stopping.best, self.stopping.best_epoch],
+            "history": self.history,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(state, folder / STATE_FILE)
+
+    def restore(self, folder: Path) -> None:
+        """Continue from what :meth:`save` wrote.
+
+        Raises:
+            InputError: the checkpoint belongs to another model.
+        """
+        state = load_state(folder)
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            first = str(error).splitlines()[-1].strip()
+            raise InputError(f"{folder}: checkpoint of another model ({first})") from error
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.next_epoch = state["next_epoch"]
+        self.stopping.best, self.stopping.best_epoch = state["best"]
+        self.history = state["history"]
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """A checkpoint's content; only tensors and plain values are ever unpickled."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        raise InputError(f"{path}: no checkpoint here")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

@@ -1,0 +1,299 @@
+"""Masked-target training of PlaylistGAT on sampled neighbourhoods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.learning.attention import Neighbours
+from spotify_engine.learning.exchange import sum_gradients
+from spotify_engine.learning.losses import bpr_loss, log_sampling_correction, masked_softmax_loss
+from spotify_engine.learning.masking import mask_targets
+from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
+from spotify_engine.learning.trainers.base import BaseTrainer, TrainingDiverged, Worker
+from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
+from spotify_engine.playlists.graph import playlist_features
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
+from spotify_engine.ragged import Ragged
+
+
+class TrainingConfig(BaseModel):
+    """How PlaylistGAT learns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(8, ge=1)
+    passes_per_epoch: int = Field(1, ge=1)
+    """How often an epoch visits each playlist, every time with another random mask."""
+    batch_size: int = Field(256, ge=1)
+    """Playlists a step, over all workers together."""
+    loss: Literal["softmax", "bpr"] = "softmax"
+    negatives: int = Field(4096, ge=1)
+    """Tracks drawn uniformly to rank the targets against, beside the targets of the batch."""
+    keep: tuple[float, float] = (0.5, 0.9)
+    """Range from which each playlist draws the share of its tracks that are seeds."""
+    max_tracks: int = Field(200, ge=2)
+    """A longer playlist shows a random part of this many tracks at each visit."""
+    fanouts: tuple[int, ...] = (4, 4, 4)
+    """Neighbours drawn by each relation at each hop; one hop for each layer of the model."""
+    learning_rate: float = Field(0.01, gt=0, le=1)
+    """Of layers, with AdamW."""
+    embedding_learning_rate: float = Field(0.01, gt=0, le=1)
+    """Of embeddings, with sparse Adam: only touched rows move."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Of layers."""
+    warmup_steps: int = Field(20, ge=0)
+    """Steps of linear warm-up; a cosine to a tenth of the rate follows."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Gradients of layers are scaled down to this norm."""
+    patience: int = Field(5, ge=1)
+    """Epochs without a better validation metric before training stops."""
+    validate_playlists: int = Field(2000, ge=1)
+    """Playlists scored after each epoch: the first of a seeded order."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between regular checkpoints; the best and the last epoch always write one."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> TrainingConfig:
+        low, high = self.keep
+        if not 0 < low <= high < 1:
+            raise ValueError(f"keep must be 0 < low <= high < 1, got {self.keep}")
+        return self
+
+
+class Step(NamedTuple):
+    """One worker's part of a batch.
+
+    Attributes:
+        playlists: int64 ``[B]``.
+        seeds, targets: Ragged over them.
+        target_edges: int64, the targets' places in the training pairs.
+        share: this worker's part of the whole batch's playlists.
+    """
+
+    playlists: np.ndarray
+    seeds: Ragged
+    targets: Ragged
+    target_edges: np.ndarray
+    share: float
+
+
+class PlaylistTrainer(BaseTrainer):
+    """Learns to predict some of a playlist's tracks from the rest.
+
+    Every worker derives the same batches and masks from (seed, epoch, pass) and takes its slice of
+    each batch, so that one worker and several learn from the same global batches.
+    """
+
+    def __init__(
+        self,
+        model: PlaylistGAT,
+        data: HeteroData,
+        train: Ragged,
+        val: Ragged,
+        config: TrainingConfig,
+        worker: Worker | None = None,
+    ) -> None:
+        """``data``'s contains edges are ``train``'s pairs, in order."""
+        super().__init__(config.epochs, config.patience, "val_recall@10", worker)
+        if len(config.fanouts) != len(model.layers):
+            raise ValueError(
+                f"training.fanouts has {len(config.fanouts)} hops for {len(model.layers)} layers"
+            )
+        self.model: PlaylistGAT = model
+        self.data, self.train, self.val, self.config = data, train, val, config
+        embeddings = [*model.embedding.parameters(), *model.bias.parameters()]
+        apart = {id(p) for p in embeddings}
+        self.layers = [p for p in model.parameters() if id(p) not in apart]
+        self.optimizers = [
+            torch.optim.AdamW(self.layers, config.learning_rate, weight_decay=config.weight_decay),
+            torch.optim.SparseAdam(embeddings, config.embedding_learning_rate),
+        ]
+        self.rates = [config.learning_rate, config.embedding_learning_rate]
+        depths = range(len(model.layers))
+        relations = {kind for depth in depths for kind in model.layer(depth).relations}
+        self.sampler = NeighbourSampler.from_data(data, config.fanouts, relations=relations)
+        self.relations = relations
+        self.trainable = np.flatnonzero(train.lengths > 1)
+        self.popularity = np.bincount(train.values, minlength=data[TRACK].num_nodes)
+        self.dropped = np.zeros(len(train.values), dtype=bool)
+        self.audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
+        self.progress: Callable[[Iterable[Step]], Iterable[Step]] = lambda steps: steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        batches = math.ceil(len(self.trainable) / self.config.batch_size)
+        return batches * self.config.passes_per_epoch
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        """This worker's steps of an epoch; every worker gets the same number."""
+        config, (rank, size) = self.config, (self.worker.rank, self.worker.size)
+        places = Ragged(self.train.offsets, np.arange(len(self.train.values)))
+        for turn in range(config.passes_per_epoch):
+            rng = np.random.default_rng([config.seed, epoch, turn])
+            order = rng.permutation(self.trainable)
+            shown = _at_most(places.select(order), config.max_tracks, rng)
+            is_seed = mask_targets(shown, config.keep, rng)
+            seeds, targets = shown.filter(is_seed), shown.filter(~is_seed)
+            for start in range(0, len(order), config.batch_size):
+                batch = np.arange(start, min(start + config.batch_size, len(order)))
+                mine = batch[rank::size]
+                edges = targets.select(mine)
+                yield Step(
+                    order[mine],
+                    self._tracks(seeds.select(mine)),
+                    self._tracks(edges),
+                    edges.values,
+                    len(mine) / len(batch),
+                )
+
+    def _tracks(self, places: Ragged) -> Ragged:
+        return Ragged(places.offsets, self.train.values[places.values])
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        self.model.train()
+        seed = [self.config.seed, epoch, self.worker.rank]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        rng = self.sampler.rng = np.random.default_rng(seed)
+        total, done = 0.0, 0
+        for number, step in enumerate(self.progress(self.steps(epoch))):
+            self._set_rates(epoch * self.steps_per_epoch + number)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            if len(step.playlists):
+                loss = self.loss(step, rng)
+                if not math.isfinite(loss.item()):
+                    raise TrainingDiverged(
+                        f"loss became {loss.item()} in epoch {epoch}, batch {number} (playlists "
+                        f"{step.playlists[:5]}...); lower training.learning_rate "
+                        f"(now {self.config.learning_rate}) or training.embedding_learning_rate"
+                    )
+                (loss * step.share).backward()
+                total, done = total + loss.item(), done + 1
+            sum_gradients(self.model)
+            torch.nn.utils.clip_grad_norm_(self.layers, self.config.clip_norm)
+            for optimizer in self.optimizers:
+                optimizer.step()
+        return {"loss": total / max(done, 1)}
+
+    def _set_rates(self, step: int) -> None:
+        total = max(self.steps_per_epoch * self.config.epochs, 1)
+        warm = min(1.0, (step + 1) / max(self.config.warmup_steps, 1))
+        factor = warm * (0.55 + 0.45 * math.cos(math.pi * min(step / total, 1.0)))
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+
+    def loss(self, step: Step, rng: np.random.Generator) -> Tensor:
+        """The configured loss of one step, with its targets' edges cut out of the graph."""
+        n_tracks = len(self.popularity)
+        drawn = rng.integers(0, n_tracks, self.config.negatives)
+        candidates = np.unique(np.concatenate([step.targets.values, drawn]))
+        vectors, tracks = self._vectors(step, candidates)
+        bias = self.model.bias(torch.from_numpy(candidates))[:, 0]
+        scores = torch.addmm(bias, vectors, tracks.T)
+        row = torch.from_numpy(step.targets.rows)
+        column = torch.from_numpy(np.searchsorted(candidates, step.targets.values))
+        member_row, member_column = _cells(candidates, step.seeds)
+        if self.config.loss == "bpr":
+            taken = torch.zeros_like(scores, dtype=torch.bool)
+            taken[member_row, member_column] = True
+            taken[row, column] = True
+            other = torch.from_numpy(rng.integers(0, len(candidates), len(row)))
+            usable = ~taken[row, other]
+            return bpr_loss(scores[row, column][usable], scores[row, other][usable])
+        # How often such a step would offer a track: as somebody's target, or drawn.
+        share = len(step.targets.values) / len(self.train.values)
+        as_target = self.popularity[candidates] * share
+        expected = torch.from_numpy(as_target + self.config.negatives / n_tracks).float()
+        corrected = scores - log_sampling_correction(expected)
+        return masked_softmax_loss(corrected, row, column, (member_row, member_column))
+
+    def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
+        """p of the step's playlists and t of the candidates, from a sampled neighbourhood."""
+        seeds = np.unique(step.seeds.values)
+        late = seeds[~np.isin(seeds, candidates, assume_unique=True)]
+        sample = self.sampler.sample(TRACK, candidates, late)
+        self.dropped[step.target_edges] = True
+        neighbours = {
+            kind: neighbours_of(sample, kind, self.dropped if kind in (CONTAINS, IN) else None)
+            for kind in self.relations
+        }
+        self.dropped[step.target_edges] = False
+        features = torch.from_numpy(playlist_features(step.seeds, self.audio))
+        states = {}
+        for kind in {TRACK} | {kind[0] for kind in self.relations}:
+            ids = sample.node[kind]
+            x = self.data[kind].x[ids]
+            if kind == PLAYLIST:
+                # In the graph, too, a playlist of this batch must not know its targets.
+                here, mine = _matches(ids.numpy(), step.playlists)
+                x[here] = features[mine]
+            states[kind] = self.model.inputs(kind, x, ids)
+        local = np.empty(len(self.popularity), dtype=np.int64)
+        tracks = sample.node[TRACK].numpy()
+        local[tracks] = np.arange(len(tracks))
+        seed_rows = Neighbours(
+            torch.from_numpy(step.seeds.offsets), torch.from_numpy(local[step.seeds.values])
+        )
+        playlists = self.model.inputs(PLAYLIST, features, torch.from_numpy(step.playlists))
+        reach = self.model.reach(sample.num_sampled_nodes)
+        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
+        return vectors, t
+
+    def validate(self) -> dict[str, float]:
+        """Recall and NDCG at 10 and the BPR loss on the validation part."""
+        held = np.flatnonzero(self.val.lengths)
+        rng = np.random.default_rng(self.config.seed)
+        chosen = np.sort(rng.permutation(held)[: self.config.validate_playlists])
+        encoded = encode_tracks(self.model, self.data)
+        predictions, margins = [], []
+        for start in range(0, len(chosen), 256):
+            batch = chosen[start : start + 256]
+            seeds, truth = self.train.select(batch), self.val.select(batch)
+            features = playlist_features(seeds, self.audio)
+            vectors, _ = fold_in(self.model, encoded.folds, seeds, features, batch)
+            scores = score_tracks(vectors, encoded)
+            other = rng.integers(0, scores.shape[1], len(truth.values))
+            margins.append(scores[truth.rows, truth.values] - scores[truth.rows, other])
+            predictions.append(top_k(scores, seeds, 10)[0])
+        metrics = ranking_metrics(np.concatenate(predictions), self.val.select(chosen), (10,))
+        margin = torch.from_numpy(np.concatenate(margins))
+        return {
+            "val_recall@10": metrics["recall@10"],
+            "val_ndcg@10": metrics["ndcg@10"],
+            "val_loss": float(bpr_loss(margin, torch.zeros_like(margin))),
+        }
+
+
+def _at_most(lists: Ragged, n: int, rng: np.random.Generator) -> Ragged:
+    """A random part of the lists that are longer than ``n``."""
+    if not len(lists) or lists.lengths.max() <= n:
+        return lists
+    draw = rng.random(len(lists.values))
+    order = np.lexsort((draw, lists.rows))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - lists.offsets[lists.rows[order]]
+    return lists.filter(rank < n)
+
+
+def _matches(ids: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places in ``ids`` and in ``wanted`` (both distinct) that hold the same value."""
+    _, here, there = np.intersect1d(ids, wanted, assume_unique=True, return_indices=True)
+    return here, there
+
+
+def _cells(candidates: np.ndarray, lists: Ragged) -> tuple[Tensor, Tensor]:
+    """(rows, columns) of the lists' tracks that are among the sorted candidates."""
+    column = np.searchsorted(candidates, lists.values).clip(max=len(candidates) - 1)
+    found = candidates[column] == lists.values
+    return torch.from_numpy(lists.rows[found]), torch.from_numpy(column[found])

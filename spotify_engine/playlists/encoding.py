@@ -1,0 +1,152 @@
+"""A trained model's view of every track, computed once: what completing a playlist needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from spotify_engine.learning.attention import Neighbours, Projected
+from spotify_engine.learning.sampler import IncomingEdges
+from spotify_engine.playlists.model import HeteroGATLayer, PlaylistGAT
+from spotify_engine.playlists.schema import CONTAINS, IN, MADE, PLAYLIST, TRACK, EdgeType
+from spotify_engine.ragged import Ragged
+
+# A destination chunk bounds what one attention call holds in memory.
+CHUNK = 16_384
+# What a track's vector is the sum of: itself, the playlists it is in, its artists (and, through
+# them, their genres).
+PARTS = ("track", "playlists", "artists")
+
+
+@dataclass(frozen=True)
+class EncodedTracks:
+    """Tracks as a playlist sees them.
+
+    Attributes:
+        folds: for each layer, the tracks projected for the playlists' attention.
+        parts: float ``[3, tracks, out]``, by :data:`PARTS`; their sum is t.
+        vectors: float ``[tracks, out]``, t.
+        bias: float ``[tracks]``.
+    """
+
+    folds: list[Projected]
+    parts: Tensor
+    vectors: Tensor
+    bias: Tensor
+
+
+@torch.no_grad()
+def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
+    """Run all layers over the whole graph, layer by layer, with every neighbour of every node."""
+    model.eval()
+    incoming = {
+        kind: IncomingEdges.from_edge_index(data[kind].edge_index, data[kind[2]].num_nodes)
+        for kind in data.edge_types
+    }
+    used = {TRACK, PLAYLIST} | {kind[0] for kind in model.layer(0).relations}
+    states = {
+        kind: model.inputs(kind, data[kind].x, torch.arange(data[kind].num_nodes)) for kind in used
+    }
+    first, folds = states[TRACK], []
+    for depth in range(len(model.layers)):
+        layer = model.layer(depth)
+        projected = layer.project(states)
+        folds.append(projected[IN])
+        if layer.last:
+            return _last_layer(model, layer, states[TRACK], first, projected, incoming, folds)
+        reached = dict.fromkeys([TRACK, *(kind[2] for kind in layer.relations)])
+        states = {
+            kind: _update_all(
+                layer, kind, states[kind], projected, incoming,
+                [relation for relation in layer.relations if relation[2] == kind],
+            )
+            for kind in reached
+        }  # fmt: skip
+    raise AssertionError("a model has a last layer")
+
+
+def _update_all(
+    layer: HeteroGATLayer,
+    kind: str,
+    state: Tensor,
+    projected: dict[EdgeType, Projected],
+    incoming: dict[EdgeType, IncomingEdges],
+    relations: list[EdgeType],
+) -> Tensor:
+    parts = []
+    for start in range(0, max(len(state), 1), CHUNK):
+        chunk = state[start : start + CHUNK]
+        edges = {
+            relation: _rows(incoming[relation], start, start + len(chunk)) for relation in relations
+        }
+        parts.append(layer.update(kind, chunk, projected, edges)[0])
+    return torch.cat(parts)
+
+
+def _rows(edges: IncomingEdges, start: int, stop: int) -> Neighbours:
+    indptr = edges.indptr[start : stop + 1]
+    index = edges.source[indptr[0] : indptr[-1]].astype(np.int64)
+    return Neighbours(torch.from_numpy(indptr - indptr[0]), torch.from_numpy(index))
+
+
+def _last_layer(
+    model: PlaylistGAT,
+    layer: HeteroGATLayer,
+    state: Tensor,
+    first: Tensor,
+    projected: dict[EdgeType, Projected],
+    incoming: dict[EdgeType, IncomingEdges],
+    folds: list[Projected],
+) -> EncodedTracks:
+    """The last layer, its terms kept apart."""
+    alone = _update_all(layer, TRACK, state, projected, incoming, [])
+    parts = [alone if model.skip is None else alone + model.skip(first)]
+    for relation in (CONTAINS, MADE):
+        if relation in layer.relations:
+            together = _update_all(layer, TRACK, state, projected, incoming, [relation])
+            parts.append(together - alone)
+        else:
+            parts.append(torch.zeros_like(alone))
+    stacked = torch.stack(parts)
+    return EncodedTracks(folds, stacked, stacked.sum(0), model.bias.weight[:, 0].detach().clone())
+
+
+@torch.no_grad()
+def fold_in(
+    model: PlaylistGAT,
+    folds: list[Projected],
+    seeds: Ragged,
+    features: np.ndarray,
+    playlists: np.ndarray | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Vectors of playlists from their tracks alone.
+
+    Args:
+        seeds: tracks of each playlist; an empty one gets a zero vector.
+        features: ``[B, features]`` as ``graph.playlist_features`` gives them.
+        playlists: int ``[B]`` node ids, when known and the model has playlist embeddings.
+
+    Returns:
+        (p ``[B, out]``, the last layer's attention ``[seed tracks, heads]``)
+    """
+    model.eval()
+    neighbours = Neighbours(
+        torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
+    )
+    ids = None if playlists is None else torch.from_numpy(playlists.astype(np.int64))
+    state = model.inputs(PLAYLIST, torch.from_numpy(features), ids)
+    attention: dict[EdgeType, Tensor] = {}
+    for depth, projected in enumerate(folds):
+        state, attention = model.layer(depth).update(
+            PLAYLIST, state, {IN: projected}, {IN: neighbours}
+        )
+    return state, attention[IN]
+
+
+def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:
+    """Scores ``p . t + bias_t``, float32 ``[playlists, tracks]``."""
+    return torch.addmm(tracks.bias, vectors, tracks.vectors.T).numpy()

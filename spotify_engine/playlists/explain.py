@@ -1,0 +1,274 @@
+"""Why a track was recommended: exact shares of its score, in words and in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from spotify_engine.playlists.encoding import PARTS, EncodedTracks
+
+SEEDS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One term of a score.
+
+    Attributes:
+        kind: ``seed``, ``other_seeds`` or ``popularity``; these sum to the score.
+        text: in words.
+        contribution: the term, in the score's unit.
+        attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
+        track: id row of the seed, for ``seed``.
+    """
+
+    kind: str
+    text: str
+    contribution: float
+    attention: float | None = None
+    track: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A score taken apart twice, each time exactly.
+
+    Attributes:
+        score: ``seeds.sum() + bias`` and ``sum(parts.values()) + bias``.
+        seeds: float ``[seeds]``, each seed track's contribution: attention x value . t over heads.
+        attention: float ``[seeds]``, mean over heads; sums to 1.
+        parts: the same sum by what t is made of: the track itself, the playlists it is in, its
+            artists with their genres.
+        bias: the track's own popularity term.
+        matched_genres: genres that the track's artists share with the playlist, by affinity.
+        affinity: share of the playlist's tracks whose artists have each matched genre.
+        influence: share of the score's movement (absolute terms) by similar listening, genre and
+            artist, and popularity; sums to 1.
+        reasons: terms that sum to the score, strongest first.
+        text: the whole in words.
+    """
+
+    track: int
+    score: float
+    seeds: np.ndarray
+    attention: np.ndarray
+    parts: dict[str, float]
+    bias: float
+    matched_genres: list[str]
+    affinity: list[float]
+    influence: dict[str, float]
+    reasons: list[Reason]
+    text: str
+
+
+class Explainer:
+    """Takes scores apart along a catalogue's tracks, artists and genres."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, pa.Table],
+        names: Sequence[str],
+        artists: Sequence[str],
+        popularity: np.ndarray,
+    ) -> None:
+        self.names, self.artists, self.popularity = names, artists, popularity
+        self.genre_names: list[str] = tables["genres"]["name"].to_pylist()
+        # Standing among all tracks, 0 (least heard) to 1.
+        ranks = np.searchsorted(np.sort(popularity), popularity, side="right")
+        self.standing = ranks / max(len(popularity), 1)
+        self.first_artist = tables["tracks"]["artist"].to_numpy()
+        n_artists = len(tables["artists"])
+        self.artist_genres: list[list[int]] = [[] for _ in range(n_artists)]
+        links = tables["artist_genres"]
+        for artist, genre in zip(
+            links["artist"].to_pylist(), links["genre"].to_pylist(), strict=True
+        ):
+            self.artist_genres[artist].append(genre)
+
+    def genres_of(self, track: int) -> list[int]:
+        return self.artist_genres[self.first_artist[track]]
+
+    def tracks_of_genres(self, genres: np.ndarray) -> np.ndarray:
+        """Bool ``[tracks]``: whose first artist has one of the genres."""
+        wanted = set(genres.tolist())
+        has = np.array([not wanted.isdisjoint(own) for own in self.artist_genres], dtype=bool)
+        return has[self.first_artist] if len(has) else np.zeros(len(self.names), dtype=bool)
+
+    def explain(
+        self,
+        encoded: EncodedTracks,
+        seeds: np.ndarray,
+        attention: torch.Tensor,
+        recommended: np.ndarray,
+    ) -> list[Explanation]:
+        """
+        Args:
+            seeds: int ``[seeds]``.
+            attention: ``[seeds, heads]`` of the last layer, as used in the score.
+            recommended: int ``[n]``.
+        """
+        values = encoded.folds[-1].values[seeds]
+        weighted = (attention[:, :, None] * values).flatten(1)
+        # [3 parts, seeds, n]: what each seed adds through each part of each recommended track.
+        terms = torch.einsum("sd,pnd->psn", weighted, encoded.parts[:, recommended]).numpy()
+        bias = encoded.bias[recommended].numpy()
+        mean_attention = attention.mean(1).numpy()
+        playlist_genres = np.zeros(len(self.genre_names))
+        for seed in seeds:
+            playlist_genres[self.genres_of(seed)] += 1 / len(seeds)
+        return [
+            self._explain_one(
+                int(track), seeds, mean_attention, terms[:, :, i], float(bias[i]), playlist_genres
+            )
+            for i, track in enumerate(recommended)
+        ]
+
+    def _explain_one(
+        self,
+        track: int,
+        seeds: np.ndarray,
+        attention: np.ndarray,
+        terms: np.ndarray,
+        bias: float,
+        playlist_genres: np.ndarray,
+    ) -> Explanation:
+        by_seed = terms.sum(0)
+        parts = dict(zip(PARTS, terms.sum(1).tolist(), strict=True))
+        moved = {
+            "similar listening": abs(parts["track"]) + abs(parts["playlists"]),
+            "genre and artist": abs(parts["artists"]),
+            "popularity": abs(bias),
+        }
+        total = sum(moved.values()) or 1.0
+        matched = sorted(
+            (genre for genre in self.genres_of(track) if playlist_genres[genre] > 0),
+            key=lambda genre: (-playlist_genres[genre], self.genre_names[genre]),
+        )
+        genres = [self.genre_names[genre] for genre in matched]
+        affinity = [float(playlist_genres[genre]) for genre in matched]
+        influence = {kind: value / total for kind, value in moved.items()}
+        reasons = self._reasons(track, seeds, attention, by_seed, bias)
+        return Explanation(
+            track=track,
+            score=float(by_seed.sum() + bias),
+            seeds=by_seed,
+            attention=attention,
+            parts=parts,
+            bias=bias,
+            matched_genres=genres,
+            affinity=affinity,
+            influence=influence,
+            reasons=reasons,
+            text=self._text(track, reasons, genres, affinity, influence),
+        )
+
+    def _reasons(
+        self,
+        track: int,
+        seeds: np.ndarray,
+        attention: np.ndarray,
+        by_seed: np.ndarray,
+        bias: float,
+    ) -> list[Reason]:
+        strongest = np.argsort(-by_seed, kind="stable")
+        named = strongest[:SEEDS_NAMED]
+        reasons = [
+            Reason(
+                "seed",
+                f'Playlists with "{self.names[seeds[i]]}" also hold this '
+                f"(attention: {attention[i]:.2f}, score {by_seed[i]:+.2f})",
+                float(by_seed[i]),
+                float(attention[i]),
+                int(seeds[i]),
+            )
+            for i in named
+        ]
+        others = strongest[SEEDS_NAMED:]
+        if len(others):
+            rest = float(by_seed[others].sum())
+            text = f"The playlist's other {len(others)} tracks (score {rest:+.2f})"
+            reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
+        reasons.append(self.popularity_reason(track, bias, None))
+        return reasons
+
+    def popularity_reason(self, track: int, contribution: float, title: str | None) -> Reason:
+        """What a track's standing among all tracks adds."""
+        count = int(self.popularity[track])
+        standing = f"in {count:,} playlist{'s' * (count != 1)}, above {self.standing[track]:.0%}"
+        where = f' of the genres in "{title}"' if title else ""
+        text = f"Popular{where}: {standing} of tracks (score {contribution:+.2f})"
+        return Reason("popularity", text, contribution)
+
+    def _text(
+        self,
+        track: int,
+        reasons: list[Reason],
+        genres: list[str],
+        affinity: list[float],
+        influence: dict[str, float],
+    ) -> str:
+        lines = [f'Recommending "{self.names[track]}" by {self.artists[track]} because:', ""]
+        lines.append(
+            f"1. Similar Listening Patterns ({influence['similar listening']:.0%} influence):"
+        )
+        lines += [f"   - {reason}" for reason in reasons if reason.kind == "seed"]
+        lines += ["", f"2. Genre and Artist Match ({influence['genre and artist']:.0%} influence):"]
+        if genres:
+            lines += [
+                f"   - Matches the playlist's {genre} (affinity: {share:.2f})"
+                for genre, share in list(zip(genres, affinity, strict=True))[:3]
+            ]
+        else:
+            lines.append("   - No genre in common; the artist's place in the graph alone")
+        lines += ["", f"3. Popularity Context ({influence['popularity']:.0%} influence):"]
+        lines.append(f"   - {reasons[-1]}")
+        return "\n".join(lines)
+
+
+def plot_attention(
+    explanations: Sequence[Explanation],
+    seeds: Sequence[str],
+    recommended: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw a playlist's attention over its tracks, above what each adds to each score, as PNG.
+
+    Args:
+        seeds, recommended: labels of the columns and of the rows.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    terms = np.stack([explanation.seeds for explanation in explanations])
+    # More columns than these are not legible: the tracks with most attention are shown.
+    shown = np.sort(np.argsort(-explanations[0].attention, kind="stable")[:40])
+    width = max(7.0, 0.34 * len(shown) + 4)
+    figure = Figure(figsize=(width, 3.4 + 0.32 * len(recommended)), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
+    heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
+    top.set_yticks([0], ["attention"])
+    top.set_title("Attention over the playlist's tracks, and what each adds to each score")
+    figure.colorbar(heat, ax=top, pad=0.01)
+    limit = float(np.abs(terms[:, shown]).max()) or 1.0
+    heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)
+    bottom.set_yticks(range(len(recommended)), [_short(text) for text in recommended])
+    bottom.set_xticks(
+        range(len(shown)), [_short(seeds[i]) for i in shown], rotation=60, ha="right", fontsize=8
+    )
+    figure.colorbar(heat, ax=bottom, pad=0.01, label="share of score")
+    figure.savefig(path, dpi=130)
+
+
+def _short(text: str, limit: int = 34) -> str:
+    # "$" would start mathematics in a label.
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text.replace("$", r"\$")

@@ -1,0 +1,229 @@
+"""The playlist graph: nodes, features and edges, from tables and the training part of the split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table as RichTable
+from torch_geometric.data import HeteroData
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.schema import (
+    ARTIST,
+    AUDIO_COLUMNS,
+    BY,
+    CONTAINS,
+    EDGE_TYPES,
+    GENRE,
+    IN,
+    MADE,
+    NODE_TYPES,
+    PERFORMED_BY,
+    PERFORMS,
+    PLAYLIST,
+    TRACK,
+    EdgeType,
+)
+from spotify_engine.ragged import Ragged
+
+REVERSE: dict[EdgeType, EdgeType] = {CONTAINS: IN, BY: MADE, PERFORMS: PERFORMED_BY}
+
+
+class GraphConfig(BaseModel):
+    """Which inputs the graph uses; a switched-off input takes its features or relations along."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    audio: bool = True
+    """Audio features of tracks and their means over playlists."""
+    artists: bool = True
+    """Artist nodes and track-artist edges."""
+    genres: bool = True
+    """Genre nodes and artist-genre edges (needs artists)."""
+
+
+@dataclass(frozen=True)
+class AudioScale:
+    """Imputation and standardisation of audio features, fitted on tracks of the training part.
+
+    Attributes:
+        median, mean, std: float32 ``[7]``; a column that is missing everywhere has zeros and a
+            std of 1.
+    """
+
+    median: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def fit(cls, audio: np.ndarray) -> AudioScale:
+        """``audio`` float ``[tracks, 7]`` with NaN where missing."""
+        known = [column[~np.isnan(column)] for column in audio.T]
+        median = np.array([np.median(c) if len(c) else 0.0 for c in known], dtype=np.float32)
+        filled = np.where(np.isnan(audio), median, audio)
+        if not len(filled):
+            filled = np.zeros((1, len(median)), dtype=np.float32)
+        std = filled.std(axis=0)
+        return cls(median, filled.mean(axis=0), np.where(std > 1e-6, std, 1.0))
+
+    def apply(self, audio: np.ndarray) -> np.ndarray:
+        """Float32 ``[tracks, 8]``: seven standardised features and a flag for any missing one."""
+        missing = np.isnan(audio)
+        filled = np.where(missing, self.median, audio)
+        scaled = (filled - self.mean) / self.std
+        return np.column_stack([scaled, missing.any(axis=1)]).astype(np.float32)
+
+
+def audio_matrix(tracks: pa.Table) -> np.ndarray:
+    """Float32 ``[tracks, 7]`` of a tracks table, NaN where a value is missing."""
+    columns = [
+        tracks[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in AUDIO_COLUMNS
+    ]
+    return np.column_stack(columns) if len(tracks) else np.zeros((0, len(columns)), np.float32)
+
+
+def playlist_features(seeds: Ragged, track_features: np.ndarray | None) -> np.ndarray:
+    """Float32 ``[playlists, 1 or 8]``: log10(1 + track count), then the mean audio features.
+
+    Args:
+        track_features: what :meth:`AudioScale.apply` gave, or None when there is no audio.
+    """
+    lengths = seeds.lengths
+    count = np.log10(1 + lengths)[:, None]
+    if track_features is None:
+        return count.astype(np.float32)
+    audio = track_features[:, : len(AUDIO_COLUMNS)]
+    # Differences of a running sum give the sum of each list, empty ones included.
+    running = np.zeros((len(seeds.values) + 1, audio.shape[1]))
+    np.cumsum(audio[seeds.values], axis=0, dtype=np.float64, out=running[1:])
+    total = running[seeds.offsets[1:]] - running[seeds.offsets[:-1]]
+    return np.hstack([count, total / np.maximum(lengths, 1)[:, None]]).astype(np.float32)
+
+
+def build_graph(
+    tables: dict[str, pa.Table], train: Ragged, config: GraphConfig
+) -> tuple[HeteroData, AudioScale | None]:
+    """Assemble the heterogeneous graph of the training part.
+
+    Only training edges join playlists and tracks, and only they feed playlist features, track
+    counts of artists, medians and scales. Nodes without edges stay: their own features carry them.
+
+    Args:
+        tables: as ``schema.TABLES``; ``genres`` and ``artist_genres`` may be empty.
+        train: training tracks of each playlist.
+
+    Returns:
+        ``(data, scale)``. ``data[type].x`` float32, ``data[relation].edge_index`` int64 ``[2, e]``;
+        a relation and its reverse list their edges in the same order. ``scale`` is None without
+        audio.
+    """
+    data = HeteroData()
+    sizes = {
+        PLAYLIST: len(train),
+        TRACK: len(tables["tracks"]),
+        ARTIST: len(tables["artists"]),
+        GENRE: len(tables["genres"]),
+    }
+    audio = audio_matrix(tables["tracks"])
+    scale, track_features = None, None
+    if config.audio and not np.isnan(audio).all():
+        scale = AudioScale.fit(audio[np.unique(train.values)])
+        track_features = scale.apply(audio)
+    for kind, n in sizes.items():
+        data[kind].num_nodes = n
+        data[kind].x = torch.zeros((n, 0))
+    data[PLAYLIST].x = torch.from_numpy(playlist_features(train, track_features))
+    if track_features is not None:
+        data[TRACK].x = torch.from_numpy(track_features)
+
+    _connect(data, CONTAINS, train.rows, train.values)
+    by = tables["track_artists"]
+    if config.artists and len(by):
+        track, artist = by["track"].to_numpy(), by["artist"].to_numpy()
+        _connect(data, BY, track, artist)
+        heard = np.zeros(sizes[TRACK], dtype=bool)
+        heard[train.values] = True
+        count = np.bincount(artist[heard[track]], minlength=sizes[ARTIST])
+        data[ARTIST].x = torch.from_numpy(np.log10(1 + count)[:, None].astype(np.float32))
+        performs = tables["artist_genres"]
+        if config.genres and len(performs):
+            _connect(data, PERFORMS, performs["artist"].to_numpy(), performs["genre"].to_numpy())
+    return data, scale
+
+
+def _connect(data: HeteroData, kind: EdgeType, source: np.ndarray, target: np.ndarray) -> None:
+    edges = torch.from_numpy(np.stack([source, target]).astype(np.int64))
+    data[kind].edge_index = edges
+    data[REVERSE[kind]].edge_index = edges.flip(0).contiguous()
+
+
+def summary(data: HeteroData) -> dict[str, Any]:
+    """Counts of nodes and edges, isolated nodes by type: what the report and the log show."""
+    nodes = {kind: int(data[kind].num_nodes) for kind in data.node_types}
+    touched = {kind: np.zeros(n, dtype=bool) for kind, n in nodes.items()}
+    for kind in data.edge_types:
+        touched[kind[2]][data[kind].edge_index[1].numpy()] = True
+    return {
+        "nodes": nodes,
+        "edges": {"__".join(kind): int(data[kind].edge_index.shape[1]) for kind in data.edge_types},
+        "isolated": {kind: int((~hit).sum()) for kind, hit in touched.items()},
+        "features": {kind: int(data[kind].x.shape[1]) for kind in data.node_types},
+    }
+
+
+def render_summary(counts: dict[str, Any]) -> RichTable:
+    """The summary as a table to print."""
+    table = RichTable(title="Graph")
+    for column in ("nodes or edges", "count", "isolated", "features"):
+        table.add_column(column, justify="left" if column == "nodes or edges" else "right")
+    for kind, n in counts["nodes"].items():
+        table.add_row(
+            kind, f"{n:,}", f"{counts['isolated'][kind]:,}", str(counts["features"][kind])
+        )
+    for kind, n in counts["edges"].items():
+        table.add_row(" ".join(kind.split("__")), f"{n:,}", "", "")
+    return table
+
+
+def save_graph(data: HeteroData, scale: AudioScale | None, folder: Path) -> None:
+    """One ``.npy`` an array, so that every worker of a machine maps the same pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in data.node_types:
+        np.save(folder / f"x__{kind}.npy", data[kind].x.numpy())
+    for kind in data.edge_types:
+        np.save(folder / f"edges__{'__'.join(kind)}.npy", data[kind].edge_index.numpy())
+    if scale is not None:
+        np.save(folder / "audio_scale.npy", np.stack([scale.median, scale.mean, scale.std]))
+    (folder / "graph.json").write_text(json.dumps(summary(data), indent=2))
+
+
+def load_graph(folder: Path) -> tuple[HeteroData, AudioScale | None]:
+    """Open a saved graph without reading it: pages are mapped copy-on-write as they are touched.
+
+    Raises:
+        InputError: the folder holds no graph.
+    """
+    if not (folder / "graph.json").exists():
+        raise InputError(f"{folder}: no graph here (graph.json is missing); run the job again")
+    data = HeteroData()
+    for kind in NODE_TYPES:
+        data[kind].x = _mapped(folder / f"x__{kind}.npy")
+        data[kind].num_nodes = data[kind].x.shape[0]
+    for edge in EDGE_TYPES:
+        path = folder / f"edges__{'__'.join(edge)}.npy"
+        if path.exists():
+            data[edge].edge_index = _mapped(path)
+    scale_path = folder / "audio_scale.npy"
+    scale = AudioScale(*np.load(scale_path)) if scale_path.exists() else None
+    return data, scale
+
+
+def _mapped(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

@@ -1,0 +1,283 @@
+"""PlaylistGAT: graph attention over playlists, tracks, artists and genres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.data import HeteroData
+
+from spotify_engine.learning.attention import BipartiteGAT, Neighbours, Projected
+from spotify_engine.playlists.schema import IN, PLAYLIST, TRACK, EdgeType
+
+
+class PlaylistGATConfig(BaseModel):
+    """Widths and switches of :class:`PlaylistGAT`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    embedding_dim: int = Field(32, ge=1, le=1024)
+    """Learned numbers a node brings, beside its features."""
+    layers: tuple[int, ...] = Field((128, 64, 32), min_length=1, max_length=6)
+    """Output width of each layer; the last one is the width of p and t in the score p.t."""
+    heads: tuple[int, ...] = (4, 4, 4)
+    """Attention heads of each layer."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Between layers, on node states."""
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
+    """On attention weights while training."""
+    playlist_embedding: bool = False
+    """Give each known playlist an embedding of its own. Off: a playlist is its tracks."""
+    skip: bool = True
+    """Add a track's embedding and features, projected, to its last state."""
+
+    @model_validator(mode="after")
+    def _widths_fit(self) -> PlaylistGATConfig:
+        if len(self.heads) != len(self.layers):
+            raise ValueError(f"{len(self.heads)} heads given for {len(self.layers)} layers")
+        for width, heads in zip(self.layers, self.heads, strict=True):
+            if heads < 1 or width % heads:
+                raise ValueError(f"a layer of {width} does not divide into {heads} heads")
+        return self
+
+
+class GraphShape(NamedTuple):
+    """What a model must know of a graph: enough to build it before any data is read.
+
+    Attributes:
+        nodes: nodes of each type.
+        features: feature columns of each type.
+        relations: edge types present.
+    """
+
+    nodes: dict[str, int]
+    features: dict[str, int]
+    relations: tuple[EdgeType, ...]
+
+    @classmethod
+    def of(cls, data: HeteroData) -> GraphShape:
+        return cls(
+            {kind: int(data[kind].num_nodes) for kind in data.node_types},
+            {kind: int(data[kind].x.shape[1]) for kind in data.node_types},
+            tuple(data.edge_types),
+        )
+
+
+class HeteroGATLayer(nn.Module):
+    """One layer: every relation attends, a node's own state is added, then norm and ELU.
+
+    The last layer stops at the sum: without norm or non-linearity, a seed track's share of a score
+    is its attention weight times its value's dot product with the candidate, exactly. There a
+    playlist has no state of its own to add either.
+    """
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        out: int,
+        heads: int,
+        relations: Iterable[EdgeType],
+        config: PlaylistGATConfig,
+        last: bool,
+    ) -> None:
+        super().__init__()
+        self.relations = tuple(relations)
+        self.last = last
+        self.dropout = config.dropout
+        self.attend = nn.ModuleDict(
+            {
+                "__".join(kind): BipartiteGAT(
+                    widths[kind[0]], widths[kind[2]], out, heads, config.attention_dropout
+                )
+                for kind in self.relations
+            }
+        )
+        reached = dict.fromkeys([TRACK, *(kind[2] for kind in self.relations)])
+        self.own = nn.ModuleDict(
+            {
+                kind: nn.Linear(widths[kind], out)
+                for kind in reached
+                if not (last and kind == PLAYLIST)
+            }
+        )
+        self.norm = nn.ModuleDict({} if last else {kind: nn.LayerNorm(out) for kind in reached})
+
+    def gat(self, kind: EdgeType) -> BipartiteGAT:
+        module = self.attend["__".join(kind)]
+        assert isinstance(module, BipartiteGAT)
+        return module
+
+    def project(self, states: Mapping[str, Tensor]) -> dict[EdgeType, Projected]:
+        """Sources of every relation as attention sees them."""
+        return {kind: self.gat(kind).project(states[kind[0]]) for kind in self.relations}
+
+    def update(
+        self,
+        kind: str,
+        state: Tensor,
+        projected: Mapping[EdgeType, Projected],
+        neighbours: Mapping[EdgeType, Neighbours],
+    ) -> tuple[Tensor, dict[EdgeType, Tensor]]:
+        """New states of some nodes of one type, from their old ones and their neighbours.
+
+        Args:
+            state: ``[n, width]`` old states.
+            projected: of every source of the relations that lead here.
+            neighbours: their edges, over the same ``n`` nodes; a missing relation adds nothing.
+
+        Returns:
+            (new states ``[n, out]``, attention ``[edges, heads]`` by relation)
+        """
+        attention: dict[EdgeType, Tensor] = {}
+        total = self.own[kind](state) if kind in self.own else None
+        for relation, edges in neighbours.items():
+            out, attention[relation] = self.gat(relation)(projected[relation], state, edges)
+            total = out if total is None else total + out
+        assert total is not None
+        if kind in self.norm:
+            total = F.dropout(F.elu(self.norm[kind](total)), self.dropout, self.training)
+        return total, attention
+
+
+class PlaylistGAT(nn.Module):
+    """Scores how well tracks complete playlists: ``p . t + bias_t``.
+
+    States start as [embedding; features]; each :class:`HeteroGATLayer` mixes them along the
+    graph's relations. ``t`` is a track's last state and depends on no particular playlist. ``p`` is
+    the last layer's attention over the playlist's tracks, so that an unseen playlist needs only its
+    tracks (``encoding.fold_in``). Relations that can't reach a score are not built.
+    """
+
+    def __init__(self, shape: GraphShape, config: PlaylistGATConfig) -> None:
+        super().__init__()
+        self.shape, self.config = shape, config
+        used = [kind for kind, n in shape.nodes.items() if n and self._related(kind)]
+        self.embedding = nn.ModuleDict(
+            {
+                kind: nn.Embedding(shape.nodes[kind], config.embedding_dim, sparse=True)
+                for kind in used
+                if kind != PLAYLIST or config.playlist_embedding
+            }
+        )
+        for table in self.embedding.values():
+            assert isinstance(table, nn.Embedding)
+            nn.init.normal_(table.weight, std=config.embedding_dim**-0.5)
+        self.bias = nn.Embedding(shape.nodes[TRACK], 1, sparse=True)
+        nn.init.zeros_(self.bias.weight)
+        widths = {
+            kind: shape.features[kind] + (config.embedding_dim if kind in self.embedding else 0)
+            for kind in used
+        }
+        self.skip = nn.Linear(widths[TRACK], config.layers[-1]) if config.skip else None
+        self.layers = nn.ModuleList()
+        for depth, (out, heads) in enumerate(zip(config.layers, config.heads, strict=True)):
+            relations = self._relations_at(depth)
+            last = depth == len(config.layers) - 1
+            layer = HeteroGATLayer(widths, out, heads, relations, config, last)
+            self.layers.append(layer)
+            widths = dict.fromkeys([TRACK, *(kind[2] for kind in relations)], out)
+
+    def _related(self, kind: str) -> bool:
+        return any(kind in (r[0], r[2]) for r in self.shape.relations) or kind == TRACK
+
+    def _relations_at(self, depth: int) -> list[EdgeType]:
+        """Relations of a layer that can still reach a playlist's or a track's last state."""
+        needed = {PLAYLIST, TRACK}
+        present: list[EdgeType] = []
+        for _ in range(len(self.config.layers) - depth):
+            present = [kind for kind in self.shape.relations if kind[2] in needed]
+            needed |= {kind[0] for kind in present}
+        return present
+
+    def layer(self, depth: int) -> HeteroGATLayer:
+        module = self.layers[depth]
+        assert isinstance(module, HeteroGATLayer)
+        return module
+
+    def inputs(self, kind: str, features: Tensor, ids: Tensor | None) -> Tensor:
+        """First states ``[n, width]``: embedding (if the type has one) and features.
+
+        Args:
+            features: ``[n, features]`` of the nodes asked for.
+            ids: int64 ``[n]``; None for nodes that were never seen, whose embedding is zero.
+        """
+        if kind not in self.embedding:
+            return features
+        if ids is None:
+            learned = features.new_zeros((len(features), self.config.embedding_dim))
+        else:
+            learned = self.embedding[kind](ids)
+        return torch.cat([learned, features], dim=1)
+
+    def forward(
+        self,
+        states: Mapping[str, Tensor],
+        neighbours: Mapping[EdgeType, Neighbours],
+        reach: list[dict[str, int]],
+        playlists: Tensor,
+        seeds: Neighbours,
+    ) -> tuple[Tensor, Tensor, list[dict[EdgeType, Tensor]]]:
+        """Playlist and track vectors of a sampled neighbourhood.
+
+        Args:
+            states: first states of the sampled nodes, in the order of their hop.
+            neighbours: sampled edges.
+            reach: for each layer, how many leading nodes of each type still matter after it.
+            playlists: ``[B, width]`` first states of the playlists to complete, which are not
+                among the sampled nodes.
+            seeds: their seed tracks, as rows of the sampled tracks.
+
+        Returns:
+            (p ``[B, out]``, t ``[reach[-1][track], out]``, attention by layer and edge type of the
+            sampled neighbourhood)
+        """
+        first, attention = states[TRACK], []
+        for depth, counts in enumerate(reach):
+            layer = self.layer(depth)
+            projected = layer.project(states)
+            playlists, _ = layer.update(PLAYLIST, playlists, projected, {IN: seeds})
+            updated, weights = {}, {}
+            for kind, n in counts.items():
+                if kind == PLAYLIST and layer.last:
+                    continue
+                edges = {
+                    relation: Neighbours(
+                        neighbours[relation].indptr[: n + 1],
+                        neighbours[relation].source[: int(neighbours[relation].indptr[n])],
+                    )
+                    for relation in layer.relations
+                    if relation[2] == kind
+                }
+                updated[kind], captured = layer.update(kind, states[kind][:n], projected, edges)
+                weights.update(captured)
+            states = updated
+            attention.append(weights)
+        return playlists, self._with_skip(states[TRACK], first), attention
+
+    def _with_skip(self, last: Tensor, first: Tensor) -> Tensor:
+        return last if self.skip is None else last + self.skip(first[: len(last)])
+
+    def reach(self, num_sampled_nodes: Mapping[str, list[int]]) -> list[dict[str, int]]:
+        """How many leading sampled nodes of each type each layer must still compute."""
+        depth = len(self.config.layers)
+        counts = []
+        for done in range(1, depth + 1):
+            kinds = dict.fromkeys([TRACK, *(r[2] for r in self.layer(done - 1).relations)])
+            counts.append(
+                {kind: sum(num_sampled_nodes[kind][: depth - done + 1]) for kind in kinds}
+            )
+        return counts
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters in all, in embeddings, and in attention layers."""
+    total = sum(p.numel() for p in model.parameters())
+    embedding = sum(
+        p.numel() for name, p in model.named_parameters() if name.startswith("embedding.")
+    )
+    attention = sum(p.numel() for name, p in model.named_parameters() if ".attend." in name)
+    return {"total": total, "embedding": embedding, "attention": attention}

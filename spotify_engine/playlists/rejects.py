@@ -1,0 +1,106 @@
+"""Rows that can't be used: how many may be, and the table of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.schema import TABLES
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The rejects of one chunk of a file, packed: a file may consist of nothing else.
+
+    Attributes:
+        rows: records in the chunk, good or not.
+        newlines: in the chunk.
+        packed: Arrow IPC stream of ``TABLES["rejects"]``, compressed.
+        reasons: how many of each.
+    """
+
+    rows: int
+    newlines: int
+    packed: bytes
+    reasons: dict[str, int]
+
+    @classmethod
+    def of(cls, table: pa.Table, rows: int, newlines: int) -> Rejected:
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+        reasons = {
+            entry["values"]: entry["counts"]
+            for entry in pc.value_counts(table["reason"]).to_pylist()
+        }
+        return cls(rows, newlines, sink.getvalue().to_pybytes(), reasons)
+
+    def table(self, lines_before: int) -> pa.Table:
+        """The rejects, with ``line`` counted in a file of which ``lines_before`` came before."""
+        table = pa.ipc.open_stream(self.packed).read_all()
+        line = pc.add(table["line"], lines_before + 1)
+        return table.set_column(table.schema.get_field_index("line"), "line", line)
+
+
+def check_rejects(
+    path: str, parts: Sequence[Rejected], header_lines: int, limit: float, remedy: str
+) -> dict[str, int]:
+    """Count the rejects of a file by reason.
+
+    Raises:
+        InputError: they are more than ``limit`` of the rows.
+    """
+    reasons: Counter[str] = Counter()
+    for part in parts:
+        reasons.update(part.reasons)
+    rows, rejected = sum(part.rows for part in parts), sum(reasons.values())
+    if rejected > limit * rows:
+        worst, count = max(reasons.items(), key=lambda item: (item[1], item[0]))
+        share = f"{rejected / rows:.1%} of rows {_said(worst)} (limit {limit:.1%})"
+        if count < rejected:
+            share = (
+                f"{rejected / rows:.1%} of rows can't be used (limit {limit:.1%}), "
+                f"{count / rows:.1%} {_said(worst)}"
+            )
+        first = _first(parts, worst, header_lines)
+        raise InputError(f"{path}: {share.replace('%', ' %')}; first {first}. {remedy}")
+    return dict(sorted(reasons.items()))
+
+
+def _said(reason: str) -> str:
+    if reason.startswith("not valid"):
+        return f"are {reason}"
+    return f"do not have {reason[4:]}" if reason.startswith("not ") else f"have {reason}"
+
+
+def _first(parts: Sequence[Rejected], reason: str, header_lines: int) -> str:
+    lines = header_lines
+    for part in parts:
+        if reason in part.reasons:
+            table = part.table(lines)
+            row = table.filter(pc.equal(table["reason"], reason)).slice(0, 1).to_pylist()[0]
+            text = repr(row["text"])
+            return text if row["line"] is None else f"at line {row['line']:,}: {text}"
+        lines += part.newlines
+    raise ValueError(f"no row was rejected as {reason!r}")
+
+
+def combine_rejects(parts: Sequence[Rejected], header_lines: int, others: pa.Table) -> pa.Table:
+    """The table of all rejects, by source and where they are in it.
+
+    Args:
+        parts: of the playlist file, in its order, after ``header_lines`` newlines of header.
+        others: rejects of the features file.
+    """
+    tables, lines = [TABLES["rejects"].empty_table()], header_lines
+    for part in parts:
+        tables.append(part.table(lines))
+        lines += part.newlines
+    tables.append(others)
+    return pa.concat_tables(tables).sort_by([("source", "ascending"), ("byte_offset", "ascending")])

@@ -1,0 +1,208 @@
+"""The two CSV files to tables, with Ray Data: one task a chunk of the playlist file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import ray
+import ray.data
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.entities import DataConfig, build_tables
+from spotify_engine.playlists.features import Features, no_features, read_features
+from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
+from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, read_chunk
+from spotify_engine.playlists.records import BACKSLASH, CsvFile, open_csv, split
+from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
+
+_ROW_GROUP = 1 << 20
+_MEMORY_PER_CHUNK_BYTE = 10  # a task's peak: the text, its columns, their codes and matches
+
+
+def prepare_tables(
+    playlists: str,
+    features: str | None,
+    out_dir: Path,
+    config: DataConfig,
+    parallelism: int | None = None,
+) -> dict[str, Any]:
+    """Read, match, prune and number both files; write ``out_dir/*.parquet`` in one go.
+
+    The tables (all of ``TABLES`` but the two of genres) are the same bytes whatever
+    ``config.chunk_bytes`` and ``parallelism``. Needs a running Ray session.
+
+    Args:
+        playlists: path or URI that every worker can read.
+        features: path or URI; None needs ``config.unmatched == "keep"``.
+        out_dir: replaced if it is there.
+        parallelism: most tasks at a time; all CPUs of the cluster by default.
+
+    Returns:
+        Counts of what was read, left out and written, and ``"seconds"`` by stage.
+
+    Raises:
+        InputError: a file can't be used, or too little is left of it.
+    """
+    clock = _Clock()
+    file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    if features is None and config.unmatched == "drop":
+        raise InputError(
+            "data.unmatched is 'drop' and there is no features file: every row would be dropped; "
+            "give --features or set data.unmatched=keep"
+        )
+    known = no_features() if features is None else read_features(features)
+    feature_rejects = Rejected.of(known.rejects, known.rows, 0)
+    feature_reasons = check_rejects(
+        str(features),
+        [feature_rejects],
+        0,
+        config.max_reject_ratio,
+        "Is it comma-separated with doubled quotes and artists like ['A', 'B']?",
+    )
+    keys = KeyTable.of(known)
+    clock.lap("features")
+    matched, rejected = _match(file, keys, config, parallelism)
+    clock.lap("rows")
+    reasons = check_rejects(
+        playlists,
+        rejected,
+        file.header_lines,
+        config.max_reject_ratio,
+        "Is it comma-separated with backslash-escaped quotes?",
+    )
+    tables, counts = build_tables(matched, known, config, playlists)
+    tables["rejects"] = combine_rejects(rejected, file.header_lines, known.rejects)
+    clock.lap("assembly")
+    _write(tables, out_dir)
+    clock.lap("writing")
+    return {
+        "bytes": file.size,
+        "chunks": len(rejected),
+        "rows": sum(part.rows for part in rejected),
+        "rejected": reasons,
+        **counts,
+        "features": _feature_counts(known, keys, feature_reasons),
+        "seconds": clock.seconds,
+    }
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def _feature_counts(known: Features, keys: KeyTable, reasons: dict[str, int]) -> dict[str, Any]:
+    return {
+        "rows": known.rows,
+        "rejected": reasons,
+        "keys": len(keys.pairs),
+        "keys_with_several_ids": keys.with_several_ids,
+        **known.counts,
+    }
+
+
+def _match(
+    file: CsvFile, keys: KeyTable, config: DataConfig, parallelism: int | None
+) -> tuple[list[Matched], list[Rejected]]:
+    ranges = split(file, config.chunk_bytes)
+    if not ranges:
+        return [], []
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_operator_progress_bars = False
+    with ray.data.DataContext.current(context):
+        chunks = ray.data.from_items(
+            [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
+            override_num_blocks=len(ranges),
+        ).map(
+            _read_and_match,
+            fn_kwargs={
+                "file": file,
+                "keys": ray.put(keys),
+                "keep_unmatched": config.unmatched == "keep",
+            },
+            compute=ray.data.TaskPoolStrategy(size=max(1, min(parallelism or cpus, cpus))),
+            num_cpus=1,
+            memory=_MEMORY_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size),
+        )
+        parts = {row["chunk"]: _unpack(row) for row in chunks.iter_rows()}
+    ordered = [parts[i] for i in range(len(ranges))]
+    return [part for part, _ in ordered], [part for _, part in ordered]
+
+
+def _read_and_match(
+    row: dict[str, Any], file: CsvFile, keys: ray.ObjectRef, keep_unmatched: bool
+) -> dict[str, Any]:
+    chunk = read_chunk(file, row["start"], row["end"])
+    rejected = Rejected.of(chunk.rejects, chunk.rows, chunk.newlines)
+    matched = match_chunk(chunk, ray.get(keys), keep_unmatched)
+    numbers = {
+        "rows": rejected.rows,
+        "newlines": rejected.newlines,
+        "reasons": rejected.reasons,
+        "matched_rows": matched.matched_rows,
+        "unmatched_rows": matched.unmatched_rows,
+    }
+    return {
+        "chunk": row["chunk"],
+        "numbers": json.dumps(numbers),
+        "rejects": rejected.packed,
+        "playlist": matched.playlist.tobytes(),
+        "track": matched.track.tobytes(),
+        "playlists": _packed(matched.playlists),
+        "unmatched": _packed(matched.unmatched),
+    }
+
+
+def _unpack(row: dict[str, Any]) -> tuple[Matched, Rejected]:
+    numbers = json.loads(row["numbers"])
+    rejected = Rejected(numbers["rows"], numbers["newlines"], row["rejects"], numbers["reasons"])
+    matched = Matched(
+        np.frombuffer(row["playlist"], np.int32),
+        np.frombuffer(row["track"], np.int32),
+        pa.ipc.open_stream(row["playlists"]).read_all(),
+        pa.ipc.open_stream(row["unmatched"]).read_all(),
+        numbers["matched_rows"],
+        numbers["unmatched_rows"],
+    )
+    return matched, rejected
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _write(tables: dict[str, pa.Table], out_dir: Path) -> None:
+    """Write all tables or none: into a folder beside ``out_dir`` that then takes its place."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
+        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
+        fresh.mkdir()
+        for name, table in tables.items():
+            pa.parquet.write_table(
+                table, fresh / f"{name}.parquet", compression="zstd", row_group_size=_ROW_GROUP
+            )
+        if out_dir.exists():
+            os.rename(out_dir, old)
+        os.rename(fresh, out_dir)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""From a job's flags to its checked configuration and run directory."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spotify_engine.config import CONFIGS, InputsConfig, KaggleJob, load_config, read_yaml
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.synthetic import SampleConfig, write_sample
+from spotify_engine.runtime.run import Run, console
+
+SAMPLE = Path("data/sample")
+
+
+def open_run(arguments: argparse.Namespace) -> Run:
+    """Resolve the configuration and open the run directory; makes the sample when asked for.
+
+    Raises:
+        InputError: an input is missing, a key is unknown, or the directory holds another run.
+    """
+    if arguments.sample and (arguments.playlists or arguments.features):
+        raise InputError("--sample makes its own files; leave out --playlists and --features")
+    flags: dict[str, Any] = {"mode": arguments.mode, "inputs": {}}
+    if arguments.sample:
+        if not (SAMPLE / "spotify_dataset.csv").exists():
+            console.print(f"Writing a Kaggle-shaped sample to {SAMPLE}")
+            write_sample(SAMPLE, SampleConfig.demo())
+        flags["inputs"] = {
+            "playlists": str(SAMPLE / "spotify_dataset.csv"),
+            "features": str(SAMPLE / "tracks_features.csv"),
+        }
+    for name in ("playlists", "features", "genres"):
+        given = getattr(arguments, name)
+        if given is not None:
+            flags["inputs"][name] = None if given == "none" else given
+    if arguments.workers is not None:
+        flags["cluster"] = {"workers": arguments.workers}
+    layers = [(f"configs/kaggle/{arguments.mode}.yaml", _mode(arguments.mode))]
+    if arguments.config:
+        layers.append((str(arguments.config), read_yaml(arguments.config)))
+    layers.append(("flags", flags))
+    config = load_config(KaggleJob, layers, arguments.settings)
+    _require_inputs(config.inputs)
+    return Run(arguments.out or Path("runs") / f"kaggle-{config.mode}", config)
+
+
+def _mode(name: str) -> dict[str, Any]:
+    return read_yaml(CONFIGS / "kaggle" / f"{name}.yaml")
+
+
+def _require_inputs(inputs: InputsConfig) -> None:
+    """Say where to get the files before anything is started."""
+    for name, path in inputs.model_dump().items():
+        if path is None or "://" in path or Path(path).exists():
+            continue
+        default = InputsConfig.model_fields[name].default
+        remedy = (
+            "get it from Kaggle (README.md, 'The real files'), name another with "
+            f"--{name}, or use --sample for a Kaggle-shaped stand-in"
+            if path == default
+            else f"check the path given as --{name}"
+        )
+        raise InputError(f"{path}: no such file; {remedy}")

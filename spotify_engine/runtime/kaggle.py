@@ -1,0 +1,285 @@
+"""The playlist job, stage by stage: tables, split, genres, graph, training, bundle, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spotify_engine import __version__
+from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
+from spotify_engine.evaluation.faithfulness import deletion_test
+from spotify_engine.evaluation.leaderboard import (
+    Catalogue,
+    baseline_rows,
+    render_leaderboard,
+    score_row,
+)
+from spotify_engine.evaluation.ranking import save_predictions
+from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
+from spotify_engine.playlists.genre_vocabulary import load_vocabulary
+from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
+from spotify_engine.playlists.graph import (
+    build_graph,
+    load_graph,
+    render_summary,
+    save_graph,
+    summary,
+)
+from spotify_engine.playlists.model import parameter_counts
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.schema import TABLES
+from spotify_engine.ragged import Ragged
+from spotify_engine.runtime.etl import prepare_tables
+from spotify_engine.runtime.run import Run, console, write_text
+from spotify_engine.runtime.train import TrainingInputs, load_best, train_playlists
+
+
+class PlaylistPipeline:
+    """Runs the stages of one run directory; those that are done are read back instead."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.config = run, run.config
+
+    def prepare(self) -> dict[str, Any]:
+        """Both CSV files to ``tables/``."""
+        inputs = self.config.inputs
+        counts: dict[str, Any] = self.run.stage(
+            "prepare",
+            lambda: prepare_tables(
+                inputs.playlists, inputs.features, self.run.tables, self.config.data
+            ),
+        )
+        return counts
+
+    def hold_out(self) -> dict[str, Any]:
+        """``split.parquet``: decided here, and nowhere else."""
+
+        def work() -> dict[str, Any]:
+            pairs = self.table("playlist_tracks")
+            playlists = Ragged.from_pairs(
+                pairs["playlist"].to_numpy(), pairs["track"].to_numpy(), self.n_playlists
+            )
+            names = self.table("tracks")["name"].to_pylist()
+            split = make_split(playlists, len(names), self.config.holdout, names)
+            save_split(split, self.run.split)
+            return {
+                "strategy": split.strategy,
+                "order": asdict(split.order) if split.order else None,
+                "train": len(split.train.values),
+                "val": len(split.val.values),
+                "test": len(split.test.values),
+            }
+
+        found: dict[str, Any] = self.run.stage("split", work)
+        order = found["order"]
+        console.print(
+            f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
+            f"{order['share']:.0%}, by chance {order['expected']:.0%})"
+        )
+        return found
+
+    def find_genres(self) -> dict[str, Any]:
+        """``tables/genres`` and ``artist_genres``, from the file or from training titles."""
+
+        def work() -> dict[str, Any]:
+            if self.config.inputs.genres:
+                found = read_artist_genres(
+                    self.config.inputs.genres, self.table("artists"), self.config.genres
+                )
+                genres, artist_genres = found.genres, found.artist_genres
+                rejects = pa.concat_tables([self.table("rejects"), found.rejects])
+                self.write_table("rejects", rejects)
+                counts: dict[str, Any] = {"source": "file", **found.counts}
+            else:
+                genres, artist_genres = mine_artist_genres(
+                    self.table("playlists")["name"].to_pylist(),
+                    self.data_split.train,
+                    self.table("tracks")["artist"].to_numpy(),
+                    len(self.table("artists")),
+                    self.config.genres,
+                    load_vocabulary(),
+                )
+                counts = {"source": "titles of the training part"}
+            self.write_table("genres", genres)
+            self.write_table("artist_genres", artist_genres)
+            with_genres = len(np.unique(artist_genres["artist"].to_numpy()))
+            return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
+
+        counts: dict[str, Any] = self.run.stage("genres", work)
+        return counts
+
+    def build(self) -> dict[str, Any]:
+        """``graph/``: features and edges as arrays that workers map."""
+
+        def work() -> dict[str, Any]:
+            data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
+            save_graph(data, scale, self.run.graph)
+            return summary(data)
+
+        counts: dict[str, Any] = self.run.stage("graph", work)
+        console.print(render_summary(counts))
+        return counts
+
+    def train(self) -> list[dict[str, float]]:
+        """``checkpoints/best`` and ``checkpoints/last``."""
+        history: list[dict[str, float]] = self.run.stage(
+            "train",
+            lambda: train_playlists(
+                self.training_inputs,
+                self.run.checkpoints,
+                self.config.model,
+                self.config.training,
+                self.config.cluster,
+            ),
+        )
+        return history
+
+    def evaluate(self) -> dict[str, Any]:
+        """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
+
+        def work() -> dict[str, Any]:
+            recommender = self.trained()
+            split, config = self.data_split, self.config.evaluation
+            ours = score_row(
+                recommender.name, recommender.score, split, self.catalogue, config,
+                fit_seconds=self.run.seconds["train"],
+            )  # fmt: skip
+            assert ours.predictions is not None
+            assert ours.scores is not None
+            save_predictions(self.run.predictions, ours.predictions, ours.scores)
+            with console.status("Fitting and tuning the baselines on the same split"):
+                rows = [ours, *baseline_rows(split, self.catalogue, config)]
+            console.print(render_leaderboard(rows, config))
+            return {
+                "metrics": {"val": ours.val, "test": ours.test},
+                "baselines": {row.name: row.report() for row in rows[1:]},
+                "faithfulness": self.faithfulness(recommender),
+                "parameters": parameter_counts(recommender.model),
+            }
+
+        found: dict[str, Any] = self.run.stage("evaluate", work)
+        return found
+
+    def publish(self) -> None:
+        """``bundle/``: the trained version, enough to serve."""
+
+        def work() -> dict[str, Any]:
+            found = self.run.stages["evaluate"]["result"]
+            manifest = {
+                "release": __version__,
+                "config": self.config.model_dump(mode="json"),
+                "data_fingerprint": self.fingerprint,
+                "metrics": found["metrics"],
+            }
+            self.trained().save(self.run.bundle, manifest)
+            return {"data_fingerprint": self.fingerprint}
+
+        self.run.stage("bundle", work)
+
+    def report(self) -> dict[str, Any]:
+        """``report.json``: everything the stages found, in one file."""
+        results = {name: stage["result"] for name, stage in self.run.stages.items()}
+        content = {
+            "release": __version__,
+            "mode": self.config.mode,
+            "config": self.config.model_dump(mode="json"),
+            "data": {
+                **results["prepare"],
+                "split": results["split"],
+                "genres": results["genres"],
+                "graph": results["graph"],
+                "fingerprint": results["bundle"]["data_fingerprint"],
+            },
+            "seconds": self.run.seconds,
+            "epochs": results["train"],
+            **results["evaluate"],
+        }
+        write_text(self.run.report, json.dumps(content, indent=2))
+        return content
+
+    def trained(self) -> PlaylistRecommender:
+        """The best checkpoint as a recommender."""
+        data, scale = load_graph(self.run.graph)
+        model = load_best(self.training_inputs, self.run.checkpoints, self.config.model)
+        return PlaylistRecommender.from_training(
+            model, data, self.tables, scale, self.data_split.train
+        )
+
+    def faithfulness(self, recommender: PlaylistRecommender) -> dict[str, Any]:
+        ids = recommender.ids
+
+        def explain(seeds: np.ndarray, track: int) -> np.ndarray:
+            return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
+
+        rng = np.random.default_rng(self.config.evaluation.seed)
+        return deletion_test(recommender.score, explain, self.data_split.train, rng)
+
+    @property
+    def training_inputs(self) -> TrainingInputs:
+        return TrainingInputs(self.run.graph.resolve(), self.run.split.resolve())
+
+    @cached_property
+    def tables(self) -> dict[str, pa.Table]:
+        return {name: self.table(name) for name in TABLES}
+
+    @cached_property
+    def data_split(self) -> Split:
+        return load_split(self.run.split, len(self.table("tracks")), self.n_playlists)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return track_catalogue(self.tables)
+
+    @property
+    def n_playlists(self) -> int:
+        return len(self.table("playlists"))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 over tables and split: equal data, equal fingerprint."""
+        digest = hashlib.sha256()
+        for path in [*sorted(self.run.tables.glob("*.parquet")), self.run.split]:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def table(self, name: str) -> pa.Table:
+        return pq.read_table(self.run.tables / f"{name}.parquet")
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        path = self.run.tables / f"{name}.parquet"
+        partial = path.with_suffix(".partial")
+        pq.write_table(table, partial, compression="zstd")
+        partial.replace(path)
+
+
+def track_catalogue(tables: dict[str, pa.Table]) -> Catalogue:
+    """First artists and genres of tracks, as the beyond-accuracy metrics need them."""
+    first_artist = tables["tracks"]["artist"].to_numpy()
+    links = tables["artist_genres"]
+    if not len(links):
+        return Catalogue(first_artist)
+    artist, genre, weight = (links[name].to_numpy() for name in ("artist", "genre", "weight"))
+    n_genres = len(tables["genres"])
+    return Catalogue(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))
+
+
+def run_all(run: Run) -> dict[str, Any]:
+    """All stages in order; returns the report."""
+    pipeline = PlaylistPipeline(run)
+    pipeline.prepare()
+    pipeline.hold_out()
+    pipeline.find_genres()
+    pipeline.build()
+    pipeline.train()
+    pipeline.evaluate()
+    pipeline.publish()
+    return pipeline.report()

@@ -1,0 +1,138 @@
+"""The run directory: which stages are done, with what inputs, and what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from spotify_engine.config import KaggleJob, dump_yaml
+from spotify_engine.errors import InputError
+
+console = Console()
+
+
+class Run:
+    """One run directory.
+
+    A stage that finished is not done again: ``stages.json`` keeps what it returned. Everything but
+    the cluster's shape must be as it was when the run began.
+    """
+
+    def __init__(self, out: Path, config: KaggleJob) -> None:
+        """
+        Raises:
+            InputError: the directory holds a run of another configuration or of changed inputs.
+        """
+        self.out, self.config = out, config
+        self.tables, self.graph = out / "tables", out / "graph"
+        self.split, self.predictions = out / "split.parquet", out / "predictions.parquet"
+        self.report, self.checkpoints = out / "report.json", out / "checkpoints"
+        self.bundle = out / "bundle"
+        self._stages_file = out / "stages.json"
+        inputs = {
+            name: _fingerprint(path) for name, path in config.inputs.model_dump().items() if path
+        }
+        self._check_same(inputs)
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "config.yaml", dump_yaml(config))
+        self.stages: dict[str, dict[str, Any]] = _read_json(self._stages_file) or {
+            "inputs": {"result": inputs}
+        }
+        self._save()
+
+    def _check_same(self, inputs: dict[str, Any]) -> None:
+        path = self.out / "config.yaml"
+        if not path.exists():
+            if self.out.exists() and any(self.out.iterdir()):
+                raise InputError(f"{self.out}: holds files but no run; give --out an empty folder")
+            return
+        here = _flat(yaml.safe_load(path.read_text()))
+        asked = _flat(self.config.model_dump(mode="json"))
+        for key in sorted(here.keys() | asked.keys()):
+            if not key.startswith("cluster.") and here.get(key) != asked.get(key):
+                raise InputError(
+                    f"{self.out}: holds a run with {key}={here.get(key)}, asked for "
+                    f"{asked.get(key)}; give another --out, or delete it to start over"
+                )
+        before = (_read_json(self._stages_file) or {}).get("inputs", {}).get("result", inputs)
+        for name, fingerprint in inputs.items():
+            if before.get(name) != fingerprint:
+                raise InputError(
+                    f"{self.out}: {getattr(self.config.inputs, name)} has changed since this run "
+                    "began; give another --out, or delete it to start over"
+                )
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run a stage, unless it is done already, and return what it returned (plain values)."""
+        if name in self.stages:
+            console.print(f"[dim]{name}: done before, {self.stages[name]['seconds']:.1f} s[/dim]")
+            return self.stages[name]["result"]
+        console.print(f"[bold]{name}[/bold] ...")
+        started = perf_counter()
+        try:
+            result = work()
+        except InputError:
+            self._forget_if_empty()
+            raise
+        seconds = perf_counter() - started
+        self.stages[name] = {"seconds": seconds, "result": result}
+        self._save()
+        console.print(f"[bold]{name}[/bold]: {seconds:.1f} s")
+        return result
+
+    def _forget_if_empty(self) -> None:
+        """Take back what the constructor wrote: a refused input must not claim the directory."""
+        if not self.seconds:
+            (self.out / "config.yaml").unlink()
+            self._stages_file.unlink()
+            if not any(self.out.iterdir()):
+                self.out.rmdir()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds of each finished stage."""
+        return {name: s["seconds"] for name, s in self.stages.items() if "seconds" in s}
+
+    def _save(self) -> None:
+        write_text(self._stages_file, json.dumps(self.stages, indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a crash leaves the old text or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _fingerprint(path: str) -> dict[str, Any]:
+    """Size and time of a local file; a URI is taken as unchanging."""
+    if "://" in path or not Path(path).is_file():
+        return {"path": path}
+    facts = Path(path).stat()
+    return {"bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix.removesuffix("."): tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat

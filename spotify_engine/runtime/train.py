@@ -1,0 +1,165 @@
+"""Playlist training on Ray Train: data-parallel workers, checkpoints, resuming."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from spotify_engine.config import ClusterConfig
+from spotify_engine.evaluation.splits import load_split
+from spotify_engine.learning.trainers.base import EpochReport, load_state
+from spotify_engine.learning.trainers.playlist import PlaylistTrainer, Step, TrainingConfig
+from spotify_engine.playlists.graph import load_graph
+from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+
+MONITOR = "val_recall@10"
+RAY_NAME = "ray"
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What workers open themselves: paths that every machine of the cluster can read."""
+
+    graph: Path
+    split: Path
+
+    def open(self, model: PlaylistGATConfig, training: TrainingConfig) -> PlaylistTrainer:
+        data, _ = load_graph(self.graph)
+        shape = GraphShape.of(data)
+        split = load_split(self.split, shape.nodes["track"], shape.nodes["playlist"])
+        torch.manual_seed(training.seed)
+        return PlaylistTrainer(PlaylistGAT(shape, model), data, split.train, split.val, training)
+
+
+def train_playlists(
+    inputs: TrainingInputs,
+    checkpoints: Path,
+    model: PlaylistGATConfig,
+    training: TrainingConfig,
+    cluster: ClusterConfig,
+) -> list[dict[str, float]]:
+    """Train until done, going on from the newest checkpoint if there is one.
+
+    Leaves ``checkpoints/best`` and ``checkpoints/last``.
+
+    Returns:
+        Metrics of each epoch.
+    """
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={
+            "graph": str(inputs.graph),
+            "split": str(inputs.split),
+            "model": model.model_dump(mode="json"),
+            "training": training.model_dump(mode="json"),
+            "threads": max(1, int(cluster.cpus_per_worker)),
+        },
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.workers,
+            resources_per_worker={"CPU": cluster.cpus_per_worker},
+        ),
+        run_config=ray.train.RunConfig(
+            name=RAY_NAME,
+            storage_path=str(checkpoints.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            # The best and the newest are always among the kept ones.
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2, checkpoint_score_attribute=MONITOR
+            ),
+        ),
+    )
+    result = trainer.fit()
+    best = result.get_best_checkpoint(MONITOR, "max")
+    assert best is not None
+    assert result.checkpoint is not None
+    for name, checkpoint in (("best", best), ("last", result.checkpoint)):
+        _export(Path(checkpoint.path), checkpoints / name)
+    history: list[dict[str, float]] = load_state(checkpoints / "last")["history"]
+    return history
+
+
+def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfig) -> PlaylistGAT:
+    """The model of the best checkpoint."""
+    data, _ = load_graph(inputs.graph)
+    trained = PlaylistGAT(GraphShape.of(data), model)
+    trained.load_state_dict(load_state(checkpoints / "best")["model"])
+    return trained
+
+
+def _export(source: Path, target: Path) -> None:
+    """Copy a checkpoint out of Ray's folder, in one step."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    # A hard link costs nothing; another file system needs a copy.
+    try:
+        shutil.copytree(source, partial, copy_function=os.link)
+    except shutil.Error:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    torch.set_num_threads(config["threads"])
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    inputs = TrainingInputs(Path(config["graph"]), Path(config["split"]))
+    training = TrainingConfig.model_validate(config["training"])
+    trainer = inputs.open(PlaylistGATConfig.model_validate(config["model"]), training)
+    previous = ray.train.get_checkpoint()
+    if previous is not None:
+        with previous.as_directory() as folder:
+            trainer.restore(Path(folder))
+    if rank == 0:
+        trainer.progress = _progress(trainer)
+
+    def on_epoch(report: EpochReport) -> None:
+        due = (report.epoch + 1) % training.checkpoint_every == 0
+        last = trainer.finished or trainer.next_epoch == trainer.epochs
+        if rank == 0:
+            _say(report, training.epochs)
+        if not (report.best or due or last):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if rank == 0:
+                report.save(Path(folder))
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(report.metrics, checkpoint=checkpoint)
+
+    trainer.fit(on_epoch)
+
+
+def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[Step]]:
+    """A progress bar over an epoch's steps, drawn by the driver however far away this worker is."""
+    from ray.experimental.tqdm_ray import tqdm
+
+    def bar(steps: Iterable[Step]) -> Iterable[Step]:
+        description = f"epoch {trainer.next_epoch + 1}/{trainer.epochs}"
+        wrapped: Iterable[Step] = tqdm(steps, total=trainer.steps_per_epoch, desc=description)
+        return wrapped
+
+    return bar
+
+
+def _say(report: EpochReport, epochs: int) -> None:
+    metrics = report.metrics
+    print(
+        f"epoch {report.epoch + 1}/{epochs}: loss {metrics['loss']:.3f}, "
+        f"validation recall@10 {metrics['val_recall@10']:.4f}, "
+        f"NDCG@10 {metrics['val_ndcg@10']:.4f}, BPR loss {metrics['val_loss']:.4f} "
+        f"({metrics['train_seconds']:.1f} s + {metrics['validation_seconds']:.1f} s)"
+        f"{' *' if report.best else ''}",
+        flush=True,
+    )
