@@ -186,10 +186,11 @@ def main() -> int:
     for number in range(given.runs):
         for side in ("ours", "duckdb") if number % 2 == 0 else ("duckdb", "ours"):
             runs[side].append(measure(side, *files))
-            latest = runs[side][-1]
+            latest, load = runs[side][-1], os.getloadavg()[0]
             console.print(
                 f"run {number + 1} {side}: {latest['seconds']:.1f} s, "
-                f"peak {latest['peak_bytes'] / 2**30:.2f} GiB, load {os.getloadavg()[0]:.1f}"
+                f"{latest['cpu_s']:.1f} s of CPU, peak {latest['peak_bytes'] / 2**30:.2f} GiB, "
+                f"load {load:.1f}"
             )
     print_report(console, runs, reference)
     equal = check_counts(console, runs, reference)

@@ -6,6 +6,8 @@ k columns count. Playlists whose list is empty were not asked, and are left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,19 @@ from scipy import sparse
 
 from spotify_engine.evaluation.ranking import hit_matrix
 from spotify_engine.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What is known of the tracks.
+
+    Attributes:
+        first_artist: int ``[tracks]``.
+        track_genres: float ``[tracks, genres]``, see ``genres_of_tracks``; None without genres.
+    """
+
+    first_artist: np.ndarray
+    track_genres: sparse.csr_array | None = None
 
 
 class GenreConsistency(NamedTuple):
@@ -121,6 +136,36 @@ def novelty(predictions: np.ndarray, train: Ragged, n_tracks: int, k: int) -> fl
         return float("nan")
     total = np.where(lists >= 0, bits[lists], 0.0).sum(axis=1)
     return float(np.mean(total[asked] / length[asked]))
+
+
+def beyond_accuracy_metrics(
+    predictions: np.ndarray,
+    truth: Ragged,
+    train: Ragged,
+    catalogue: Catalogue,
+    ks: Sequence[int],
+) -> dict[str, float | None]:
+    """All of the above, at each k.
+
+    Args:
+        truth, train: held-out and train tracks of the same playlists.
+
+    Returns:
+        ``{"completion_rate@10": ..., ...}``; genre_consistency@k (None when no list could be
+        compared) and genre_consistency_left_out@k (lists) only where the catalogue has genres.
+    """
+    n_tracks = len(catalogue.first_artist)
+    figures: dict[str, float | None] = {}
+    for k in ks:
+        figures[f"completion_rate@{k}"] = completion_rate(predictions, truth, k)
+        if catalogue.track_genres is not None:
+            genres = genre_consistency(predictions, train, catalogue.track_genres, k)
+            figures[f"genre_consistency@{k}"] = genres.mean if genres.compared else None
+            figures[f"genre_consistency_left_out@{k}"] = genres.left_out
+        figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
+        figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
+        figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
+    return figures
 
 
 def _as_ragged(lists: np.ndarray) -> Ragged:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import Scorer, TooLarge
@@ -19,28 +19,21 @@ from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.evaluation.baselines.popularity import Popularity
-from spotify_engine.evaluation.beyond_accuracy import (
-    artist_diversity,
-    completion_rate,
-    coverage,
-    genre_consistency,
-    novelty,
-)
+from spotify_engine.evaluation.beyond_accuracy import Catalogue, beyond_accuracy_metrics
 from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.ragged import Ragged
 
 BaselineName = Literal["popularity", "itemknn", "ials", "ease"]
 ScoreFunction = Callable[[Ragged], np.ndarray]
-SHOWN_AT_SELECTION_K = (
-    "precision",
-    "ndcg",
-    "completion_rate",
-    "genre_consistency",
-    "artist_diversity",
-    "coverage",
-    "novelty",
-)
+HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
+    "ndcg": "ndcg",
+    "completion_rate": "compl.",
+    "genre_consistency": "genre",
+    "artist_diversity": "artist",
+    "coverage": "cover",
+    "novelty": "bits",
+}
 
 
 class EvaluationConfig(BaseModel):
@@ -92,19 +85,6 @@ class EvaluationConfig(BaseModel):
         if self.selection_k not in self.ks:
             raise ValueError(f"selection_k {self.selection_k} must be one of ks {self.ks}")
         return self
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """What is known of the tracks.
-
-    Attributes:
-        first_artist: int ``[tracks]``.
-        track_genres: float ``[tracks, genres]``, see ``genres_of_tracks``; None without genres.
-    """
-
-    first_artist: np.ndarray
-    track_genres: sparse.csr_array | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +142,7 @@ def evaluate_scorer(
     Raises:
         ValueError: the scores have a wrong shape, or NaN.
     """
-    score = scorer if callable(scorer) else scorer.score
+    score = scorer.score if isinstance(scorer, Scorer) else scorer
     predictions = np.full((len(truth), k), NOTHING, np.int32)
     kept_scores = np.full((len(truth), k), -np.inf, np.float32)
     asked = np.flatnonzero(truth.lengths)
@@ -212,23 +192,16 @@ def measure(
         train: train tracks; what genre consistency and novelty compare with.
 
     Returns:
-        For each k: recall@k, precision@k, ndcg@k, mrr@k, hit_rate@k, completion_rate@k,
-        genre_consistency@k and genre_consistency_left_out@k (playlists) where there are genres,
-        artist_diversity@k, coverage@k, novelty@k (bits); and playlists, the number measured.
+        ``ranking_metrics`` and ``beyond_accuracy_metrics``; and playlists, the number measured.
+
+    Raises:
+        ValueError: wrong predictions, see ``hit_matrix``.
     """
-    n_tracks = len(catalogue.first_artist)
-    figures: dict[str, float | None] = {"playlists": int((truth.lengths > 0).sum())}
-    figures |= ranking_metrics(predictions, truth, ks, n_tracks)
-    for k in ks:
-        figures[f"completion_rate@{k}"] = completion_rate(predictions, truth, k)
-        if catalogue.track_genres is not None:
-            genres = genre_consistency(predictions, train, catalogue.track_genres, k)
-            figures[f"genre_consistency@{k}"] = genres.mean if genres.compared else None
-            figures[f"genre_consistency_left_out@{k}"] = genres.left_out
-        figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
-        figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
-        figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
-    return figures
+    return {
+        "playlists": int((truth.lengths > 0).sum()),
+        **ranking_metrics(predictions, truth, ks, len(catalogue.first_artist)),
+        **beyond_accuracy_metrics(predictions, truth, train, catalogue, ks),
+    }
 
 
 def score_row(
@@ -276,20 +249,29 @@ def baseline_rows(split: Split, catalogue: Catalogue, config: EvaluationConfig) 
 
 
 def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig) -> Table:
-    """Test figures, the best recall@selection_k on top, skipped scorers at the bottom."""
+    """Test figures, the best recall@selection_k on top, skipped scorers last; notes below."""
     k = config.selection_k
-    names = [f"recall@{each}" for each in config.ks]
-    names += [f"{name}@{k}" for name in SHOWN_AT_SELECTION_K]
-    names = [name for name in names if any(row.test.get(name) is not None for row in rows)]
-    table = Table(title="Test part: same split, same function for all")
-    table.add_column("scorer")
-    for column in [*names, "fit s", "rank s"]:
-        table.add_column(column.replace("_", " ").replace("@", " @"), justify="right")
-    table.add_column("note")
-    for row in sorted(rows, key=lambda row: -(row.test.get(f"recall@{k}") or -1.0)):
-        figures = [_cell(row.test.get(name), 4) for name in names]
+    columns = {f"recall@{each}": f"recall @{each}" for each in config.ks}
+    columns |= {f"{name}@{k}": f"{head} @{k}" for name, head in HEADINGS.items()}
+    columns = {
+        name: head for name, head in columns.items() if any(row.test.get(name) for row in rows)
+    }
+    best_first = sorted(rows, key=lambda row: -(row.test.get(f"recall@{k}") or -1.0))
+    notes = [f"{row.name}: {row.note}" for row in best_first if row.note]
+    table = Table(
+        title="Test part: same split, same functions for all",
+        caption="\n".join(notes),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("scorer", no_wrap=True)
+    for head in [*columns.values(), "fit s", "rank s"]:
+        table.add_column(head, justify="right")
+    for row in best_first:
+        figures = [_cell(row.test.get(name), 4) for name in columns]
         seconds = [_cell(row.fit_seconds, 1), _cell(row.score_seconds, 1)]
-        table.add_row(row.name, *figures, *seconds, row.note)
+        table.add_row(row.name, *figures, *seconds)
     return table
 
 

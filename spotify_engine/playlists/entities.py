@@ -44,7 +44,7 @@ class DataConfig(BaseModel):
     """At most this many playlists, chosen by a hash, so whatever order the file has."""
     seed: int = 0
     """Changes which playlists ``max_playlists`` chooses."""
-    chunk_bytes: int = Field(64 << 20, ge=1, le=1 << 30)
+    chunk_bytes: int = Field(32 << 20, ge=1, le=1 << 30)
     """How much of the playlist file one task reads. Changes speed and memory, never the tables."""
 
 

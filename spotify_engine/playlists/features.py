@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import codecs
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ class Features:
         audio: float32 ``[rows, 7]``, columns as ``AUDIO``, scaled to [0, 1]; NaN where unknown.
         rows: records in the file, good or not.
         rejects: as ``TABLES["rejects"]``; neither offset nor line is known.
-        counts: what was wrong with audio values, by problem and column.
+        problems: of each audio column, how many values had which.
     """
 
     ids: pa.StringArray
@@ -44,7 +44,7 @@ class Features:
     audio: np.ndarray
     rows: int
     rejects: pa.Table
-    counts: dict[str, dict[str, int]]
+    problems: dict[str, dict[str, int]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,10 +85,9 @@ def read_features(path: str) -> Features:
         for row in np.flatnonzero(hit).tolist():
             fields = (ids[row], names[row], artists[row])
             rejected.append((reason, ",".join(str(field) for field in fields)))
-    counts: dict[str, Counter[str]] = {"clipped": Counter(), "not_a_number": Counter()}
-    audio = np.empty((table.num_rows, len(AUDIO)), np.float32)
-    for position, column in enumerate(AUDIO):
-        audio[:, position] = _scaled(table.column(column.name).combine_chunks(), column, counts)
+    with ThreadPoolExecutor() as threads:
+        columns = list(threads.map(lambda c: _scaled(table[c.name].combine_chunks(), c), AUDIO))
+    audio = np.stack([values for values, _ in columns], axis=1)
     if not good.all():
         keep = pa.array(good)
         ids, names, artists, first = (x.filter(keep) for x in (ids, names, artists, first))
@@ -101,7 +100,7 @@ def read_features(path: str) -> Features:
         audio,
         rows,
         _rejects_table(file, rejected),
-        {problem: dict(sorted(by_column.items())) for problem, by_column in counts.items()},
+        {column.name: counts for column, (_, counts) in zip(AUDIO, columns, strict=True)},
     )
 
 
@@ -170,10 +169,8 @@ def _rejects_table(file: CsvFile, rejected: list[tuple[str, str]]) -> pa.Table:
     )
 
 
-def _scaled(
-    values: pa.StringArray, column: AudioColumn, counts: dict[str, Counter[str]]
-) -> np.ndarray:
-    """float32 ``[rows]`` in [0, 1], NaN where unknown."""
+def _scaled(values: pa.StringArray, column: AudioColumn) -> tuple[np.ndarray, dict[str, int]]:
+    """Returns (float32 ``[rows]`` in [0, 1], NaN where unknown; how many had which problem)."""
     blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
     values = pc.if_else(blank, None, values)
     try:
@@ -183,14 +180,14 @@ def _scaled(
         numbers = pc.cast(pc.utf8_trim_whitespace(pc.if_else(legal, values, None)), pa.float64())
     array = numbers.to_numpy(zero_copy_only=False)
     unknown = ~np.isfinite(array)
-    counts["not_a_number"][column.name] = int(unknown.sum()) - pc.sum(blank).as_py()
+    counts = {"not_a_number": int(unknown.sum()) - (pc.sum(blank).as_py() or 0)}
     if column.name == "tempo":
+        counts["not_detected"] = int((array == 0).sum())
         unknown |= array == 0
-        counts["no_tempo"] = Counter(tempo=int((array == 0).sum()))
     outside = ~unknown & ((array < column.low) | (array > column.high))
-    counts["clipped"][column.name] = int(outside.sum())
+    counts["clipped"] = int(outside.sum())
     scaled = (np.clip(array, column.low, column.high) - column.low) / (column.high - column.low)
-    return np.where(unknown, np.nan, scaled).astype(np.float32)
+    return np.where(unknown, np.nan, scaled).astype(np.float32), counts
 
 
 def _plain(literals: pa.StringArray) -> np.ndarray:

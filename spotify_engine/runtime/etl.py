@@ -25,7 +25,8 @@ from spotify_engine.playlists.records import BACKSLASH, CsvFile, open_csv, split
 from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
 
 _ROW_GROUP = 1 << 20
-_MEMORY_PER_CHUNK_BYTE = 10  # a task's peak: the text, its columns, their codes and matches
+_TASK_BYTES = 256 << 20  # a worker with its libraries
+_TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
 
 
 def prepare_tables(
@@ -54,6 +55,8 @@ def prepare_tables(
     """
     clock = _Clock()
     file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    if file.body == file.size:
+        raise InputError(f"{playlists}: has no rows after its header")
     if features is None and config.unmatched == "drop":
         raise InputError(
             "data.unmatched is 'drop' and there is no features file: every row would be dropped; "
@@ -112,9 +115,9 @@ def _feature_counts(known: Features, keys: KeyTable, reasons: dict[str, int]) ->
     return {
         "rows": known.rows,
         "rejected": reasons,
-        "keys": len(keys.pairs),
+        "keys": len(keys.rows),
         "keys_with_several_ids": keys.with_several_ids,
-        **known.counts,
+        "audio": known.problems,
     }
 
 
@@ -122,11 +125,12 @@ def _match(
     file: CsvFile, keys: KeyTable, config: DataConfig, parallelism: int | None
 ) -> tuple[list[Matched], list[Rejected]]:
     ranges = split(file, config.chunk_bytes)
-    if not ranges:
-        return [], []
-    cpus = int(ray.cluster_resources().get("CPU", 1))
+    cluster = ray.cluster_resources()
+    cpus = max(1, int(cluster.get("CPU", 1)))
+    at_once = min(parallelism or cpus, cpus, len(ranges))
+    wanted = _TASK_BYTES + _TASK_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size)
     context = ray.data.DataContext.get_current().copy()
-    context.enable_operator_progress_bars = False
+    context.enable_progress_bars = True
     with ray.data.DataContext.current(context):
         chunks = ray.data.from_items(
             [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
@@ -138,9 +142,10 @@ def _match(
                 "keys": ray.put(keys),
                 "keep_unmatched": config.unmatched == "keep",
             },
-            compute=ray.data.TaskPoolStrategy(size=max(1, min(parallelism or cpus, cpus))),
+            compute=ray.data.TaskPoolStrategy(size=at_once),
             num_cpus=1,
-            memory=_MEMORY_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size),
+            # A request that no node can ever meet would wait for ever.
+            memory=min(wanted, cluster.get("memory", wanted) // cpus),
         )
         parts = {row["chunk"]: _unpack(row) for row in chunks.iter_rows()}
     ordered = [parts[i] for i in range(len(ranges))]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.table import Column, Table
 
 from spotify_engine import __version__
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
@@ -37,7 +38,7 @@ from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
-from spotify_engine.runtime.run import Run, console, write_text
+from spotify_engine.runtime.run import Run, console, flatten, write_text
 from spotify_engine.runtime.train import TrainingInputs, load_best, train_playlists
 
 
@@ -56,6 +57,7 @@ class PlaylistPipeline:
                 inputs.playlists, inputs.features, self.run.tables, self.config.data
             ),
         )
+        console.print(render_counts(counts))
         return counts
 
     def hold_out(self) -> dict[str, Any]:
@@ -283,3 +285,13 @@ def run_all(run: Run) -> dict[str, Any]:
     pipeline.evaluate()
     pipeline.publish()
     return pipeline.report()
+
+
+def render_counts(counts: dict[str, Any]) -> Table:
+    """What preparing the tables read, left out and kept."""
+    table = Table("what", Column("count", justify="right"), title="Data")
+    for name, value in flatten(counts).items():
+        if not name.startswith("seconds."):
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+            table.add_row(name.replace("_", " ").replace(".", ", "), text)
+    return table

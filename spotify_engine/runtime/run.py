@@ -53,8 +53,8 @@ class Run:
             if self.out.exists() and any(self.out.iterdir()):
                 raise InputError(f"{self.out}: holds files but no run; give --out an empty folder")
             return
-        here = _flat(yaml.safe_load(path.read_text()))
-        asked = _flat(self.config.model_dump(mode="json"))
+        here = flatten(yaml.safe_load(path.read_text()))
+        asked = flatten(self.config.model_dump(mode="json"))
         for key in sorted(here.keys() | asked.keys()):
             if not key.startswith("cluster.") and here.get(key) != asked.get(key):
                 raise InputError(
@@ -129,10 +129,11 @@ def _fingerprint(path: str) -> dict[str, Any]:
     return {"bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, keys joined by dots."""
     if not isinstance(tree, dict):
         return {prefix.removesuffix("."): tree}
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.")
+        flat |= flatten(value, f"{prefix}{key}.")
     return flat

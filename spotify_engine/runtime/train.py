@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import ray.train
@@ -23,6 +24,7 @@ from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATC
 
 MONITOR = "val_recall@10"
 RAY_NAME = "ray"
+SECONDS_BETWEEN_NEWS = 15.0
 
 
 @dataclass(frozen=True)
@@ -142,15 +144,18 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[Step]]:
-    """A progress bar over an epoch's steps, drawn by the driver however far away this worker is."""
-    from ray.experimental.tqdm_ray import tqdm
+    """Says how far an epoch has come, in whole lines: a bar's redraws do not survive a job's log."""
 
-    def bar(steps: Iterable[Step]) -> Iterable[Step]:
-        description = f"epoch {trainer.next_epoch + 1}/{trainer.epochs}"
-        wrapped: Iterable[Step] = tqdm(steps, total=trainer.steps_per_epoch, desc=description)
-        return wrapped
+    def steps_with_news(steps: Iterable[Step]) -> Iterator[Step]:
+        said = perf_counter()
+        for number, step in enumerate(steps):
+            if perf_counter() - said > SECONDS_BETWEEN_NEWS:
+                said = perf_counter()
+                epoch = f"epoch {trainer.next_epoch + 1}/{trainer.epochs}"
+                print(f"{epoch}: step {number}/{trainer.steps_per_epoch}", flush=True)
+            yield step
 
-    return bar
+    return steps_with_news
 
 
 def _say(report: EpochReport, epochs: int) -> None:

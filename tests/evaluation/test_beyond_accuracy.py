@@ -5,7 +5,9 @@ import pytest
 from scipy import sparse
 
 from spotify_engine.evaluation.beyond_accuracy import (
+    Catalogue,
     artist_diversity,
+    beyond_accuracy_metrics,
     completion_rate,
     coverage,
     genre_consistency,
@@ -77,3 +79,18 @@ def test_novelty_by_hand():
     assert novelty(PREDICTIONS, train, 4, 3) == pytest.approx(expected)
     assert bits[2] == 3, "a track in no playlist is finite"
     assert math.isnan(novelty(PREDICTIONS[2:], train, 4, 3))
+
+
+def test_all_metrics_at_each_k_and_genres_only_where_known():
+    truth = Ragged.from_lists([[1, 2, 9, 8], [3], []])
+    train = Ragged.from_lists([[3], [0], [1]])
+    without = beyond_accuracy_metrics(
+        PREDICTIONS, truth, train, Catalogue(np.array([0, 0, 5, 0])), [2, 3]
+    )
+    assert without["completion_rate@3"] == 3 / 5
+    assert without["coverage@2"] == 3 / 4
+    assert not any("genre" in name for name in without)
+    no_overlap = Catalogue(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
+    figures = beyond_accuracy_metrics(PREDICTIONS, truth, train, no_overlap, [2])
+    assert figures["genre_consistency@2"] is None
+    assert figures["genre_consistency_left_out@2"] == 2

@@ -10,8 +10,8 @@ from scipy import sparse
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation import leaderboard
 from spotify_engine.evaluation.baselines.ials import IALSConfig
+from spotify_engine.evaluation.beyond_accuracy import Catalogue
 from spotify_engine.evaluation.leaderboard import (
-    Catalogue,
     EvaluationConfig,
     baseline_rows,
     evaluate_scorer,
@@ -170,6 +170,15 @@ def test_batches_do_not_change_the_lists(split):
     for ids, scores in runs[1:]:
         np.testing.assert_array_equal(ids, runs[0][0])
         np.testing.assert_allclose(scores, runs[0][1])
+
+
+def test_a_scorer_that_is_also_callable_is_asked_for_scores(split):
+    class Module(Recorder):  # as a torch module is
+        def __call__(self, seeds):
+            raise AssertionError
+
+    ids, _ = evaluate_scorer(Module(), split.train, split.train, split.test, N_TRACKS, 5)
+    assert (ids >= 0).all()
 
 
 def test_playlists_with_nothing_held_out_are_not_ranked():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +14,7 @@ class TooLarge(MemoryError):
     """The data needs more memory than this scorer may use; the message gives both figures."""
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Learns from playlists and scores every track for any playlist, known or new."""
 

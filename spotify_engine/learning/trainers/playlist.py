@@ -223,12 +223,13 @@ class PlaylistTrainer(BaseTrainer):
         seeds = np.unique(step.seeds.values)
         late = seeds[~np.isin(seeds, candidates, assume_unique=True)]
         sample = self.sampler.sample(TRACK, candidates, late)
-        self.dropped[step.target_edges] = True
+        hidden = np.concatenate([step.target_edges, self._edges_of_negatives(step, candidates)])
+        self.dropped[hidden] = True
         neighbours = {
             kind: neighbours_of(sample, kind, self.dropped if kind in (CONTAINS, IN) else None)
             for kind in self.relations
         }
-        self.dropped[step.target_edges] = False
+        self.dropped[hidden] = False
         features = torch.from_numpy(playlist_features(step.seeds, self.audio))
         states = {}
         for kind in {TRACK} | {kind[0] for kind in self.relations}:
@@ -249,6 +250,21 @@ class PlaylistTrainer(BaseTrainer):
         reach = self.model.reach(sample.num_sampled_nodes)
         vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
         return vectors, t
+
+    def _edges_of_negatives(self, step: Step, candidates: np.ndarray) -> np.ndarray:
+        """One random edge of each candidate that is nobody's target here.
+
+        Targets lose the edge that is predicted. If the others kept all of theirs, a track with an
+        edge less would look like a target, and above all one without any: the model would learn to
+        find what was held out by its missing edges, and the catalogue's held-out tracks do lack
+        them.
+        """
+        others = np.setdiff1d(candidates, step.targets.values, assume_unique=False)
+        edges = self.sampler.incoming[CONTAINS]
+        degree = edges.indptr[others + 1] - edges.indptr[others]
+        pick = (self.sampler.rng.random(len(others)) * degree).astype(np.int64)
+        joined = degree > 0
+        return edges.edge_id[(edges.indptr[others] + pick)[joined]]
 
     def validate(self) -> dict[str, float]:
         """Recall and NDCG at 10 and the BPR loss on the validation part."""

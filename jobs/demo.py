@@ -1,0 +1,32 @@
+"""Nothing to explained recommendations: write a sample, train on it, complete a playlist."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+RUN = Path("runs/demo")
+
+
+def main() -> int:
+    import recommend
+    import train_kaggle
+
+    status = train_kaggle.main(["--mode", "mini", "--sample", "--out", str(RUN)])
+    status = status or recommend.main(
+        ["--run", str(RUN), "--playlist", "0", "--explain", "--plot", str(RUN / "attention.png")]
+    )
+    if not status:
+        print(
+            "\nWhat to run next:\n"
+            "  your own playlist    python jobs/recommend.py --run runs/demo --tracks "
+            "'ARTIST - TITLE' 'ARTIST - TITLE' --explain\n"
+            "  check every figure   python jobs/evaluate.py --run runs/demo\n"
+            "  the real files       python jobs/train_kaggle.py --mode balanced "
+            "--playlists spotify_dataset.csv --features tracks_features.csv"
+        )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

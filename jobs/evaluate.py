@@ -1,0 +1,38 @@
+"""Recompute a run's figures from split.parquet and predictions.parquet, and compare."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    flags.add_argument("--run", type=Path, required=True, help="run directory of train_kaggle.py")
+    flags.add_argument(
+        "--no-baselines", action="store_true", help="leave out fitting the baselines again"
+    )
+    arguments = flags.parse_args(argv)
+    from spotify_engine.errors import InputError
+    from spotify_engine.evaluation.leaderboard import render_leaderboard
+    from spotify_engine.runtime.audit import audit_run
+    from spotify_engine.runtime.run import console
+
+    try:
+        audit = audit_run(arguments.run, baselines=not arguments.no_baselines)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(render_leaderboard(audit.rows, audit.config))
+    for difference in audit.differences:
+        console.print(f"[red]differs from report.json:[/red] {difference}", highlight=False)
+    if audit.differences:
+        return 1
+    console.print(f"All {audit.compared} figures agree with {arguments.run / 'report.json'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

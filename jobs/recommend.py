@@ -1,0 +1,59 @@
+"""Complete a playlist from a trained run, with reasons."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    flags.add_argument("--run", type=Path, required=True, help="run directory of train_kaggle.py")
+    which = flags.add_mutually_exclusive_group(required=True)
+    which.add_argument("--playlist", help="name or number of a playlist of the run")
+    which.add_argument(
+        "--tracks", nargs="+", metavar="'ARTIST - TITLE'", help="a new playlist (or track ids)"
+    )
+    flags.add_argument("--title", help="title of a new playlist, for when no track is known")
+    flags.add_argument("--k", type=int, default=10, help="how many (10)")
+    flags.add_argument("--explain", action="store_true", help="say why, for each track")
+    flags.add_argument("--plot", type=Path, metavar="PNG", help="draw an attention heatmap")
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from rich.console import Console
+
+    from spotify_engine.errors import InputError
+    from spotify_engine.playlists.completion import complete_playlist, find_playlist
+    from spotify_engine.playlists.recommender import PlaylistRecommender
+
+    console = Console()
+    try:
+        recommender = PlaylistRecommender.load(arguments.run / "bundle")
+        if arguments.tracks:
+            tracks, title = arguments.tracks, arguments.title
+        else:
+            tracks, title = find_playlist(arguments.run, arguments.playlist)
+        completion = complete_playlist(recommender, tracks, title, arguments.k)
+        if arguments.plot:
+            completion.plot(arguments.plot)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for text in completion.unknown:
+        console.print(f"[yellow]not in the catalogue:[/yellow] {text}", highlight=False)
+    console.print(completion.table())
+    if arguments.explain:
+        for text in completion.texts():
+            console.print(f"\n{text}", highlight=False, markup=False)
+    if arguments.plot:
+        console.print(f"\nHeatmap: {arguments.plot}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A playlist completed for a person to read: table, texts and heatmap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.table import Table
+from rich.text import Text
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.explain import Explanation, plot_attention
+from spotify_engine.playlists.recommender import PlaylistRecommender, Recommendation
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Recommendations for one playlist, and what was not found of it.
+
+    Attributes:
+        tracks: as asked for.
+        unknown: those of them that the catalogue doesn't have.
+    """
+
+    recommender: PlaylistRecommender
+    tracks: Sequence[str]
+    title: str | None
+    unknown: list[str]
+    recommended: list[Recommendation]
+
+    @cached_property
+    def explanations(self) -> list[Explanation]:
+        """One each; none where a fallback answered."""
+        if any(each.fallback for each in self.recommended):
+            return []
+        return self.recommender.explain(self.tracks, [each.id for each in self.recommended])
+
+    def table(self) -> Table:
+        known = len(set(self.tracks)) - len(set(self.unknown))
+        table = Table(title=f"{self.title or 'New playlist'}: {known} known tracks", expand=True)
+        for column in ("#", "track", "artist", "score", "because"):
+            table.add_column(column, justify="right" if column in "#score" else "left")
+        for number, each in enumerate(self.recommended, start=1):
+            reason = each.reasons[0].text if each.reasons else ""
+            if each.fallback:
+                reason = f"[{each.fallback}] {reason}"
+            # Names may hold what rich would read as markup.
+            cells = (str(number), each.name, each.artist, f"{each.score:.2f}", reason)
+            table.add_row(*(Text(cell) for cell in cells))
+        return table
+
+    def texts(self) -> list[str]:
+        """Each recommendation explained in the words of similar listening, genre, popularity."""
+        if self.explanations:
+            return [explanation.text for explanation in self.explanations]
+        return [
+            f'Recommending "{each.name}" by {each.artist} because:\n   - {each.reasons[0]}'
+            for each in self.recommended
+        ]
+
+    def plot(self, path: Path) -> None:
+        """Write the attention heatmap as PNG.
+
+        Raises:
+            InputError: a fallback answered, so nothing was attended; or the path can't be written.
+        """
+        if not self.explanations:
+            raise InputError(f"{path}: no track of the playlist is known, so nothing was attended")
+        seeds, _ = self.recommender.resolve(self.tracks)
+        names = self.recommender.names
+        labels = [f"{each.artist} - {each.name}" for each in self.recommended]
+        try:
+            plot_attention(self.explanations, [names[row] for row in seeds], labels, path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: can't be written ({error})") from error
+
+
+def complete_playlist(
+    recommender: PlaylistRecommender, tracks: Sequence[str], title: str | None, k: int
+) -> Completion:
+    """Complete a playlist given by ids or ``Artist - Title`` texts."""
+    _, unknown = recommender.resolve(tracks)
+    found = recommender.complete(tracks, title=title, k=k)
+    return Completion(recommender, tracks, title, unknown, found)
+
+
+def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:
+    """Track ids and name of a run's playlist, by number or by name.
+
+    A name that several playlists share means the longest of them.
+
+    Raises:
+        InputError: there is no such playlist; names some that are alike.
+    """
+    path = run / "tables" / "playlists.parquet"
+    if not path.exists():
+        raise InputError(f"{path}: not there; give --run the directory of a finished run")
+    playlists = pq.read_table(path)
+    names: list[str] = playlists["name"].to_pylist()
+    if wanted.isdigit() and int(wanted) < len(names):
+        row = int(wanted)
+    else:
+        folded = wanted.strip().casefold()
+        same = [i for i, name in enumerate(names) if name.strip().casefold() == folded]
+        if not same:
+            alike = [name for name in names if folded in name.casefold()][:5]
+            hint = f"alike: {', '.join(map(repr, alike))}" if alike else f"0 to {len(names) - 1}"
+            raise InputError(f"no playlist {wanted!r} in {run}; give a name or a number ({hint})")
+        lengths = playlists["n_tracks"].to_pylist()
+        row = max(same, key=lambda i: lengths[i])
+    pairs = pq.read_table(
+        run / "tables" / "playlist_tracks.parquet", filters=pc.field("playlist") == row
+    )
+    ids = pq.read_table(run / "tables" / "tracks.parquet", columns=["id"])["id"]
+    return ids.take(pairs["track"]).to_pylist(), names[row]

@@ -1,0 +1,99 @@
+"""Recomputing a run's figures from its split and predictions alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from spotify_engine.config import KaggleJob, load_config, read_yaml
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.leaderboard import (
+    EvaluationConfig,
+    Row,
+    baseline_rows,
+    evaluate_scorer,
+    measure,
+    measured_part,
+)
+from spotify_engine.evaluation.ranking import load_predictions
+from spotify_engine.evaluation.splits import load_split
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.schema import TABLES
+from spotify_engine.runtime.kaggle import track_catalogue
+
+# Sums of floats may differ in their last digits between machines and thread counts.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Recomputed figures beside the reported ones.
+
+    Attributes:
+        rows: ours first, then the baselines if they were asked for.
+        differences: "name: recomputed X, reported Y".
+        compared: figures that were compared.
+    """
+
+    rows: list[Row]
+    config: EvaluationConfig
+    differences: list[str]
+    compared: int
+
+
+def audit_run(run: Path, baselines: bool) -> Audit:
+    """Recompute test figures from ``predictions.parquet``, val from the bundle, and all baselines.
+
+    Raises:
+        InputError: a file of the run is missing or damaged.
+    """
+    if not (run / "report.json").exists():
+        raise InputError(f"{run}: no report.json; give the directory of a finished run")
+    report = json.loads((run / "report.json").read_text())
+    config = load_config(KaggleJob, [("config.yaml", read_yaml(run / "config.yaml"))], [])
+    settings = config.evaluation
+    tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
+    n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])
+    split = load_split(run / "split.parquet", n_tracks, n_playlists)
+    catalogue = track_catalogue(tables)
+
+    predictions, _ = load_predictions(run / "predictions.parquet", n_playlists, n_tracks)
+    truth = measured_part(split.test, settings)
+    test = measure(predictions, truth, split.train, catalogue, settings.ks)
+    recommender = PlaylistRecommender.load(run / "bundle")
+    val_truth = measured_part(split.val, settings)
+    ranked, _ = evaluate_scorer(
+        recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
+    )
+    val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
+    ours = Row(recommender.name, val=val, test=test)
+    rows = [ours, *(baseline_rows(split, catalogue, settings) if baselines else [])]
+
+    reported = {ours.name: report["metrics"], **report["baselines"]}
+    differences: list[str] = []
+    compared = 0
+    for row in rows:
+        for part in ("val", "test"):
+            figures = getattr(row, part)
+            compared += len(figures)
+            differences += _differences(f"{row.name} {part}", figures, reported[row.name][part])
+    return Audit(rows, settings, differences, compared)
+
+
+def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:
+    lines = []
+    for name in found.keys() | reported.keys():
+        ours, theirs = found.get(name), reported.get(name)
+        same = ours == theirs or (
+            ours is not None
+            and theirs is not None
+            and math.isclose(ours, theirs, abs_tol=TOLERANCE)
+        )
+        if not same:
+            lines.append(f"{where} {name}: recomputed {ours}, reported {theirs}")
+    return sorted(lines)

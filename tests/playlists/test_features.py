@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists import features as module
+from spotify_engine.playlists.features import (
+    FEATURE_COLUMNS,
+    artist_lists,
+    first_artists,
+    read_features,
+)
+from spotify_engine.playlists.schema import AUDIO_COLUMNS
+
+PLAIN = dict.fromkeys(AUDIO_COLUMNS, "0.5") | {"loudness": "-30", "tempo": "125"}
+
+
+def write(path: Path, rows: Sequence[dict[str, str]]) -> str:
+    """A features file with a column that nobody needs; audio values are ``PLAIN`` by default."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", "album", *FEATURE_COLUMNS[1:]])
+        writer.writeheader()
+        writer.writerows({"album": 'a "b"\n,c'} | PLAIN | row for row in rows)
+    return str(path)
+
+
+def test_audio_is_scaled_clipped_and_counted(tmp_path: Path) -> None:
+    values = [
+        {},
+        {"tempo": "250", "loudness": "0", "energy": "1"},
+        {"tempo": "0", "loudness": "-60", "energy": " 0.25 "},
+        {"tempo": "300", "loudness": "-90", "energy": "1.5"},
+        {"tempo": "nan", "loudness": "-inf", "energy": "1e-1"},
+        {"tempo": "", "loudness": "quiet", "energy": "-"},
+    ]
+    rows = [{"id": str(i), "name": "n", "artists": "['a']"} | v for i, v in enumerate(values)]
+    features = read_features(write(tmp_path / "f.csv", rows))
+    column = dict(zip(AUDIO_COLUMNS, features.audio.T, strict=True))
+    nan = np.nan
+    np.testing.assert_allclose(column["tempo"], [0.5, 1, nan, 1, nan, nan])
+    np.testing.assert_allclose(column["loudness"], [0.5, 1, 0, 0, nan, nan])
+    np.testing.assert_allclose(column["energy"], [0.5, 1, 0.25, 1, 0.1, nan], rtol=1e-6)
+    assert features.problems["tempo"] == {"not_a_number": 1, "not_detected": 1, "clipped": 1}
+    assert features.problems["loudness"] == {"not_a_number": 2, "clipped": 1}
+    assert features.problems["energy"] == {"not_a_number": 1, "clipped": 1}
+
+
+def test_rows_without_id_name_or_artists_are_set_aside(tmp_path: Path) -> None:
+    rows = [
+        {"id": "1", "name": " n\n1 ", "artists": "['A', \"B's\"]"},
+        {"id": " ", "name": "n2", "artists": "['A']"},
+        {"id": "3", "name": "", "artists": "['A']"},
+        {"id": "4", "name": "n4", "artists": "A, B"},
+        {"id": "5", "name": "n5", "artists": "['']"},
+        {"id": "6", "name": "n6", "artists": "[1]"},
+    ]
+    path = write(tmp_path / "f.csv", rows)
+    with open(path, "a") as file:
+        file.write("7,too short\n")
+    features = read_features(path)
+    assert features.rows == 7
+    assert features.ids.to_pylist() == ["1"]
+    assert features.names.to_pylist() == ["n\n1"]
+    reasons = features.rejects["reason"].to_pylist()
+    assert sorted(reasons) == ["no list of artists"] * 3 + [
+        "no track id",
+        "no track name",
+        "not 11 fields",
+    ]
+    assert "7,too short" in features.rejects["text"].to_pylist()
+    assert set(features.rejects["source"].to_pylist()) == {"f.csv"}
+
+
+def test_bytes_that_are_not_utf8_cost_only_their_rows(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "name": f"né{i}", "artists": "['A']"} for i in range(5)]
+    path = Path(write(tmp_path / "f.csv", rows))
+    path.write_bytes(path.read_bytes().replace("né3".encode(), b"n\xe9"))
+    features = read_features(str(path))
+    assert features.names.to_pylist() == ["né0", "né1", "né2", "né4"]
+    assert features.rejects["reason"].to_pylist() == ["not valid UTF-8"]
+    assert features.rejects["text"].to_pylist() == ["3,n\ufffd,['A']"]
+
+
+def test_a_row_longer_than_a_block_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": str(i), "name": "n" * 300, "artists": "['A']"} for i in range(5)]
+    path = write(tmp_path / "f.csv", rows)
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 200)
+    assert len(read_features(path)) == 5
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("id,name,artists,danceability\n")
+    with pytest.raises(InputError, match=r"f\.csv: no columns 'energy', 'valence'"):
+        read_features(str(tmp_path / "f.csv"))
+
+
+NAME = st.text(st.sampled_from(list("aé ,'\"\\[]\n\x07")), min_size=1, max_size=6)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.lists(NAME, max_size=4), max_size=5))
+def test_lists_read_back_as_python_wrote_them(lists: list[list[str]]) -> None:
+    literals = pa.array([repr(names) for names in lists], pa.string())
+    assert first_artists(literals).to_pylist() == [
+        names[0].strip() if names else "" for names in lists
+    ]
+    of, names = artist_lists(literals)
+    expected = [(i, n.strip()) for i, ns in enumerate(lists) for n in ns if n.strip()]
+    assert list(zip(of.tolist(), names.to_pylist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    "literal", ["['a'", "['a', 3]", "('a',)", "__import__('os')", "[" * 500, ""]
+)
+def test_what_is_no_list_of_names_gives_none(literal: str) -> None:
+    assert first_artists(pa.array([literal])).to_pylist() == [""]

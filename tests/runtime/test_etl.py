@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from spotify_engine.errors import InputError
+from spotify_engine.playlists.entities import DataConfig
+from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
+from spotify_engine.runtime.etl import prepare_tables
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+LOOSE = DataConfig(min_playlist_tracks=1, max_reject_ratio=0.2)
+NAMES = ["Song", " song", "It's", 'The "One"', "a, b", "back\\slash", "Ünï", "two\nlines", "日本"]
+
+
+def quirky_files(folder: Path) -> tuple[str, str]:
+    """Both files with what is known to be odd in the real ones, and 3,000 rows."""
+    rng = random.Random(7)
+    artists = ["X", "x ", "Guns N' Roses", 'DJ "Q"', "Ö", "A\\B"]
+    with (folder / "features.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "name", "album", "artists", *AUDIO_COLUMNS])
+        for i in range(300):
+            names = [rng.choice(artists), rng.choice(artists)]
+            audio = [rng.choice(["0.5", "1.2", "", "0"]) for _ in AUDIO_COLUMNS]
+            writer.writerow([f"id{i:03}", rng.choice(NAMES) + f" {i % 7}", "a", names, *audio])
+
+    def quoted(text: str) -> str:
+        return '"' + rng.choice([text.replace("\\", "\\\\").replace('"', '\\"'), text]) + '"'
+
+    lines = ['"user_id", "artistname", "trackname", "playlistname"']
+    for _ in range(3000):
+        title = rng.choice(["Mix", "Mix ", "😀", "it's", "", "rock\nroll"]) + str(rng.randrange(4))
+        fields = [f"u{rng.randrange(20)}", rng.choice(artists), f"{rng.choice(NAMES)} ", title]
+        fields[2] += str(rng.randrange(9))
+        kind = rng.random()
+        if kind < 0.02:
+            fields[rng.randrange(4)] = rng.choice(["", " "])
+        elif kind < 0.03:
+            fields.pop()
+        lines.append(",".join(quoted(field) for field in fields))
+        if kind > 0.99:
+            lines.append("")
+    path = folder / "playlists.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+    return str(path), str(folder / "features.csv")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return quirky_files(tmp_path_factory.mktemp("quirky"))
+
+
+def plain_counts(playlists: str, features: str) -> dict[str, int]:
+    """Rows, rejects, playlists, tracks and pairs by one pass and one dictionary."""
+    wrong: list[str] = []
+
+    def skip(row: pa.csv.InvalidRow) -> str:
+        wrong.append(row.text)
+        return "skip"
+
+    names = ["user", "artist", "track", "title"]
+    table = pa.csv.read_csv(
+        playlists,
+        read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1),
+        parse_options=pa.csv.ParseOptions(
+            escape_char="\\", newlines_in_values=True, invalid_row_handler=skip
+        ),
+        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+    with open(features, newline="", encoding="utf-8") as file:
+        known = {
+            (row["name"].strip().lower(), eval(row["artists"])[0].strip().lower())
+            for row in csv.DictReader(file)
+        }
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    good = [row for row in rows if all(field.strip() for field in row)]
+    pairs = {
+        ((user, title), key)
+        for user, artist, track, title in good
+        if (key := (track.strip().lower(), artist.strip().lower())) in known
+    }
+    return {
+        "rows": len(rows) + len(wrong),
+        "rejects": len(rows) + len(wrong) - len(good),
+        "playlists": len({playlist for playlist, _ in pairs}),
+        "tracks": len({track for _, track in pairs}),
+        "pairs": len(pairs),
+    }
+
+
+def test_counts_equal_those_of_a_plain_reader(files: tuple[str, str], tmp_path: Path) -> None:
+    config = LOOSE.model_copy(update={"chunk_bytes": 20_000})
+    counts = prepare_tables(*files, tmp_path / "tables", config)
+    tables = {name: pq.read_table(tmp_path / "tables" / f"{name}.parquet") for name in counts_of()}
+    assert counts["chunks"] > 3
+    assert plain_counts(*files) == {
+        "rows": counts["rows"],
+        "rejects": tables["rejects"].num_rows,
+        "playlists": tables["playlists"].num_rows,
+        "tracks": tables["tracks"].num_rows,
+        "pairs": tables["playlist_tracks"].num_rows,
+    }
+    assert counts["after_pruning"]["pairs"] == tables["playlist_tracks"].num_rows
+    assert counts["rejected"] == dict(Counter(tables["rejects"]["reason"].to_pylist()))
+    text = Path(files[0]).read_bytes()
+    for row in tables["rejects"].to_pylist():
+        assert row["source"] == "playlists.csv"
+        assert text[row["byte_offset"] :].decode().startswith(row["text"])
+        assert row["line"] == text[: row["byte_offset"]].count(b"\n") + 1
+
+
+def counts_of() -> list[str]:
+    return sorted(set(TABLES) - {"genres", "artist_genres"})
+
+
+def test_tables_are_the_same_bytes_whatever_the_chunks_and_workers(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    for unmatched in ("drop", "keep"):
+        written = []
+        for chunk_bytes, parallelism in ((1 << 20, None), (9_000, 1), (31_000, 2)):
+            config = LOOSE.model_copy(
+                update={"chunk_bytes": chunk_bytes, "unmatched": unmatched, "max_playlists": 50}
+            )
+            out = tmp_path / f"{unmatched}-{chunk_bytes}"
+            prepare_tables(*files, out, config, parallelism)
+            assert sorted(path.stem for path in out.iterdir()) == counts_of()
+            written.append({path.name: path.read_bytes() for path in out.iterdir()})
+        assert written[0] == written[1] == written[2]
+        ids = pq.read_table(out / "tracks.parquet")["id"].to_pylist()
+        assert any(name.startswith("key:") for name in ids) == (unmatched == "keep")
+        assert len(set(ids)) == len(ids)
+
+
+def test_works_without_features_if_unmatched_tracks_are_kept(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    keep = LOOSE.model_copy(update={"unmatched": "keep"})
+    prepare_tables(files[0], None, tmp_path / "tables", keep)
+    tracks = pq.read_table(tmp_path / "tables" / "tracks.parquet")
+    assert all(tracks["missing_features"].to_pylist())
+    with pytest.raises(InputError, match=r"no features file.*give --features or set"):
+        prepare_tables(files[0], None, tmp_path / "tables", LOOSE)
+
+
+def test_too_many_rejects_stop_the_job_and_leave_the_tables_alone(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "tables"
+    prepare_tables(*files, out, LOOSE)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    bad = tmp_path / "bad.csv"
+    bad.write_text('user_id,artistname,trackname,playlistname\nu,a,t,p\n\nu,"a\nb\n')
+    with pytest.raises(InputError) as caught:
+        prepare_tables(str(bad), files[1], out, LOOSE)
+    assert str(caught.value) == (
+        f"{bad}: 50.0 % of rows do not have 4 fields (limit 20.0 %); first at line 4: "
+        "'u,\"a\\nb'. Is it comma-separated with backslash-escaped quotes?"
+    )
+    bad.write_text("user_id,artistname,trackname,playlistname\n" + "u,,t,p\n" * 2 + "u\n")
+    with pytest.raises(InputError, match=r"100.0 % .* be used .*, 66.7 % have no artist"):
+        prepare_tables(str(bad), files[1], out, LOOSE)
+    bad.write_text("user_id,artistname,trackname,playlistname\n")
+    with pytest.raises(InputError, match="has no rows"):
+        prepare_tables(str(bad), files[1], out, LOOSE)
+    strangers = tmp_path / "strangers.csv"
+    strangers.write_text(f"id,name,artists,{','.join(AUDIO_COLUMNS)}\n1,n,['a'],0,0,0,0,0,0,0\n")
+    with pytest.raises(InputError, match=r"100 % of rows are unmatched"):
+        prepare_tables(files[0], str(strangers), out, LOOSE)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
