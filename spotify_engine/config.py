@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.leaderboard import EvaluationConfig
@@ -68,6 +68,16 @@ class KaggleJob(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
 
+    @model_validator(mode="after")
+    def _a_hop_for_each_layer(self) -> KaggleJob:
+        hops, layers = len(self.training.fanouts), len(self.model.layers)
+        if hops != layers:
+            raise ValueError(
+                f"training.fanouts has {hops} hops for the {layers} layers of model.layers; "
+                "give one number for each layer"
+            )
+        return self
+
 
 def load_config(
     model: type[Model], layers: Sequence[tuple[str, Mapping[str, Any]]], settings: Sequence[str]
@@ -91,13 +101,14 @@ def load_config(
         if not equals or not key_path:
             raise InputError(f"--set {setting}: write it as key.path=value")
         keys = key_path.split(".")
-        _check_known(model, keys, f"--set {setting}")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"--set {setting}: the value is not readable as YAML") from error
         for key in reversed(keys):
             value = {key: value}
+        for path in _paths(value):
+            _check_known(model, path, f"--set {setting}")
         _merge(merged, value)
     try:
         return model.model_validate(merged)
@@ -105,7 +116,9 @@ def load_config(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "configuration"
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: {message} (got {first['input']!r})") from error
+        # Of a whole section that does not fit together, the message says what is wrong.
+        got = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
+        raise InputError(f"{where}: {message}{got}") from error
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -119,6 +132,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text; give the path of a YAML file") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -135,10 +150,12 @@ def dump_yaml(config: BaseModel) -> str:
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+        if isinstance(value, Mapping):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
             _merge(into[key], value)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            into[key] = value
 
 
 def _paths(values: Mapping[str, Any]) -> list[list[str]]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+
+from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
+from spotify_engine.ragged import Ragged
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +28,112 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads only get in each other's way on matrices this small."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class World:
+    """Two taste groups: even playlists hold tracks 0..11, odd ones 12..23; 24 and 25 are in none.
+
+    Artist ``i`` made tracks ``2i`` and ``2i + 1``, and appears on every fifth track of another.
+    Artists 0..5 play rock, 6..10 jazz, the others nothing known; 5 plays jazz, too.
+    """
+
+    tables: dict[str, pa.Table]
+    train: Ragged
+    val: Ragged
+    test: Ragged
+
+    def graph(self, **config: Any) -> Any:
+        """(data, scale) of the training part."""
+        from spotify_engine.playlists.graph import GraphConfig, build_graph
+
+        return build_graph(self.tables, self.train, GraphConfig(**config))
+
+
+N_TRACKS, HALF = 26, 12
+
+
+@pytest.fixture(scope="session")
+def make_world() -> Callable[..., World]:
+    """Makes a :class:`World` of so many playlists; the same one for the same arguments."""
+
+    def make(playlists: int = 40, seed: int = 0) -> World:
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(HALF)[:9] + HALF * (i % 2) for i in range(playlists)]
+        parts = [
+            Ragged.from_lists([row[a:b] for row in drawn]) for a, b in ((0, 7), (7, 8), (8, 9))
+        ]
+        return World(_tables(rng, drawn), *parts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
+
+
+def _tables(rng: np.random.Generator, playlists: list[np.ndarray]) -> dict[str, pa.Table]:
+    track = np.arange(N_TRACKS)
+    names = [f"Song {i}" for i in track]
+    names[3] = "Alive - Live"
+    artists = [f"Artist {i}" for i in range(N_TRACKS // 2)]
+    artists[1] = "Duo - One"
+    audio = rng.random((N_TRACKS, len(AUDIO_COLUMNS))).astype(np.float32)
+    known = np.ones(audio.shape, dtype=bool)
+    known[7, 6] = known[24] = False
+    guests = track[::5]
+    flat = np.concatenate(playlists)
+    n_playlists = np.bincount(flat, minlength=N_TRACKS)
+    performer = np.array([*range(11), 5])
+    played = np.array([0] * 6 + [1] * 6)
+    columns: dict[str, list[Any]] = {
+        "playlists": [
+            np.arange(len(playlists)),
+            [f"user {i // 3}" for i in range(len(playlists))],
+            [f"Mix {i}" for i in range(len(playlists))],
+            [len(row) for row in playlists],
+        ],
+        "tracks": [
+            track,
+            [f"id{i}" for i in track],
+            names,
+            track // 2,
+            [artists[i // 2] for i in track],
+            n_playlists,
+            ~known.all(axis=1),
+            *(pa.array(audio[:, i], mask=~known[:, i]) for i in range(audio.shape[1])),
+        ],
+        "artists": [np.arange(len(artists)), artists, np.full(len(artists), 2)],
+        "genres": [[0, 1], ["rock", "jazz"]],
+        "playlist_tracks": [
+            np.repeat(np.arange(len(playlists)), [len(row) for row in playlists]),
+            flat,
+            np.concatenate([np.arange(len(row)) for row in playlists]),
+        ],
+        "track_artists": [
+            np.concatenate([track, guests]),
+            np.concatenate([track // 2, (guests // 2 + 3) % len(artists)]),
+            np.concatenate([np.zeros(len(track)), np.ones(len(guests))]).astype(int),
+        ],
+        "artist_genres": [performer, played, np.ones(len(performer))],
+        "rejects": [[], [], [], [], []],
+    }
+    return {
+        name: pa.table(
+            [
+                pa.array(values, field.type) if not isinstance(values, pa.Array) else values
+                for values, field in zip(columns[name], schema, strict=True)
+            ],
+            schema=schema,
+        )
+        for name, schema in TABLES.items()
+    }

@@ -28,6 +28,7 @@ BaselineName = Literal["popularity", "itemknn", "ials", "ease"]
 ScoreFunction = Callable[[Ragged], np.ndarray]
 HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
     "ndcg": "ndcg",
+    "warm_recall": "warm rec.",
     "completion_rate": "compl.",
     "genre_consistency": "genre",
     "artist_diversity": "artist",
@@ -192,14 +193,23 @@ def measure(
         train: train tracks; what genre consistency and novelty compare with.
 
     Returns:
-        ``ranking_metrics`` and ``beyond_accuracy_metrics``; and playlists, the number measured.
+        ``ranking_metrics`` and ``beyond_accuracy_metrics``; ``playlists``, the number measured;
+        ``warm_share``, the share of held-out tracks that are in some training playlist, and
+        ``warm_recall@k``, recall among those alone (None if there are none): a model that knows
+        tracks by id only can't find the others.
 
     Raises:
         ValueError: wrong predictions, see ``hit_matrix``.
     """
+    n_tracks = len(catalogue.first_artist)
+    heard = np.bincount(train.values, minlength=n_tracks) > 0
+    warm = truth.filter(heard[truth.values])
+    warm_metrics = ranking_metrics(predictions, warm, ks) if len(warm.values) else {}
     return {
         "playlists": int((truth.lengths > 0).sum()),
-        **ranking_metrics(predictions, truth, ks, len(catalogue.first_artist)),
+        **ranking_metrics(predictions, truth, ks, n_tracks),
+        "warm_share": len(warm.values) / len(truth.values),
+        **{f"warm_recall@{k}": warm_metrics.get(f"recall@{k}") for k in ks},
         **beyond_accuracy_metrics(predictions, truth, train, catalogue, ks),
     }
 

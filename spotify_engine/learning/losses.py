@@ -11,9 +11,9 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
     """Bayesian personalised ranking, ``-log sigmoid(s_pos - s_neg)`` (Rendle et al., UAI 2009).
 
     Shapes:
-        both ``[pairs]``; returns the mean.
+        both ``[pairs]``; returns the mean, and zero when there are no pairs.
     """
-    return -F.logsigmoid(positive - negative).mean()
+    return -F.logsigmoid(positive - negative).sum() / max(len(positive), 1)
 
 
 def masked_softmax_loss(

@@ -41,14 +41,15 @@ class Completion:
 
     def table(self) -> Table:
         known = len(set(self.tracks)) - len(set(self.unknown))
-        table = Table(title=f"{self.title or 'New playlist'}: {known} known tracks", expand=True)
+        # Titles and names may hold what rich would read as markup.
+        title = Text(f"{self.title or 'New playlist'}: {known} known tracks")
+        table = Table(title=title, expand=True)
         for column in ("#", "track", "artist", "score", "because"):
             table.add_column(column, justify="right" if column in "#score" else "left")
         for number, each in enumerate(self.recommended, start=1):
             reason = each.reasons[0].text if each.reasons else ""
             if each.fallback:
                 reason = f"[{each.fallback}] {reason}"
-            # Names may hold what rich would read as markup.
             cells = (str(number), each.name, each.artist, f"{each.score:.2f}", reason)
             table.add_row(*(Text(cell) for cell in cells))
         return table
@@ -101,7 +102,7 @@ def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:
         raise InputError(f"{path}: not there; give --run the directory of a finished run")
     playlists = pq.read_table(path)
     names: list[str] = playlists["name"].to_pylist()
-    if wanted.isdigit() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names):
         row = int(wanted)
     else:
         folded = wanted.strip().casefold()

@@ -54,10 +54,11 @@ def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
     first, folds = states[TRACK], []
     for depth in range(len(model.layers)):
         layer = model.layer(depth)
+        states = dict(model.with_skip(depth, states, first))
         projected = layer.project(states)
         folds.append(projected[IN])
         if layer.last:
-            return _last_layer(model, layer, states[TRACK], first, projected, incoming, folds)
+            return _last_layer(model, layer, states[TRACK], projected, incoming, folds)
         reached = dict.fromkeys([TRACK, *(kind[2] for kind in layer.relations)])
         states = {
             kind: _update_all(
@@ -97,14 +98,13 @@ def _last_layer(
     model: PlaylistGAT,
     layer: HeteroGATLayer,
     state: Tensor,
-    first: Tensor,
     projected: dict[EdgeType, Projected],
     incoming: dict[EdgeType, IncomingEdges],
     folds: list[Projected],
 ) -> EncodedTracks:
     """The last layer, its terms kept apart."""
     alone = _update_all(layer, TRACK, state, projected, incoming, [])
-    parts = [alone if model.skip is None else alone + model.skip(first)]
+    parts = [alone]
     for relation in (CONTAINS, MADE):
         if relation in layer.relations:
             together = _update_all(layer, TRACK, state, projected, incoming, [relation])

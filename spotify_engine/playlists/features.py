@@ -73,7 +73,11 @@ def read_features(path: str) -> Features:
         pc.utf8_trim_whitespace(table.column(name).combine_chunks())
         for name in ("id", "name", "artists")
     )
-    first = first_artists(artists)
+    with ThreadPoolExecutor() as threads:
+        lists = threads.submit(first_artists, artists)
+        columns = list(threads.map(lambda c: _scaled(table[c.name].combine_chunks(), c), AUDIO))
+    audio = np.stack([values for values, _ in columns], axis=1)
+    first = lists.result()
     good = np.ones(table.num_rows, bool)
     for values, reason in (
         (ids, "no track id"),
@@ -85,9 +89,6 @@ def read_features(path: str) -> Features:
         for row in np.flatnonzero(hit).tolist():
             fields = (ids[row], names[row], artists[row])
             rejected.append((reason, ",".join(str(field) for field in fields)))
-    with ThreadPoolExecutor() as threads:
-        columns = list(threads.map(lambda c: _scaled(table[c.name].combine_chunks(), c), AUDIO))
-    audio = np.stack([values for values, _ in columns], axis=1)
     if not good.all():
         keep = pa.array(good)
         ids, names, artists, first = (x.filter(keep) for x in (ids, names, artists, first))

@@ -28,12 +28,15 @@ class PlaylistGATConfig(BaseModel):
     """Attention heads of each layer."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Between layers, on node states."""
+    embedding_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of nodes that a training step sees without their embedding, by features and neighbours
+    alone: what a track never seen in training has."""
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     """On attention weights while training."""
     playlist_embedding: bool = False
     """Give each known playlist an embedding of its own. Off: a playlist is its tracks."""
     skip: bool = True
-    """Add a track's embedding and features, projected, to its last state."""
+    """The last layer sees a track's embedding and features beside its state so far."""
 
     @model_validator(mode="after")
     def _widths_fit(self) -> PlaylistGATConfig:
@@ -172,11 +175,13 @@ class PlaylistGAT(nn.Module):
             kind: shape.features[kind] + (config.embedding_dim if kind in self.embedding else 0)
             for kind in used
         }
-        self.skip = nn.Linear(widths[TRACK], config.layers[-1]) if config.skip else None
+        first = widths[TRACK]
         self.layers = nn.ModuleList()
         for depth, (out, heads) in enumerate(zip(config.layers, config.heads, strict=True)):
             relations = self._relations_at(depth)
             last = depth == len(config.layers) - 1
+            if last and depth and config.skip:
+                widths[TRACK] += first
             layer = HeteroGATLayer(widths, out, heads, relations, config, last)
             self.layers.append(layer)
             widths = dict.fromkeys([TRACK, *(kind[2] for kind in relations)], out)
@@ -211,6 +216,9 @@ class PlaylistGAT(nn.Module):
             learned = features.new_zeros((len(features), self.config.embedding_dim))
         else:
             learned = self.embedding[kind](ids)
+            if self.training and self.config.embedding_dropout:
+                keep = torch.rand(len(ids), 1) >= self.config.embedding_dropout
+                learned = learned * keep
         return torch.cat([learned, features], dim=1)
 
     def forward(
@@ -238,6 +246,7 @@ class PlaylistGAT(nn.Module):
         first, attention = states[TRACK], []
         for depth, counts in enumerate(reach):
             layer = self.layer(depth)
+            states = self.with_skip(depth, states, first)
             projected = layer.project(states)
             playlists, _ = layer.update(PLAYLIST, playlists, projected, {IN: seeds})
             updated, weights = {}, {}
@@ -256,10 +265,16 @@ class PlaylistGAT(nn.Module):
                 weights.update(captured)
             states = updated
             attention.append(weights)
-        return playlists, self._with_skip(states[TRACK], first), attention
+        return playlists, states[TRACK], attention
 
-    def _with_skip(self, last: Tensor, first: Tensor) -> Tensor:
-        return last if self.skip is None else last + self.skip(first[: len(last)])
+    def with_skip(
+        self, depth: int, states: Mapping[str, Tensor], first: Tensor
+    ) -> Mapping[str, Tensor]:
+        """What a layer sees: before the last one, tracks' first states join their present ones."""
+        if not (self.config.skip and depth and self.layer(depth).last):
+            return states
+        tracks = states[TRACK]
+        return {**states, TRACK: torch.cat([tracks, first[: len(tracks)]], dim=1)}
 
     def reach(self, num_sampled_nodes: Mapping[str, list[int]]) -> list[dict[str, int]]:
         """How many leading sampled nodes of each type each layer must still compute."""

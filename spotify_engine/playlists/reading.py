@@ -9,15 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from spotify_engine.errors import InputError
 from spotify_engine.playlists.records import CsvFile, newline_positions, record_starts
 from spotify_engine.playlists.schema import TABLES
 
 PLAYLIST_COLUMNS = ("user_id", "artistname", "trackname", "playlistname")
 NOT_UTF8 = "not valid UTF-8"
 MAX_TEXT = 200  # characters of a rejected row that are kept
-
-_PYARROW_BLOCK_LIMIT = (1 << 31) - 2
 
 
 @dataclass(frozen=True)
@@ -51,15 +48,7 @@ class Chunk:
 
 
 def read_chunk(file: CsvFile, start: int, end: int) -> Chunk:
-    """Parse the records of a range that ``split`` gave.
-
-    Raises:
-        InputError: the range is longer than 2 GiB, because no record ends in it.
-    """
-    if end - start >= _PYARROW_BLOCK_LIMIT:
-        raise InputError(
-            f"{file.path}: the row at byte {start:,} is longer than 2 GiB; is a quote not closed?"
-        )
+    """Parse the records of a range that ``split`` gave."""
     # The line end before the range is an empty line to the parser, which skips it. It keeps a
     # byte order mark that starts a record in mid-file from being taken for the file's own.
     data = file.read(start - 1, end)

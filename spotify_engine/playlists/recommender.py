@@ -137,7 +137,7 @@ class PlaylistRecommender:
         opened = open_bundle(bundle, PIPELINE)
         try:
             return cls._from_bundle(opened)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             first = str(error).splitlines()[0]

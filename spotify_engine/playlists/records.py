@@ -29,6 +29,7 @@ _SYNC = re.compile(rb'[^,"\\\r\n]"\r?\n')
 _SYNC_WINDOWS = (1 << 16, 1 << 20)  # bytes searched for a sync point before walking instead
 _WALK_BLOCK = 8 << 20
 _HEADER_LIMIT = 1 << 20
+_LONGEST = (1 << 31) - 2
 _COMMA, _QUOTE, _BACKSLASH, _CR, _LF = b',"\\\r\n'
 
 
@@ -183,11 +184,19 @@ def split(file: CsvFile, chunk_bytes: int) -> list[tuple[int, int]]:
     Returns:
         ``(start, end)`` byte ranges that follow one another from ``file.body`` to ``file.size``.
         A chunk is longer than ``chunk_bytes`` by at most the distance to the next cut.
+
+    Raises:
+        InputError: no record ends within 2 GiB, the most that pyarrow parses at once.
     """
     ranges = []
     start = file.body
     while start < file.size:
         end = _next_cut(file, start, start + chunk_bytes)
+        if end - start > _LONGEST:
+            raise InputError(
+                f"{file.path}: no row ends within {_LONGEST:,} bytes after byte {start:,}; is a "
+                "quote not closed?"
+            )
         ranges.append((start, end))
         start = end
     return ranges

@@ -18,13 +18,14 @@ import ray.data
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
-from spotify_engine.playlists.features import Features, no_features, read_features
+from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, read_chunk
-from spotify_engine.playlists.records import BACKSLASH, CsvFile, open_csv, split
+from spotify_engine.playlists.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
 
 _ROW_GROUP = 1 << 20
+_TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work
 _TASK_BYTES = 256 << 20  # a worker with its libraries
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
 
@@ -62,19 +63,24 @@ def prepare_tables(
             "data.unmatched is 'drop' and there is no features file: every row would be dropped; "
             "give --features or set data.unmatched=keep"
         )
-    known = no_features() if features is None else read_features(features)
-    feature_rejects = Rejected.of(known.rejects, known.rows, 0)
+    if features is not None:
+        open_csv(features, DOUBLED, FEATURE_COLUMNS)
+    # The first chunks are parsed, by workers that are only starting, while another reads features.
+    described, keys = _read_features.remote(features)
+    try:
+        matched, rejected = _match(file, keys, config, parallelism)
+    except ray.exceptions.RayError:
+        _get(described)  # without features the chunks fail too, and say less
+        raise
+    known, several = _get(described)
     feature_reasons = check_rejects(
         str(features),
-        [feature_rejects],
+        [Rejected.of(known.rejects, known.rows, 0)],
         0,
         config.max_reject_ratio,
         "Is it comma-separated with doubled quotes and artists like ['A', 'B']?",
     )
-    keys = KeyTable.of(known)
-    clock.lap("features")
-    matched, rejected = _match(file, keys, config, parallelism)
-    clock.lap("rows")
+    clock.lap("reading")
     reasons = check_rejects(
         playlists,
         rejected,
@@ -93,7 +99,12 @@ def prepare_tables(
         "rows": sum(part.rows for part in rejected),
         "rejected": reasons,
         **counts,
-        "features": _feature_counts(known, keys, feature_reasons),
+        "features": {
+            "rows": known.rows,
+            "rejected": feature_reasons,
+            **several,
+            "audio": known.problems,
+        },
         "seconds": clock.seconds,
     }
 
@@ -111,22 +122,29 @@ class _Clock:
         self._last = now
 
 
-def _feature_counts(known: Features, keys: KeyTable, reasons: dict[str, int]) -> dict[str, Any]:
-    return {
-        "rows": known.rows,
-        "rejected": reasons,
-        "keys": len(keys.rows),
-        "keys_with_several_ids": keys.with_several_ids,
-        "audio": known.problems,
-    }
+@ray.remote(num_returns=2)
+def _read_features(path: str | None) -> tuple[tuple[Features, dict[str, int]], KeyTable]:
+    known = no_features() if path is None else read_features(path)
+    keys = KeyTable.of(known)
+    counts = {"keys": len(keys.rows), "keys_with_several_ids": keys.with_several_ids}
+    return (known, counts), keys
+
+
+def _get(result: ray.ObjectRef) -> Any:
+    """What a task returned; bad input that it found is raised without Ray's traceback."""
+    try:
+        return ray.get(result)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
 
 
 def _match(
-    file: CsvFile, keys: KeyTable, config: DataConfig, parallelism: int | None
+    file: CsvFile, keys: ray.ObjectRef, config: DataConfig, parallelism: int | None
 ) -> tuple[list[Matched], list[Rejected]]:
     ranges = split(file, config.chunk_bytes)
-    cluster = ray.cluster_resources()
-    cpus = max(1, int(cluster.get("CPU", 1)))
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
     at_once = min(parallelism or cpus, cpus, len(ranges))
     wanted = _TASK_BYTES + _TASK_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size)
     context = ray.data.DataContext.get_current().copy()
@@ -134,18 +152,18 @@ def _match(
     with ray.data.DataContext.current(context):
         chunks = ray.data.from_items(
             [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
-            override_num_blocks=len(ranges),
+            override_num_blocks=min(len(ranges), _TASKS_PER_CPU * at_once),
         ).map(
             _read_and_match,
             fn_kwargs={
                 "file": file,
-                "keys": ray.put(keys),
+                "keys": keys,
                 "keep_unmatched": config.unmatched == "keep",
             },
             compute=ray.data.TaskPoolStrategy(size=at_once),
             num_cpus=1,
             # A request that no node can ever meet would wait for ever.
-            memory=min(wanted, cluster.get("memory", wanted) // cpus),
+            memory=min(wanted, ray.cluster_resources().get("memory", wanted) // cpus),
         )
         parts = {row["chunk"]: _unpack(row) for row in chunks.iter_rows()}
     ordered = [parts[i] for i in range(len(ranges))]

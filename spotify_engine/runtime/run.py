@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,8 @@ from rich.console import Console
 from spotify_engine.config import KaggleJob, dump_yaml
 from spotify_engine.errors import InputError
 
-console = Console()
+# In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 class Run:

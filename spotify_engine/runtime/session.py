@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 import ray
+import ray.data
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
@@ -18,27 +21,30 @@ LOOPBACK = "127.0.0.1"
 
 @contextmanager
 def ray_session(config: ClusterConfig) -> Iterator[float]:
-    """Join the cluster that ``RAY_ADDRESS`` or ``ray start`` names; else start one on loopback.
+    """Join the cluster that ``RAY_ADDRESS`` or ``ray start`` names; else start one.
 
-    A cluster started here is shut down on leaving; one that was joined goes on. With
-    ``RAY_ADDRESS=local`` a cluster of the job's own is started even beside a running one.
+    A cluster started here is shut down on leaving; one that was joined goes on, and so does a
+    session that this process already had. With ``RAY_ADDRESS=local`` a cluster of the job's own is
+    started even beside a running one.
 
     Yields:
         Seconds it took to connect or start.
 
     Raises:
-        InputError: ``RAY_ADDRESS`` names a cluster that doesn't answer.
+        InputError: ``RAY_ADDRESS`` names a cluster that doesn't answer or doesn't let us in.
     """
+    _show_only_progress_and_warnings()
+    if ray.is_initialized():
+        yield 0.0
+        return
     started = perf_counter()
-    address = os.environ.get("RAY_ADDRESS", "auto")
-    if address == "local" or not _joined(address):
+    if os.environ.get("RAY_ADDRESS") == "local" or not _joined():
         ray.init(
             address="local",
             num_cpus=max(os.cpu_count() or 1, config.workers),
             object_store_memory=config.object_store_mib << 20,
             include_dashboard=config.dashboard,
             dashboard_host=LOOPBACK,
-            _node_ip_address=LOOPBACK,
             logging_level=logging.WARNING,
         )
     try:
@@ -47,15 +53,43 @@ def ray_session(config: ClusterConfig) -> Iterator[float]:
         ray.shutdown()
 
 
-def _joined(address: str) -> bool:
-    """Connect to a running cluster; False when none was named and none is found."""
+def _joined() -> bool:
+    """Connect to a running cluster; False when none was named and none that was started answers."""
+    named = os.environ.get("RAY_ADDRESS")
+    # Where `ray start` notes its address. Without this look, Ray would join whatever instance it
+    # finds on the machine, such as another job's own, which ends with that job.
+    recorded = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    if not named and not recorded.exists():
+        return False
     try:
-        ray.init(address=address, logging_level=logging.WARNING)
+        ray.init(logging_level=logging.WARNING)
     except ConnectionError as error:
-        if address != "auto":
+        if named:
             raise InputError(
-                f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start it "
-                "(cluster/laptop.sh) or unset RAY_ADDRESS to run without one"
+                f"RAY_ADDRESS={named}: no Ray cluster answers there; start it (cluster/laptop.sh "
+                "start) or unset RAY_ADDRESS to run without one"
             ) from error
         return False
     return True
+
+
+def _show_only_progress_and_warnings() -> None:
+    """Turn down what Ray says on the console; its log files keep everything."""
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    for module in ("execution.streaming_executor", "progress"):
+        logging.getLogger(f"ray.data._internal.{module}").setLevel(logging.WARNING)
+    # Its advice is about a memory request that the reading stage makes on purpose.
+    ray.data.DataContext.get_current().issue_detectors_config.detectors = []
+    progress = logging.getLogger("ray.data._internal.progress.logging_progress")
+    progress.setLevel(logging.INFO)
+    progress.handlers, progress.propagate = [_ChunkProgress(sys.stdout)], False
+
+
+class _ChunkProgress(logging.StreamHandler):
+    """Of Ray Data's progress report for logs, the lines that say how many chunks are read."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        operator, _, count = record.getMessage().partition("): ")
+        if operator.startswith("Map("):
+            self.stream.write(f"prepare: {count} chunks read\n")
+            self.flush()

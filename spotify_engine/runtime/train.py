@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,13 @@ from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATC
 MONITOR = "val_recall@10"
 RAY_NAME = "ray"
 SECONDS_BETWEEN_NEWS = 15.0
+# Ray Train hands these on to its workers.
+QUIET = {
+    # Printing through a logger shows every line twice.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # Logs an error about its own set-up on every start; a machine taken away is noticed without it.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,9 @@ def train_playlists(
     Returns:
         Metrics of each epoch.
     """
-    trainer = TorchTrainer(
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    trainer = _BatchTrainer(
         _train_worker,
         train_loop_config={
             "graph": str(inputs.graph),
@@ -74,6 +84,7 @@ def train_playlists(
             name=RAY_NAME,
             storage_path=str(checkpoints.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute=MONITOR
@@ -88,6 +99,18 @@ def train_playlists(
         _export(Path(checkpoint.path), checkpoints / name)
     history: list[dict[str, float]] = load_state(checkpoints / "last")["history"]
     return history
+
+
+class _BatchTrainer(TorchTrainer):
+    """Leaves out the actor that frees a dead training's CPUs while its job lives on.
+
+    A batch job ends with its training, which frees them too; the actor needs the dashboard, which a
+    job's own cluster doesn't run, and fails noisily without.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
 
 def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfig) -> PlaylistGAT:
@@ -114,6 +137,8 @@ def _export(source: Path, target: Path) -> None:
 
 def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
+    # Some of Ray Train's news goes past its own log level.
+    logging.getLogger().setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank = context.get_world_rank()
     inputs = TrainingInputs(Path(config["graph"]), Path(config["split"]))

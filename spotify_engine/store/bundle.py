@@ -60,7 +60,16 @@ class Bundle:
         return pq.read_table(self._path(f"{name}.parquet"))
 
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self._path(WEIGHTS))
+        """
+        Raises:
+            InputError: a weight holds NaN or infinity.
+        """
+        path = self._path(WEIGHTS)
+        weights: dict[str, Tensor] = load_file(path)
+        for name, weight in weights.items():
+            if weight.is_floating_point() and not weight.isfinite().all():
+                raise InputError(f"{path}: {name} holds NaN or infinity; publish it again")
+        return weights
 
     def _path(self, name: str) -> Path:
         if name not in self.manifest["files"]:
@@ -138,7 +147,7 @@ def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
         # A manifest must not lead out of its folder.
         if Path(name).name != name or not (folder / name).is_file():
             raise InputError(f"{folder / name}: listed in the manifest but missing")
-        if _sha256(folder / name) != facts.get("sha256"):
+        if not isinstance(facts, dict) or _sha256(folder / name) != facts.get("sha256"):
             raise InputError(f"{folder / name}: changed or truncated since it was written")
     bundle = Bundle(folder, manifest)
     for name in files:
@@ -155,7 +164,12 @@ def _replace(partial: Path, folder: Path) -> None:
     aside = folder.with_name(f"{folder.name}.old-{os.getpid()}")
     if folder.exists():
         folder.rename(aside)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

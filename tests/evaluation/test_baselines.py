@@ -132,12 +132,22 @@ def test_ease_is_the_constrained_minimum():
     np.testing.assert_allclose(scorer.weights, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("n_playlists", [20, 29, 30, 31])
+def test_ease_from_the_playlists_side_equals_the_closed_form(n_playlists):
+    train = random_playlists(n_playlists, n_tracks=30, seed=5)
+    seeds = random_playlists(7, n_tracks=30, seed=6)
+    matrix = playlist_matrix(train, 30).toarray().astype(np.float64)
+    precision = np.linalg.inv(matrix.T @ matrix + 3 * np.eye(30))
+    weights = np.eye(30) - precision / np.diag(precision)
+    scores = EASE(EASEConfig(regularisation=3)).fit(train, 30).score(seeds)
+    np.testing.assert_allclose(scores, playlist_matrix(seeds, 30) @ weights, atol=2e-5)
+
+
 def test_ease_refuses_what_does_not_fit():
-    assert EASE.needed_gib(2**14) == 2
-    with pytest.raises(TooLarge, match=r"190,000 tracks need 269\.0 GiB, limit 4 GiB"):
-        EASE().fit(Ragged.from_lists([[0]]), 190_000)
-    with pytest.raises(TooLarge):
-        EASE(memory_gib=1e-6).fit(Ragged.from_lists([[0]]), 30)
+    assert EASE.needed_gib(2**14, 2**20) == 2, "the smaller side counts"
+    assert EASE.needed_gib(2**20, 2**14) == 2
+    with pytest.raises(TooLarge, match=r"30 playlists x 40 tracks need .* limit 1e-06 GiB"):
+        EASE(memory_gib=1e-6).fit(random_playlists(30, 40), 40)
 
 
 def test_strongest_prefers_smaller_columns_among_equals():

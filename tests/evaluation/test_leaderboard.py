@@ -129,14 +129,14 @@ def test_without_tuning_the_first_settings_are_used(split, catalogue):
 def test_what_does_not_fit_is_skipped_and_said(split, catalogue):
     config = SMALL.model_copy(update={"ease_memory_gib": 1e-9, "baselines": ("ease", "itemknn")})
     rows = baseline_rows(split, catalogue, config)
-    assert rows[0].note.startswith("skipped: 24 tracks need")
+    assert rows[0].note.startswith("skipped: 60 playlists x 24 tracks need")
     assert rows[0].predictions is None
     assert rows[0].test == {}
     console = Console(width=250, record=True, file=io.StringIO())
     console.print(render_leaderboard(rows, config))
     text = console.export_text()
     assert text.index("itemknn") < text.index("ease"), "best first, skipped last"
-    assert "skipped: 24 tracks need" in text
+    assert "skipped: 60 playlists x 24 tracks need" in text
     assert f"{rows[1].test['recall@5']:.4f}" in text
 
 
@@ -218,3 +218,17 @@ def test_wrong_scores_and_short_playlists_are_refused(split):
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         EvaluationConfig(**settings)
+
+
+def test_warm_recall_counts_only_held_out_tracks_that_training_has():
+    """Two held out a playlist; track 4 is in no training playlist."""
+    train = Ragged.from_lists([[0, 1], [2, 3]])
+    truth = Ragged.from_lists([[2, 4], [4]])
+    predictions = np.array([[4, 2], [4, 0]], np.int32)
+    figures = measure(predictions, truth, train, Catalogue(np.zeros(5, np.int64)), (1, 2))
+    assert figures["warm_share"] == pytest.approx(1 / 3)
+    assert figures["warm_recall@1"] == 0, "the first list finds track 2 at its second place"
+    assert figures["warm_recall@2"] == 1, "the second playlist has nothing warm held out"
+    unseen = measure(predictions[1:], truth.select(np.array([1])), train.select(np.array([1])),
+                     Catalogue(np.zeros(5, np.int64)), (1,))  # fmt: skip
+    assert (unseen["warm_share"], unseen["warm_recall@1"]) == (0, None)

@@ -154,6 +154,12 @@ def test_header_with_blanks_other_order_and_more_columns(path: Path) -> None:
     assert chunk.rejects["reason"].to_pylist() == ["not 5 fields"]
 
 
+def test_a_row_too_long_to_parse_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_LONGEST", 500)
+    with pytest.raises(InputError, match=r"no row ends within 500 bytes after byte 42; is a quote"):
+        read(path, HEADER + b'u,a,t,"p' + b",p\n" * 1000, 100)
+
+
 def test_rejected_text_is_cut(path: Path) -> None:
     (chunk,) = read(path, HEADER + "é".encode() * 1000 + b"\n", 1 << 20)
     assert chunk.rejects["text"].to_pylist() == ["é" * 200]

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
-from spotify_engine.runtime.etl import prepare_tables
+from spotify_engine.runtime.etl import _get, prepare_tables
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -178,3 +179,14 @@ def test_too_many_rejects_stop_the_job_and_leave_the_tables_alone(
         prepare_tables(files[0], str(strangers), out, LOOSE)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@ray.remote
+def refuse() -> None:
+    raise InputError("f.csv: is odd")
+
+
+def test_bad_input_found_by_a_worker_is_told_without_rays_traceback() -> None:
+    with pytest.raises(InputError) as caught:
+        _get(refuse.remote())
+    assert (type(caught.value), str(caught.value)) == (InputError, "f.csv: is odd")

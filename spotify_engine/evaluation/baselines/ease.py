@@ -7,11 +7,13 @@ from typing import Self
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 
 from spotify_engine.evaluation.baselines import TooLarge, playlist_matrix
 from spotify_engine.ragged import Ragged
 
 GIB = 2**30
+BLOCK = 2048
 
 
 class EASEConfig(BaseModel):
@@ -26,7 +28,9 @@ class EASEConfig(BaseModel):
 class EASE:
     """Scores are X B, with B = I - P diag(1 / diag(P)), P = (X'X + regularisation I)^-1.
 
-    B minimises |X - X B|^2 + regularisation |B|^2 subject to diag(B) = 0.
+    B minimises |X - X B|^2 + regularisation |B|^2 subject to diag(B) = 0. With fewer playlists than
+    tracks, P = (I - X' K X) / regularisation with K = (X X' + regularisation I)^-1 (Woodbury): the
+    same scores from a matrix of playlists x playlists, and B is never written out.
 
     Args:
         memory_gib: most that the fit may take; a limit of the machine, so not a setting.
@@ -39,26 +43,51 @@ class EASE:
         self.memory_gib = memory_gib
 
     @staticmethod
-    def needed_gib(n_tracks: int) -> float:
-        """Two dense float32 ``[tracks, tracks]`` at the peak."""
-        return 2 * 4 * n_tracks**2 / GIB
+    def needed_gib(n_playlists: int, n_tracks: int) -> float:
+        """Two dense float32 matrices over the smaller side at the peak."""
+        return 2 * 4 * min(n_playlists, n_tracks) ** 2 / GIB
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
-        needed = self.needed_gib(n_tracks)
+        needed = self.needed_gib(len(train), n_tracks)
         if needed > self.memory_gib:
             raise TooLarge(
-                f"{n_tracks:,} tracks need {needed:,.1f} GiB, limit {self.memory_gib:g} GiB"
+                f"{len(train):,} playlists x {n_tracks:,} tracks need {needed:,.1f} GiB, limit "
+                f"{self.memory_gib:g} GiB"
             )
         matrix = playlist_matrix(train, n_tracks)
-        gram = torch.from_numpy((matrix.T @ matrix).toarray())
-        gram.diagonal().add_(self.config.regularisation)
-        torch.linalg.cholesky(gram, out=gram)
-        weights = torch.cholesky_inverse(gram)
-        del gram
-        weights /= -weights.diagonal().clone()
-        weights.diagonal().zero_()
-        self.weights = weights.numpy()
+        small = len(train) < n_tracks
+        inverse = self._inverse(matrix @ matrix.T if small else matrix.T @ matrix)
+        self.weights: np.ndarray | None = None
+        if small:
+            self.matrix, self.kernel = matrix, inverse
+            self.precision_diagonal = self._precision_diagonal(matrix, inverse)
+        else:
+            inverse /= -inverse.diagonal().copy()
+            np.fill_diagonal(inverse, 0)
+            self.weights = inverse
         return self
 
+    def _inverse(self, gram: sparse.csr_array) -> np.ndarray:
+        dense = torch.from_numpy(gram.toarray())
+        dense.diagonal().add_(self.config.regularisation)
+        torch.linalg.cholesky(dense, out=dense)
+        inverse: np.ndarray = torch.cholesky_inverse(dense).numpy()
+        return inverse
+
+    def _precision_diagonal(self, matrix: sparse.csr_array, kernel: np.ndarray) -> np.ndarray:
+        """diag(P), some columns at a time so that K X is never held whole."""
+        columns = matrix.tocsc()
+        covered = np.empty(matrix.shape[1], np.float32)
+        for start in range(0, matrix.shape[1], BLOCK):
+            block = columns[:, start : start + BLOCK].toarray()
+            covered[start : start + BLOCK] = (block * (kernel @ block)).sum(axis=0)
+        return (1 - covered) / self.config.regularisation
+
     def score(self, seeds: Ragged) -> np.ndarray:
-        return playlist_matrix(seeds, len(self.weights)) @ self.weights
+        if self.weights is not None:
+            return playlist_matrix(seeds, len(self.weights)) @ self.weights
+        asked = playlist_matrix(seeds, self.matrix.shape[1])
+        own = asked.toarray()
+        through = ((asked @ self.matrix.T).toarray() @ self.kernel) @ self.matrix
+        precision = (own - through) / self.config.regularisation
+        return own - precision / self.precision_diagonal

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 from typing import Any
 
@@ -158,9 +159,16 @@ class BaseTrainer(ABC):
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """A checkpoint's content; only tensors and plain values are ever unpickled."""
+    """A checkpoint's content; only tensors and plain values are ever unpickled.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
     path = folder / STATE_FILE
     if not path.exists():
         raise InputError(f"{path}: no checkpoint here")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, UnpicklingError) as error:
+        raise InputError(f"{path}: damaged checkpoint; delete {folder} to start over") from error
     return state

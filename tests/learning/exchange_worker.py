@@ -1,0 +1,63 @@
+"""One of two workers of test_exchange.py: run as a process of its own, writes what it found."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from spotify_engine.learning.exchange import sum_gradients
+
+ROWS, WIDTH = 12, 3
+
+
+def build() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    return nn.ModuleDict(
+        {
+            "table": nn.Embedding(ROWS, WIDTH, sparse=True),
+            "layer": nn.Linear(WIDTH, 4),
+            "frozen": nn.Linear(2, 2).requires_grad_(False),
+            "other": nn.Embedding(ROWS, 1, sparse=True),
+        }
+    )
+
+
+def backward(model: nn.ModuleDict, ids: list[int]) -> None:
+    """A loss that is a sum over ids, so that gradients of parts add up to those of the whole."""
+    index = torch.tensor(ids)
+    out = model["layer"](model["table"](index)).tanh() * (1 + model["other"](index))
+    out.sum().backward()
+
+
+# (ids of worker 0, ids of worker 1): equal, overlapping and uneven, one worker without work, none.
+SCENES = [([1, 2, 3], [4, 5, 6]), ([1, 1, 7], [7, 9, 0, 1, 11]), ([3, 4], []), ([], [])]
+
+
+def gradients(model: nn.ModuleDict) -> dict[str, torch.Tensor | None]:
+    return {
+        name: None if p.grad is None else p.grad.to_dense() for name, p in model.named_parameters()
+    }
+
+
+def main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2
+    )
+    found = []
+    for scene in SCENES:
+        model = build()
+        if scene[rank]:
+            backward(model, scene[rank])
+        sum_gradients(model)
+        found.append(gradients(model))
+        found[-1]["is_sparse"] = model["table"].weight.grad.is_sparse
+        found[-1]["rows_sent"] = model["table"].weight.grad._nnz()
+    torch.save(found, folder / f"found{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
