@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
 from spotify_engine.ragged import Ragged
+
+# The same examples every time, and no limit for one of them: a busy machine is no failure.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +77,26 @@ def make_world() -> Callable[..., World]:
             Ragged.from_lists([row[a:b] for row in drawn]) for a, b in ((0, 7), (7, 8), (8, 9))
         ]
         return World(_tables(rng, drawn), *parts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_recommender(world: World) -> Callable[..., Any]:
+    """Makes a recommender of a world's tracks; untrained, since its claims hold for any weights."""
+
+    def make(of: World = world, graph: dict[str, Any] | None = None, **model: Any) -> Any:
+        import torch
+
+        from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+        from spotify_engine.playlists.recommender import PlaylistRecommender
+
+        data, scale = of.graph(**(graph or {}))
+        torch.manual_seed(0)
+        config = {"embedding_dim": 6, "layers": (8, 8, 4), "heads": (2, 2, 2)} | model
+        gat = PlaylistGAT(GraphShape.of(data), PlaylistGATConfig(**config))
+        torch.nn.init.normal_(gat.bias.weight, std=0.3)
+        return PlaylistRecommender.from_training(gat, data, of.tables, scale, of.train)
 
     return make
 

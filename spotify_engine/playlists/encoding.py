@@ -121,14 +121,12 @@ def fold_in(
     folds: list[Projected],
     seeds: Ragged,
     features: np.ndarray,
-    playlists: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Vectors of playlists from their tracks alone.
 
     Args:
         seeds: tracks of each playlist; an empty one gets a zero vector.
         features: ``[B, features]`` as ``graph.playlist_features`` gives them.
-        playlists: int ``[B]`` node ids, when known and the model has playlist embeddings.
 
     Returns:
         (p ``[B, out]``, the last layer's attention ``[seed tracks, heads]``)
@@ -137,8 +135,7 @@ def fold_in(
     neighbours = Neighbours(
         torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
     )
-    ids = None if playlists is None else torch.from_numpy(playlists.astype(np.int64))
-    state = model.inputs(PLAYLIST, torch.from_numpy(features), ids)
+    state = model.inputs(PLAYLIST, torch.from_numpy(features), None)
     attention: dict[EdgeType, Tensor] = {}
     for depth, projected in enumerate(folds):
         state, attention = model.layer(depth).update(

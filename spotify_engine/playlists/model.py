@@ -34,7 +34,8 @@ class PlaylistGATConfig(BaseModel):
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     """On attention weights while training."""
     playlist_embedding: bool = False
-    """Give each known playlist an embedding of its own. Off: a playlist is its tracks."""
+    """Give each playlist of the graph an embedding, which its tracks' neighbours see. A playlist to
+    complete stays its tracks, known or not."""
     skip: bool = True
     """The last layer sees a track's embedding and features beside its state so far."""
 
@@ -219,6 +220,7 @@ class PlaylistGAT(nn.Module):
             if self.training and self.config.embedding_dropout:
                 keep = torch.rand(len(ids), 1) >= self.config.embedding_dropout
                 learned = learned * keep
+            learned = F.dropout(learned, self.config.dropout, self.training)
         return torch.cat([learned, features], dim=1)
 
     def forward(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rich.table import Column, Table
 
 from spotify_engine import __version__
+from spotify_engine.errors import InputError
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.faithfulness import deletion_test
 from spotify_engine.evaluation.leaderboard import (
@@ -70,6 +71,7 @@ class PlaylistPipeline:
             )
             names = self.table("tracks")["name"].to_pylist()
             split = make_split(playlists, len(names), self.config.holdout, names)
+            self._require_holdout(split)
             save_split(split, self.run.split)
             return {
                 "strategy": split.strategy,
@@ -86,6 +88,17 @@ class PlaylistPipeline:
             f"{order['share']:.0%}, by chance {order['expected']:.0%})"
         )
         return found
+
+    def _require_holdout(self, split: Split) -> None:
+        config = self.config.holdout
+        if not len(split.test.values):
+            longest = int(split.train.lengths.max(initial=0))
+            raise InputError(
+                f"holdout.n={config.n}: no playlist is long enough to hold tracks out (the longest "
+                f"has {longest}, {config.n + 2} are needed); lower holdout.n or add playlists"
+            )
+        if (split.train.lengths < 2).all():
+            raise InputError("every playlist has a single training track; add longer playlists")
 
     def find_genres(self) -> dict[str, Any]:
         """``tables/genres`` and ``artist_genres``, from the file or from training titles."""

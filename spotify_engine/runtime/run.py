@@ -17,7 +17,7 @@ from spotify_engine.config import KaggleJob, dump_yaml
 from spotify_engine.errors import InputError
 
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
-console = Console(width=None if sys.stdout.isatty() else 140)
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 class Run:

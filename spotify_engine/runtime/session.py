@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from time import perf_counter
 
 import ray
 import ray.data
+import ray.util
+from ray.exceptions import AuthenticationError
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
@@ -56,19 +59,51 @@ def ray_session(config: ClusterConfig) -> Iterator[float]:
 def _joined() -> bool:
     """Connect to a running cluster; False when none was named and none that was started answers."""
     named = os.environ.get("RAY_ADDRESS")
-    # Where `ray start` notes its address. Without this look, Ray would join whatever instance it
-    # finds on the machine, such as another job's own, which ends with that job.
-    recorded = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-    if not named and not recorded.exists():
+    address = named or _recorded_address()
+    if address is None:
         return False
-    try:
-        ray.init(logging_level=logging.WARNING)
-    except ConnectionError as error:
+    # Ray itself tries for minutes.
+    if not _answers(address):
         if named:
             raise InputError(
                 f"RAY_ADDRESS={named}: no Ray cluster answers there; start it (cluster/laptop.sh "
                 "start) or unset RAY_ADDRESS to run without one"
-            ) from error
+            )
+        return False
+    if address.startswith(LOOPBACK) and ray.util.get_node_ip_address() != LOOPBACK:
+        raise InputError(
+            f"a Ray cluster runs at {address}, on loopback; 'source cluster/env.sh' to join it, "
+            "or set RAY_ADDRESS=local to run beside it"
+        )
+    try:
+        ray.init(logging_level=logging.WARNING)
+    except (ConnectionError, AuthenticationError) as error:
+        raise InputError(
+            f"the Ray cluster at {address} does not let this job in; 'source cluster/env.sh' "
+            "(RAY_AUTH_MODE=token) and have its token in ~/.ray/auth_token"
+        ) from error
+    return True
+
+
+def _recorded_address() -> str | None:
+    """What the last `ray start` noted.
+
+    Left to itself, Ray joins whatever instance it finds on the machine, such as another job's own,
+    which ends with that job.
+    """
+    temp = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    note = Path(temp, "ray", "ray_current_cluster")
+    return note.read_text().strip() if note.exists() else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at ``host:port``; other forms of address are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
         return False
     return True
 

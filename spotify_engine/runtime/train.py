@@ -169,7 +169,7 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[Step]]:
-    """Says how far an epoch has come, in whole lines: a bar's redraws do not survive a job's log."""
+    """Says how far an epoch has come, in whole lines: a bar redrawn does not survive a log."""
 
     def steps_with_news(steps: Iterable[Step]) -> Iterator[Step]:
         said = perf_counter()

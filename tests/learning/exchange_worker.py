@@ -8,6 +8,7 @@ from torch import distributed as dist
 from torch import nn
 
 from spotify_engine.learning.exchange import sum_gradients
+from spotify_engine.learning.trainers.base import BaseTrainer
 
 ROWS, WIDTH = 12, 3
 
@@ -41,6 +42,21 @@ def gradients(model: nn.ModuleDict) -> dict[str, torch.Tensor | None]:
     }
 
 
+class Scripted(BaseTrainer):
+    """Only rank 0 knows how good an epoch was."""
+
+    def __init__(self) -> None:
+        super().__init__(epochs=9, patience=2, monitor="score")
+        self.model, self.optimizers = build(), []
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        return {"loss": 0.0}
+
+    def validate(self) -> dict[str, float]:
+        assert self.worker.rank == 0
+        return {"score": [0.1, 0.3, 0.2, 0.1, 0.9][self.next_epoch - 1]}
+
+
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -55,6 +71,9 @@ def main(rank: int, folder: Path) -> None:
         found.append(gradients(model))
         found[-1]["is_sparse"] = model["table"].weight.grad.is_sparse
         found[-1]["rows_sent"] = model["table"].weight.grad._nnz()
+    best: list[bool] = []
+    Scripted().fit(lambda report: best.append(report.best))
+    found.append({"best": best})
     torch.save(found, folder / f"found{rank}.pt")
     dist.destroy_process_group()
 

@@ -64,6 +64,11 @@ def test_embeddings_travel_as_the_rows_touched(found, scene):
         assert found[rank][scene]["rows_sent"] == len({*ours, *theirs})
 
 
+def test_all_workers_stop_after_the_same_epoch(found):
+    for rank in range(2):
+        assert found[rank][-1]["best"] == [True, True, False, False]
+
+
 def test_one_worker_alone_is_left_as_it_is():
     model = worker.build()
     worker.backward(model, [1, 2])

@@ -63,7 +63,7 @@ def hops(out):
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graphs(), questions(), st.integers(0, 99))
 def test_sample_against_brute_force(data, question, seed):
     roots, late, fanouts = question
@@ -109,7 +109,7 @@ def test_sample_against_brute_force(data, question, seed):
     assert all((local == -1).all() for local in sampler._local.values())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graphs(), questions(), st.integers(0, 99))
 def test_same_seed_same_sample_and_calls_leave_no_trace(data, question, seed):
     roots, late, fanouts = question
@@ -129,7 +129,7 @@ def test_same_seed_same_sample_and_calls_leave_no_trace(data, question, seed):
     assert parts(used) == once
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graphs(), questions())
 def test_all_neighbours_is_the_breadth_first_neighbourhood(data, question):
     roots, _, fanouts = question
@@ -147,7 +147,7 @@ def test_all_neighbours_is_the_breadth_first_neighbourhood(data, question):
     assert {kind: set(ids.tolist()) for kind, ids in out.node.items()} == known
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graphs(), questions(), st.integers(0, 99))
 def test_neighbours_of_leaves_dropped_edges_out(data, question, seed):
     roots, late, fanouts = question

@@ -36,7 +36,7 @@ def make_model(data, **config):
     return model.eval()
 
 
-def sampled(model, data, candidates, playlists, seeds, features, fanout=-1):
+def sampled(model, data, candidates, seeds, features, fanout=-1):
     """p and t as training computes them, without dropping an edge."""
     layers = range(len(model.layers))
     relations = {kind for depth in layers for kind in model.layer(depth).relations}
@@ -55,7 +55,7 @@ def sampled(model, data, candidates, playlists, seeds, features, fanout=-1):
         states,
         neighbours,
         model.reach(sample.num_sampled_nodes),
-        model.inputs(PLAYLIST, features, playlists),
+        model.inputs(PLAYLIST, features, None),
         Neighbours(torch.from_numpy(seeds.offsets), rows),
     )
 
@@ -72,11 +72,9 @@ def test_full_sample_equals_the_whole_graph(world, case):
     # Some candidates are seeds, some are not, one is in no playlist.
     candidates = np.array([1, 2, 14, 25])
     with torch.no_grad():
-        p, t, attention = sampled(
-            model, data, candidates, torch.from_numpy(playlists), seeds, torch.from_numpy(features)
-        )
+        p, t, attention = sampled(model, data, candidates, seeds, torch.from_numpy(features))
     encoded = encode_tracks(model, data)
-    vectors, _ = fold_in(model, encoded.folds, seeds, features, playlists)
+    vectors, _ = fold_in(model, encoded.folds, seeds, features)
     torch.testing.assert_close(p, vectors, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(t, encoded.vectors[candidates], atol=1e-5, rtol=1e-4)
     assert len(attention) == len(model.layers)
@@ -91,9 +89,7 @@ def test_a_smaller_sample_is_another_neighbourhood(world):
     model = make_model(data, **THREE)
     features = torch.from_numpy(playlist_features(world.train, data[TRACK].x.numpy()))
     with torch.no_grad():
-        _, t, _ = sampled(
-            model, data, np.arange(4), torch.arange(40), world.train, features, fanout=1
-        )
+        _, t, _ = sampled(model, data, np.arange(4), world.train, features, fanout=1)
     assert not torch.allclose(t, encode_tracks(model, data).vectors[:4], atol=1e-3)
 
 

@@ -45,12 +45,14 @@ class TrainingConfig(BaseModel):
     """A longer playlist shows a random part of this many tracks at each visit."""
     fanouts: tuple[int, ...] = (4, 4, 4)
     """Neighbours drawn by each relation at each hop; one hop for each layer of the model."""
-    learning_rate: float = Field(0.01, gt=0, le=1)
+    learning_rate: float = Field(0.003, gt=0, le=1)
     """Of layers, with AdamW."""
     embedding_learning_rate: float = Field(0.01, gt=0, le=1)
     """Of embeddings, with sparse Adam: only touched rows move."""
     weight_decay: float = Field(0.0, ge=0)
     """Of layers."""
+    embedding_decay: float = Field(0.03, ge=0)
+    """Penalty on the squared embeddings of a playlist's tracks."""
     warmup_steps: int = Field(20, ge=0)
     """Steps of linear warm-up; a cosine to a tenth of the rate follows."""
     clip_norm: float = Field(1.0, gt=0)
@@ -204,19 +206,21 @@ class PlaylistTrainer(BaseTrainer):
         row = torch.from_numpy(step.targets.rows)
         column = torch.from_numpy(np.searchsorted(candidates, step.targets.values))
         member_row, member_column = _cells(candidates, step.seeds)
+        penalty = self._penalty(step)
         if self.config.loss == "bpr":
             taken = torch.zeros_like(scores, dtype=torch.bool)
             taken[member_row, member_column] = True
             taken[row, column] = True
             other = torch.from_numpy(rng.integers(0, len(candidates), len(row)))
             usable = ~taken[row, other]
-            return bpr_loss(scores[row, column][usable], scores[row, other][usable])
+            return penalty + bpr_loss(scores[row, column][usable], scores[row, other][usable])
         # How often such a step would offer a track: as somebody's target, or drawn.
         share = len(step.targets.values) / len(self.train.values)
         as_target = self.popularity[candidates] * share
         expected = torch.from_numpy(as_target + self.config.negatives / n_tracks).float()
         corrected = scores - log_sampling_correction(expected)
-        return masked_softmax_loss(corrected, row, column, (member_row, member_column))
+        hidden = (member_row, member_column)
+        return penalty + masked_softmax_loss(corrected, row, column, hidden)
 
     def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
         """p of the step's playlists and t of the candidates, from a sampled neighbourhood."""
@@ -246,10 +250,18 @@ class PlaylistTrainer(BaseTrainer):
         seed_rows = Neighbours(
             torch.from_numpy(step.seeds.offsets), torch.from_numpy(local[step.seeds.values])
         )
-        playlists = self.model.inputs(PLAYLIST, features, torch.from_numpy(step.playlists))
+        playlists = self.model.inputs(PLAYLIST, features, None)
         reach = self.model.reach(sample.num_sampled_nodes)
         vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
         return vectors, t
+
+    def _penalty(self, step: Step) -> Tensor:
+        """Half the decay times the squared embeddings of the playlists' tracks, per playlist."""
+        if not self.config.embedding_decay:
+            return torch.zeros(())
+        ids = torch.from_numpy(np.concatenate([step.seeds.values, step.targets.values]))
+        squares = self.model.embedding[TRACK](ids.long()).square().sum()
+        return 0.5 * self.config.embedding_decay * squares / len(step.playlists)
 
     def _edges_of_negatives(self, step: Step, candidates: np.ndarray) -> np.ndarray:
         """One random edge of each candidate that is nobody's target here.
@@ -277,7 +289,7 @@ class PlaylistTrainer(BaseTrainer):
             batch = chosen[start : start + 256]
             seeds, truth = self.train.select(batch), self.val.select(batch)
             features = playlist_features(seeds, self.audio)
-            vectors, _ = fold_in(self.model, encoded.folds, seeds, features, batch)
+            vectors, _ = fold_in(self.model, encoded.folds, seeds, features)
             scores = score_tracks(vectors, encoded)
             other = rng.integers(0, scores.shape[1], len(truth.values))
             margins.append(scores[truth.rows, truth.values] - scores[truth.rows, other])

@@ -1,0 +1,88 @@
+"""A tiny data set, a finished run on it, and running jobs as a user does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from spotify_engine.playlists.synthetic import SampleConfig, write_sample
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 3
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are started in the project's root and import each other."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "jobs"))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 150 playlists of 6 taste groups."""
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    sizes = {"users": 30, "playlists": 160, "rows": 4500, "tracks": 600, "artists": 120}
+    write_sample(folder, SampleConfig.demo(**sizes, groups=6, feature_rows=900))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_flags(sample: Path) -> list[str]:
+    """Of a short training whose epochs last long enough to be interrupted."""
+    return [
+        "--mode=mini",
+        f"--playlists={sample / 'spotify_dataset.csv'}",
+        f"--features={sample / 'tracks_features.csv'}",
+        f"--set=training.epochs={EPOCHS}",
+        "--set=training.passes_per_epoch=12",
+        "--set=training.checkpoint_every=1",
+        "--set=training.patience=10",
+    ]
+
+
+@pytest.fixture(scope="session")
+def ray_folder() -> Iterator[Path]:
+    """For Ray's files and sockets: a short path, as those of sockets must be."""
+    folder = Path(tempfile.mkdtemp(prefix="spotify-ray-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def start_job(ray_folder: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts ``python jobs/NAME FLAGS...`` in a process group, beside any running cluster."""
+
+    def start(name: str, *flags: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, f"jobs/{name}", *flags],
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(ray_folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    training_flags: list[str],
+    start_job: Callable[..., subprocess.Popen[str]],
+) -> tuple[Path, str]:
+    """Run directory and printed text of one undisturbed training."""
+    out = tmp_path_factory.mktemp("runs") / "mini"
+    job = start_job("train_kaggle.py", *training_flags, f"--out={out}")
+    printed, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, printed + errors
+    return out, printed

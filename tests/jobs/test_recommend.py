@@ -1,0 +1,112 @@
+"""recommend.py and evaluate.py on a finished run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import matplotlib.image
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def run(finished: tuple[Path, str]) -> Path:
+    return finished[0]
+
+
+def recommend(run: Path, *flags: str) -> int:
+    import recommend as job
+
+    return job.main(["--run", str(run), *flags])
+
+
+def test_a_playlist_by_number_and_by_name_gives_the_same_answer(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = pd.read_parquet(run / "tables" / "playlists.parquet")["name"].str.casefold()
+    number = names[~names.duplicated(keep=False) & ~names.str.isdigit()].index[0]
+    name = pd.read_parquet(run / "tables" / "playlists.parquet")["name"][number]
+    assert recommend(run, "--playlist", str(number), "--k", "3") == 0
+    by_number = capsys.readouterr().out
+    assert recommend(run, "--playlist", name.upper(), "--k", "3") == 0
+    assert capsys.readouterr().out == by_number
+    assert " 3 " in by_number
+    assert " 4 " not in by_number.split("score")[1].split(" 3 ")[1][:3]
+
+
+def test_a_new_playlist_is_explained_and_drawn(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = pd.read_parquet(run / "tables" / "tracks.parquet").nlargest(3, "n_playlists")
+    given = [f"{row.artist_name} - {row.name_}" for row in _named(tracks)]
+    picture = tmp_path / "attention.png"
+    flags = ["--tracks", *given, "--title", "Evening", "--k", "4", "--explain"]
+    assert recommend(run, *flags, "--plot", str(picture)) == 0
+    printed = capsys.readouterr().out
+    assert "Evening" in printed
+    assert "3 known tracks" in printed
+    assert printed.count("because:") == 4
+    pixels = matplotlib.image.imread(picture)
+    assert min(pixels.shape[:2]) > 200
+    # A blank picture has one colour and no spread.
+    assert pixels[..., :3].std() > 0.02
+
+
+def test_an_unknown_track_is_named_and_a_title_alone_still_gets_an_answer(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--tracks", "Nobody - Nothing", "--title", "rock", "--k", "5"]
+    assert recommend(run, *flags) == 0
+    printed = capsys.readouterr().out
+    assert "Nobody - Nothing" in printed
+    assert "0 known tracks" in printed
+
+
+def test_an_unknown_playlist_is_refused_in_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recommend(run, "--playlist", "no such list") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: no playlist 'no such list'")
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_without_a_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    assert recommend(tmp_path, "--playlist", "0") == 2
+    assert evaluate.main(["--run", str(tmp_path)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("error: ") for line in errors)
+
+
+def test_evaluate_agrees_with_the_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import evaluate
+
+    assert evaluate.main(["--run", str(run)]) == 0
+    assert "figures agree with" in capsys.readouterr().out
+
+
+def test_evaluate_notices_changed_predictions(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    path = copy / "predictions.parquet"
+    predictions = pd.read_parquet(path)
+    last = predictions["rank"].max()
+    # Worst first: the same tracks, other ranks.
+    predictions["rank"] = (last - predictions["rank"]).astype(predictions["rank"].dtype)
+    predictions.to_parquet(path, index=False)
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 1
+    assert "playlist-gat test recall@10: recomputed" in capsys.readouterr().out
+
+
+def _named(tracks: pd.DataFrame) -> list:
+    return list(tracks.rename(columns={"name": "name_"}).itertuples())

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from spotify_engine.playlists.explain import plot_attention
+from spotify_engine.ragged import Ragged
+
+SEEDS = [4, 16, 9, 0, 20]
+PLAYLIST = [f"id{i}" for i in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def recommender(make_recommender):
+    return make_recommender()
+
+
+@pytest.fixture(scope="module")
+def explanations(recommender):
+    return recommender.explain(PLAYLIST, ["id1", "id11", "id22", "id25"])
+
+
+def test_both_ways_of_taking_a_score_apart_give_the_score(recommender, explanations):
+    scores = recommender.score(Ragged.from_lists([SEEDS]))[0]
+    for each in explanations:
+        assert each.score == pytest.approx(scores[each.track], abs=1e-4)
+        assert each.seeds.sum() + each.bias == pytest.approx(each.score, abs=1e-5)
+        assert sum(each.parts.values()) + each.bias == pytest.approx(each.score, abs=1e-5)
+        assert sum(r.contribution for r in each.reasons) == pytest.approx(each.score, abs=1e-5)
+
+
+def test_attention_sums_to_one_and_is_the_same_for_every_track(explanations):
+    for each in explanations:
+        assert each.attention.shape == each.seeds.shape == (5,)
+        assert each.attention.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_array_equal(each.attention, explanations[0].attention)
+
+
+def test_a_seed_that_is_left_out_takes_its_share_along(recommender, explanations):
+    """With attention held fixed, contributions are what each seed's value adds: by hand."""
+    encoded = recommender.encoded
+    _, attention = recommender._fold(Ragged.from_lists([SEEDS]))
+    for each in explanations:
+        t = encoded.vectors[each.track].view(2, 2)
+        for place, seed in enumerate(SEEDS):
+            values = encoded.folds[-1].values[seed]
+            by_hand = float((attention[place][:, None] * values * t).sum())
+            assert each.seeds[place] == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_genres_in_common_and_their_affinity(explanations):
+    # Of the seeds, tracks 4, 9 and 0 are by rock artists (0..5), 16 and 20 by jazz ones (6..10).
+    one, eleven, twenty_two, last = explanations
+    assert (one.matched_genres, one.affinity) == (["rock"], [pytest.approx(0.6)])
+    assert eleven.matched_genres == ["rock", "jazz"]
+    assert eleven.affinity == pytest.approx([0.6, 0.4])
+    for each in (twenty_two, last):
+        assert (each.matched_genres, each.affinity) == ([], [])
+        assert "No genre in common" in each.text
+
+
+def test_influence_is_shares_of_the_movement(explanations):
+    for each in explanations:
+        moved = [abs(each.parts["track"]) + abs(each.parts["playlists"])]
+        moved += [abs(each.parts["artists"]), abs(each.bias)]
+        assert list(each.influence.values()) == pytest.approx(np.array(moved) / sum(moved))
+
+
+def test_reasons_name_the_strongest_seeds_then_the_rest_then_popularity(recommender, explanations):
+    for each in explanations:
+        assert [r.kind for r in each.reasons] == ["seed"] * 3 + ["other_seeds", "popularity"]
+        order = np.argsort(-each.seeds)
+        assert [r.track for r in each.reasons[:3]] == [SEEDS[i] for i in order[:3]]
+        for reason, place in zip(each.reasons[:3], order, strict=False):
+            assert reason.contribution == pytest.approx(each.seeds[place])
+            assert reason.attention == pytest.approx(each.attention[place])
+            assert f'"{recommender.names[SEEDS[place]]}"' in str(reason)
+        assert "other 2 tracks" in each.reasons[3].text
+        assert each.reasons[4].contribution == pytest.approx(each.bias)
+
+
+def test_popularity_in_words(recommender, world):
+    counts = np.bincount(world.train.values, minlength=26)
+    reason = recommender._explainer.popularity_reason(11, 0.5, None)
+    above = np.mean(counts <= counts[11])
+    assert (
+        reason.text
+        == f"Popular: in {counts[11]} playlists, above {above:.0%} of tracks (score +0.50)"
+    )
+    assert recommender._explainer.popularity_reason(25, 0.0, None).text.startswith(
+        "Popular: in 0 playlists"
+    )
+
+
+def test_text_has_the_three_headings(explanations):
+    text = explanations[0].text
+    assert text.startswith('Recommending "Song 1" by Artist 0 because:')
+    headings = [line for line in text.splitlines() if line[:2] in ("1.", "2.", "3.")]
+    assert [h.split(" (")[0] for h in headings] == [
+        "1. Similar Listening Patterns",
+        "2. Genre and Artist Match",
+        "3. Popularity Context",
+    ]
+    assert "Matches the playlist's rock (affinity: 0.60)" in text
+
+
+def test_one_seed_has_all_attention(recommender):
+    (each,) = recommender.explain(["id7"], ["id8"])
+    assert each.attention.tolist() == pytest.approx([1.0])
+    assert [r.kind for r in each.reasons] == ["seed", "popularity"]
+
+
+def test_without_artists_their_part_is_nothing(make_recommender):
+    recommender = make_recommender(graph={"artists": False})
+    for each in recommender.explain(PLAYLIST, ["id1", "id25"]):
+        assert each.parts["artists"] == 0
+        assert each.influence["genre and artist"] == 0
+
+
+def test_plot_is_a_png_whatever_the_names(tmp_path, explanations):
+    names = ["$a_$", "x" * 80, r"\frac", "ünï", "<&>"]
+    plot_attention(explanations, names, ["$$", "b", "c", "d"], tmp_path / "heat.png")
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,142 @@
+import json
+import re
+
+import pytest
+
+from spotify_engine.config import KaggleJob
+from spotify_engine.errors import InputError
+from spotify_engine.runtime.run import Run, flatten, write_text
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "playlists.csv"
+    path.write_text("a,b\n")
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "runs" / "mine"
+
+
+def job(csv, **sections):
+    inputs = {"playlists": str(csv), "features": "s3://bucket/features.csv"}
+    return KaggleJob.model_validate({"mode": "mini", "inputs": inputs} | sections)
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_finished_stage_is_not_run_again(out, csv):
+    calls = []
+
+    def work():
+        calls.append(1)
+        return {"rows": 3}
+
+    run = Run(out, job(csv))
+    assert run.stage("prepare", work) == {"rows": 3}
+    assert run.stage("prepare", work) == {"rows": 3}
+    later = Run(out, job(csv))
+    assert later.stage("prepare", work) == {"rows": 3}
+    assert calls == [1]
+    assert later.stage("split", lambda: 5) == 5
+    assert set(later.seconds) == {"prepare", "split"}
+    assert json.loads((out / "stages.json").read_text())["prepare"]["result"] == {"rows": 3}
+
+
+def test_a_failed_stage_is_run_again(out, csv):
+    run = Run(out, job(csv))
+    run.stage("prepare", lambda: 1)
+    with pytest.raises(RuntimeError):
+        run.stage("train", lambda: exec("raise RuntimeError"))
+    again = Run(out, job(csv))
+    assert again.stage("prepare", lambda: 2) == 1
+    assert again.stage("train", lambda: 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"training": {"epochs": 9}}, "holds a run with training.epochs=8, asked for 9"),
+        ({"mode": "full"}, "holds a run with mode=mini, asked for full"),
+        ({"model": {"heads": [2, 2, 2]}}, "holds a run with model.heads=[4, 4, 4], asked for"),
+        ({"data": {"max_playlists": 7}}, "holds a run with data.max_playlists=None, asked for 7"),
+    ],
+)
+def test_another_configuration_is_refused_by_key(out, csv, changed, message):
+    Run(out, job(csv)).stage("prepare", lambda: 1)
+    before = files(out)
+    with pytest.raises(InputError, match=re.escape(f"{out}: {message}")) as caught:
+        Run(out, job(csv, **changed))
+    assert "give another --out" in str(caught.value)
+    assert files(out) == before, "nothing is overwritten"
+
+
+def test_the_cluster_may_differ(out, csv):
+    Run(out, job(csv)).stage("prepare", lambda: 1)
+    again = Run(out, job(csv, cluster={"workers": 4, "cpus_per_worker": 2}))
+    assert again.stage("prepare", lambda: 2) == 1
+    assert again.config.cluster.workers == 4
+
+
+def test_changed_input_is_refused(out, csv):
+    Run(out, job(csv)).stage("prepare", lambda: 1)
+    before = files(out)
+    csv.write_text("a,b\nc,d\n")
+    message = rf"{re.escape(str(csv))} has changed since this run began; give another --out"
+    with pytest.raises(InputError, match=message):
+        Run(out, job(csv))
+    assert files(out) == before
+
+
+def test_foreign_folder_is_refused(out, csv):
+    out.mkdir(parents=True)
+    (out / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files but no run; give --out an empty folder"):
+        Run(out, job(csv))
+    assert [path.name for path in out.iterdir()] == ["letter.txt"]
+
+
+def test_empty_folder_is_taken(out, csv):
+    out.mkdir(parents=True)
+    assert Run(out, job(csv)).stage("prepare", lambda: 1) == 1
+
+
+def refuse():
+    raise InputError("no such column")
+
+
+def test_refused_input_leaves_nothing_behind(out, csv):
+    with pytest.raises(InputError, match="no such column"):
+        Run(out, job(csv)).stage("prepare", refuse)
+    assert not out.exists()
+    # So that the corrected command may use the same --out.
+    Run(out, job(csv, data={"unmatched": "keep"})).stage("prepare", lambda: 1)
+
+
+def test_input_refused_later_keeps_what_is_done(out, csv):
+    run = Run(out, job(csv))
+    run.stage("prepare", lambda: 1)
+    before = files(out)
+    with pytest.raises(InputError):
+        run.stage("genres", refuse)
+    assert files(out) == before
+
+
+def test_write_text_replaces_and_leaves_no_other_file(tmp_path):
+    path = tmp_path / "report.json"
+    write_text(path, "old")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_flatten_joins_keys_by_dots():
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {
+        "a.b": 1,
+        "a.c.d": None,
+        "e": [1],
+    }
