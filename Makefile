@@ -1,7 +1,8 @@
 # Everything runs in .venv, which is made on first use; no environment needs to be active.
 .PHONY: demo test lint clean
 
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python,$(shell command -v $(name))))
+FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
 
@@ -21,8 +22,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-		|| { echo "error: needs Python 3.11 or 3.12, found '$(PYTHON)'; name one: make PYTHON=/path/to/python3.11 demo" >&2; exit 2; }
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' || { echo "error: Python 3.11 or 3.12 is" \
+		"needed$(if $(PYTHON),; $(PYTHON) is another); name one: make PYTHON=/path/to/python3.11" \
+		>&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -14,7 +14,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 source cluster/env.sh
 command -v ray >/dev/null || {
-    echo "error: no ray command in $root/.venv or on PATH; run 'make demo' or 'make .venv' first" >&2
+    echo "error: no ray command in $root/.venv or on PATH; run 'make .venv/installed' first" >&2
     exit 2
 }
 
@@ -33,8 +33,9 @@ start() {
     : >"$state/log"
     # Does nothing when there is a token already.
     (umask 077 && ray get-auth-token --generate >/dev/null 2>&1)
-    # In a session of its own, so that Ctrl-C in this terminal doesn't reach it.
-    setsid ray start --head --block --disable-usage-stats \
+    # In a process group of its own, so that Ctrl-C in this terminal doesn't reach it.
+    set -m
+    nohup ray start --head --block --disable-usage-stats \
         --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 \
         --object-store-memory="$((${OBJECT_STORE_MIB:-1024} << 20))" \
         "$@" >"$state/log" 2>&1 </dev/null &
@@ -71,7 +72,12 @@ stop() {
     local pid
     pid="$(<"$state/pid")"
     kill "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+    # It waits half a minute for its slowest process; nothing of a laptop cluster is worth that.
+    for _ in {1..50}; do
+        running || break
+        sleep 0.2
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
     rm "$state/pid"
     echo "Stopped."
 }

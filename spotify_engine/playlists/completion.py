@@ -46,13 +46,22 @@ class Completion:
         table = Table(title=title, expand=True)
         for column in ("#", "track", "artist", "score", "because"):
             table.add_column(column, justify="right" if column in "#score" else "left")
-        for number, each in enumerate(self.recommended, start=1):
-            reason = each.reasons[0].text if each.reasons else ""
-            if each.fallback:
-                reason = f"[{each.fallback}] {reason}"
-            cells = (str(number), each.name, each.artist, f"{each.score:.2f}", reason)
+        because = [self._in_short(each) for each in self.explanations] or [
+            f"[{each.fallback}] {each.reasons[0]}" for each in self.recommended
+        ]
+        for number, (each, why) in enumerate(zip(self.recommended, because, strict=True), start=1):
+            cells = (str(number), each.name, each.artist, f"{each.score:.2f}", why)
             table.add_row(*(Text(cell) for cell in cells))
         return table
+
+    def _in_short(self, explanation: Explanation) -> str:
+        """The strongest seeds and shared genres, for one line of a table."""
+        names = self.recommender.names
+        seeds = [names[each.track] for each in explanation.reasons if each.track is not None]
+        parts = ["like " + ", ".join(f'"{name}"' for name in seeds[:2])]
+        if explanation.matched_genres:
+            parts.append(", ".join(explanation.matched_genres[:2]))
+        return "; ".join(parts)
 
     def texts(self) -> list[str]:
         """Each recommendation explained in the words of similar listening, genre, popularity."""

@@ -20,7 +20,8 @@ class Reason:
     """One term of a score.
 
     Attributes:
-        kind: ``seed``, ``other_seeds`` or ``popularity``; these sum to the score.
+        kind: ``seed``, ``other_seeds`` (similar listening), ``genre`` (the track's artists and
+            their genres) or ``popularity``; one playlist's terms sum to the score.
         text: in words.
         contribution: the term, in the score's unit.
         attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
@@ -52,7 +53,7 @@ class Explanation:
         affinity: share of the playlist's tracks whose artists have each matched genre.
         influence: share of the score's movement (absolute terms) by similar listening, genre and
             artist, and popularity; sums to 1.
-        reasons: terms that sum to the score, strongest first.
+        reasons: terms that sum to the score: similar listening by seed, genre, popularity.
         text: the whole in words.
     """
 
@@ -140,8 +141,8 @@ class Explainer:
         bias: float,
         playlist_genres: np.ndarray,
     ) -> Explanation:
-        by_seed = terms.sum(0)
-        parts = dict(zip(PARTS, terms.sum(1).tolist(), strict=True))
+        by_part = dict(zip(PARTS, terms, strict=True))
+        parts = {part: float(term.sum()) for part, term in by_part.items()}
         moved = {
             "similar listening": abs(parts["track"]) + abs(parts["playlists"]),
             "genre and artist": abs(parts["artists"]),
@@ -155,11 +156,16 @@ class Explainer:
         genres = [self.genre_names[genre] for genre in matched]
         affinity = [float(playlist_genres[genre]) for genre in matched]
         influence = {kind: value / total for kind, value in moved.items()}
-        reasons = self._reasons(track, seeds, attention, by_seed, bias)
+        listening = by_part["track"] + by_part["playlists"]
+        reasons = self._listening_reasons(seeds, attention, listening)
+        matches = self._matches(track, seeds, genres, affinity)
+        share = parts["artists"]
+        reasons.append(Reason("genre", f"{'; '.join(matches)} (score {share:+.2f})", share))
+        reasons.append(self.popularity_reason(track, bias, None))
         return Explanation(
             track=track,
-            score=float(by_seed.sum() + bias),
-            seeds=by_seed,
+            score=float(terms.sum() + bias),
+            seeds=terms.sum(0),
             attention=attention,
             parts=parts,
             bias=bias,
@@ -167,37 +173,47 @@ class Explainer:
             affinity=affinity,
             influence=influence,
             reasons=reasons,
-            text=self._text(track, reasons, genres, affinity, influence),
+            text=self._text(track, reasons, matches, influence),
         )
 
-    def _reasons(
-        self,
-        track: int,
-        seeds: np.ndarray,
-        attention: np.ndarray,
-        by_seed: np.ndarray,
-        bias: float,
+    def _listening_reasons(
+        self, seeds: np.ndarray, attention: np.ndarray, listening: np.ndarray
     ) -> list[Reason]:
-        strongest = np.argsort(-by_seed, kind="stable")
-        named = strongest[:SEEDS_NAMED]
+        """The strongest seeds one by one, the others together."""
+        strongest = np.argsort(-listening, kind="stable")
         reasons = [
             Reason(
                 "seed",
-                f'Playlists with "{self.names[seeds[i]]}" also hold this '
-                f"(attention: {attention[i]:.2f}, score {by_seed[i]:+.2f})",
-                float(by_seed[i]),
+                f'Similar to "{self.names[seeds[i]]}" in the playlist '
+                f"(attention: {attention[i]:.2f}, score {listening[i]:+.2f})",
+                float(listening[i]),
                 float(attention[i]),
                 int(seeds[i]),
             )
-            for i in named
+            for i in strongest[:SEEDS_NAMED]
         ]
         others = strongest[SEEDS_NAMED:]
         if len(others):
-            rest = float(by_seed[others].sum())
-            text = f"The playlist's other {len(others)} tracks (score {rest:+.2f})"
+            rest = float(listening[others].sum())
+            text = f"Similar to the playlist's other {len(others)} tracks (score {rest:+.2f})"
             reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
-        reasons.append(self.popularity_reason(track, bias, None))
         return reasons
+
+    def _matches(
+        self, track: int, seeds: np.ndarray, genres: list[str], affinity: list[float]
+    ) -> list[str]:
+        """What the track's artist and the playlist have in common, in words."""
+        artist = self.first_artist[track]
+        count = int((self.first_artist[seeds] == artist).sum())
+        matches = []
+        if count:
+            times = f"{count} track{'s' * (count != 1)}"
+            matches.append(f"{self.artists[track]} has {times} in the playlist")
+        matches += [
+            f"Matches the playlist's {genre} (affinity: {value:.2f})"
+            for genre, value in list(zip(genres, affinity, strict=True))[:3]
+        ]
+        return matches or ["No genre or artist in common"]
 
     def popularity_reason(self, track: int, contribution: float, title: str | None) -> Reason:
         """What a track's standing among all tracks adds."""
@@ -211,25 +227,25 @@ class Explainer:
         self,
         track: int,
         reasons: list[Reason],
-        genres: list[str],
-        affinity: list[float],
+        matches: list[str],
         influence: dict[str, float],
     ) -> str:
-        lines = [f'Recommending "{self.names[track]}" by {self.artists[track]} because:', ""]
-        lines.append(
-            f"1. Similar Listening Patterns ({influence['similar listening']:.0%} influence):"
-        )
-        lines += [f"   - {reason}" for reason in reasons if reason.kind == "seed"]
-        lines += ["", f"2. Genre and Artist Match ({influence['genre and artist']:.0%} influence):"]
-        if genres:
-            lines += [
-                f"   - Matches the playlist's {genre} (affinity: {share:.2f})"
-                for genre, share in list(zip(genres, affinity, strict=True))[:3]
-            ]
-        else:
-            lines.append("   - No genre in common; the artist's place in the graph alone")
-        lines += ["", f"3. Popularity Context ({influence['popularity']:.0%} influence):"]
-        lines.append(f"   - {reasons[-1]}")
+        share = {kind: f"({value:.0%} influence)" for kind, value in influence.items()}
+        listening = [
+            f"   - {reason}" for reason in reasons if reason.kind.endswith(("seed", "seeds"))
+        ]
+        lines = [
+            f'Recommending "{self.names[track]}" by {self.artists[track]} because:',
+            "",
+            f"1. Similar Listening Patterns {share['similar listening']}:",
+            *listening,
+            "",
+            f"2. Genre and Artist Match {share['genre and artist']}:",
+            *(f"   - {match}" for match in matches),
+            "",
+            f"3. Popularity Context {share['popularity']}:",
+            f"   - {reasons[-1]}",
+        ]
         return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.fixture()
+@pytest.fixture
 def kuberay() -> dict[str, Any]:
     """The cluster that both KubeRay files describe."""
     alone = read("kuberay/raycluster.yaml")

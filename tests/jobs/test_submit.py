@@ -97,8 +97,7 @@ def test_without_the_token_nothing_is_run(
     address = re.search(r"Dashboard: (\S+)", cluster)
     assert address is not None
     refused = shell(
-        f"{given} && export RAY_API_SERVER_ADDRESS={address[1]} && "
-        f"ray job submit -- touch {mark}"
+        f"{given} && export RAY_API_SERVER_ADDRESS={address[1]} && ray job submit -- touch {mark}"
     )
     assert refused.returncode != 0
     assert "uthenticat" in refused.stdout + refused.stderr

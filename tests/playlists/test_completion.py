@@ -20,7 +20,7 @@ def printed(completion):
     return console.export_text()
 
 
-def test_table_shows_rank_track_score_and_first_reason(recommender):
+def test_table_shows_rank_track_score_and_reasons_in_short(recommender):
     completion = complete_playlist(recommender, ["id0", "id3", "nothing"], "Mine", 4)
     assert completion.unknown == ["nothing"]
     text = printed(completion)
@@ -29,7 +29,10 @@ def test_table_shows_rank_track_score_and_first_reason(recommender):
         (line,) = [line for line in text.splitlines() if f" {each.name} " in line[:60]]
         assert line.split()[1] == str(number)
         assert f"{each.score:.2f}" in line
-        assert each.reasons[0].text[:20] in line
+        explanation = completion.explanations[number - 1]
+        first = recommender.names[explanation.reasons[0].track]
+        assert f'like "{first}"' in line
+        assert ", ".join(explanation.matched_genres[:2]) in line
 
 
 @pytest.mark.parametrize("title", ["[/b] sad", "[red]", "[bold]x[/bold]"])

@@ -54,7 +54,7 @@ def test_genres_in_common_and_their_affinity(explanations):
     assert eleven.affinity == pytest.approx([0.6, 0.4])
     for each in (twenty_two, last):
         assert (each.matched_genres, each.affinity) == ([], [])
-        assert "No genre in common" in each.text
+        assert "No genre or artist in common" in each.text
 
 
 def test_influence_is_shares_of_the_movement(explanations):
@@ -64,17 +64,32 @@ def test_influence_is_shares_of_the_movement(explanations):
         assert list(each.influence.values()) == pytest.approx(np.array(moved) / sum(moved))
 
 
-def test_reasons_name_the_strongest_seeds_then_the_rest_then_popularity(recommender, explanations):
+def test_reasons_are_listening_by_seed_then_genre_then_popularity(recommender, explanations):
+    encoded = recommender.encoded
+    _, attention = recommender._fold(Ragged.from_lists([SEEDS]))
     for each in explanations:
-        assert [r.kind for r in each.reasons] == ["seed"] * 3 + ["other_seeds", "popularity"]
-        order = np.argsort(-each.seeds)
+        kinds = [r.kind for r in each.reasons]
+        assert kinds == ["seed"] * 3 + ["other_seeds", "genre", "popularity"]
+        heard = (encoded.parts[0] + encoded.parts[1])[each.track].view(2, 2)
+        values = encoded.folds[-1].values[SEEDS]
+        listening = (attention[:, :, None] * values * heard).sum((1, 2)).numpy()
+        order = np.argsort(-listening)
         assert [r.track for r in each.reasons[:3]] == [SEEDS[i] for i in order[:3]]
         for reason, place in zip(each.reasons[:3], order, strict=False):
-            assert reason.contribution == pytest.approx(each.seeds[place])
+            assert reason.contribution == pytest.approx(listening[place], abs=1e-5)
             assert reason.attention == pytest.approx(each.attention[place])
             assert f'"{recommender.names[SEEDS[place]]}"' in str(reason)
         assert "other 2 tracks" in each.reasons[3].text
-        assert each.reasons[4].contribution == pytest.approx(each.bias)
+        assert each.reasons[4].contribution == pytest.approx(each.parts["artists"])
+        assert each.reasons[5].contribution == pytest.approx(each.bias)
+
+
+def test_a_track_by_an_artist_of_the_playlist_says_so(recommender):
+    artists = recommender._explainer.first_artist
+    seed = 0
+    same = next(t for t in range(1, 26) if artists[t] == artists[seed])
+    (each,) = recommender.explain(["id0"], [f"id{same}"])
+    assert f"{recommender.artists[same]} has 1 track in the playlist" in each.text
 
 
 def test_popularity_in_words(recommender, world):
@@ -105,7 +120,7 @@ def test_text_has_the_three_headings(explanations):
 def test_one_seed_has_all_attention(recommender):
     (each,) = recommender.explain(["id7"], ["id8"])
     assert each.attention.tolist() == pytest.approx([1.0])
-    assert [r.kind for r in each.reasons] == ["seed", "popularity"]
+    assert [r.kind for r in each.reasons] == ["seed", "genre", "popularity"]
 
 
 def test_without_artists_their_part_is_nothing(make_recommender):
