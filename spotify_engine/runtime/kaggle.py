@@ -17,6 +17,7 @@ from spotify_engine import __version__
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.faithfulness import deletion_test
+from spotify_engine.evaluation.figures import plot_report
 from spotify_engine.evaluation.leaderboard import (
     Catalogue,
     baseline_rows,
@@ -199,7 +200,7 @@ class PlaylistPipeline:
         self.run.stage("bundle", work)
 
     def report(self) -> dict[str, Any]:
-        """``report.json``: everything the stages found, in one file."""
+        """``report.json``: everything the stages found; ``report.png``: the gist of it."""
         results = {name: stage["result"] for name, stage in self.run.stages.items()}
         content = {
             "release": __version__,
@@ -217,6 +218,7 @@ class PlaylistPipeline:
             **results["evaluate"],
         }
         write_text(self.run.report, json.dumps(content, indent=2))
+        plot_report(content, PlaylistRecommender.name, self.run.picture)
         return content
 
     def trained(self) -> PlaylistRecommender:
