@@ -25,13 +25,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    from rich.console import Console
-
     from spotify_engine.errors import InputError
     from spotify_engine.playlists.completion import complete_playlist, find_playlist
     from spotify_engine.playlists.recommender import PlaylistRecommender
+    from spotify_engine.runtime.run import console
 
-    console = Console()
     try:
         recommender = PlaylistRecommender.load(arguments.run / "bundle")
         if arguments.tracks:

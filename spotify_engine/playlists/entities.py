@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +24,8 @@ from spotify_engine.playlists.matching import (
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
 
 FEWEST_PLAYLISTS = 20
+
+_BATCH = 1 << 16  # strings that are Python objects at a time
 
 
 class DataConfig(BaseModel):
@@ -53,8 +54,8 @@ class Pairs:
     """Distinct pairs of a playlist and a track in the file's order, ``[pairs]`` each.
 
     Attributes:
-        playlist: int64, row of ``playlists``.
-        track: int64, row of the features file, or that file's length + row of ``unmatched``.
+        playlist: int32, row of ``playlists``.
+        track: int32, row of the features file, or that file's length + row of ``unmatched``.
         playlists: as ``PLAYLISTS``.
         unmatched: as ``UNMATCHED``.
     """
@@ -76,9 +77,13 @@ class Pairs:
 
 
 def build_tables(
-    parts: Sequence[Matched], features: Features, config: DataConfig, path: str
+    parts: list[Matched], features: Features, config: DataConfig, path: str
 ) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     """Put the chunks of the playlist file ``path`` together, in their order.
+
+    Args:
+        parts: emptied, so that what they hold can be freed on the way: it is several times as
+            large as what is made of it.
 
     Returns:
         (the tables of ``TABLES`` but those of genres and rejects; counts of what was left out).
@@ -124,43 +129,49 @@ def _relax(config: DataConfig) -> str:
     return " or ".join(settings)
 
 
-def _join(parts: Sequence[Matched], n_features: int) -> tuple[Pairs, int]:
-    """Returns (pairs of the whole file, number of rows that only repeat a pair)."""
+def _join(parts: list[Matched], n_features: int) -> tuple[Pairs, int]:
+    """Returns (pairs of the whole file, number of rows that only repeat a pair); empties parts."""
     playlists = pa.concat_tables([PLAYLISTS.empty_table(), *(part.playlists for part in parts)])
     users, titles = _codes(playlists["user_id"]), _codes(playlists["name"])
-    identity = users * (titles.max(initial=0) + 1) + titles
-    playlist_of, first_playlist = factorise(identity)
+    identity = users.astype(np.int64) * (titles.max(initial=0) + 1) + titles
+    playlist_of, distinct_playlists = _distinct(identity, playlists)
     unmatched = pa.concat_tables([UNMATCHED.empty_table(), *(part.unmatched for part in parts)])
-    unmatched_of, first_unmatched = factorise(_codes(unmatched["key"]))
+    unmatched_of, distinct_unmatched = _distinct(_codes(unmatched["key"]), unmatched)
+    del playlists, unmatched
 
-    playlist, track = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    seen_playlists = seen_unmatched = 0
-    for part in parts:
-        playlist.append(
-            playlist_of[seen_playlists : seen_playlists + part.playlists.num_rows][part.playlist]
-        )
-        of = unmatched_of[seen_unmatched : seen_unmatched + part.unmatched.num_rows] + n_features
-        codes = part.track.astype(np.int64)
-        codes[part.track < 0] = of[-1 - part.track[part.track < 0]]
-        track.append(codes)
+    n_pairs = sum(len(part.track) for part in parts)
+    playlist, track = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
+    at = seen_playlists = seen_unmatched = 0
+    while parts:
+        part = parts.pop(0)
+        here = slice(at, at + len(part.track))
+        playlist[here] = playlist_of[seen_playlists + part.playlist]
+        track[here] = part.track
+        new = part.track < 0
+        track[here][new] = unmatched_of[seen_unmatched + (-1 - part.track[new])] + n_features
+        at = here.stop
         seen_playlists += part.playlists.num_rows
         seen_unmatched += part.unmatched.num_rows
-    pairs = Pairs(
-        np.concatenate(playlist),
-        np.concatenate(track),
-        playlists.take(pa.array(first_playlist)),
-        unmatched.take(pa.array(first_unmatched)),
-    )
-    n_tracks = n_features + len(first_unmatched)
-    again = pd.Series(pairs.playlist * n_tracks + pairs.track).duplicated().to_numpy()
+    pairs = Pairs(playlist, track, distinct_playlists, distinct_unmatched)
+    n_tracks = n_features + distinct_unmatched.num_rows
+    again = pd.Series(playlist.astype(np.int64) * n_tracks + track).duplicated().to_numpy()
     return pairs.filter(~again), int(again.sum())
+
+
+def _distinct(codes: np.ndarray, rows: pa.Table) -> tuple[np.ndarray, pa.Table]:
+    """Returns (``codes`` numbered by first appearance; the rows where each first appears)."""
+    numbers, first = factorise(codes)
+    kept = np.zeros(rows.num_rows, bool)
+    kept[first] = True
+    # Taking rows by index would first copy them all into one chunk.
+    return numbers, rows.filter(pa.array(kept)).combine_chunks()
 
 
 def _codes(strings: pa.ChunkedArray) -> np.ndarray:
     if len(strings) == 0:
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int32)
     encoded = strings.dictionary_encode()
-    return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
+    return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
 
 
 def _choose(pairs: Pairs, config: DataConfig) -> Pairs:
@@ -195,8 +206,8 @@ def _prune(pairs: Pairs, config: DataConfig) -> Pairs:
 
 def _number(pairs: Pairs, features: Features) -> dict[str, pa.Table]:
     """Number what is left by first appearance and describe it."""
-    playlist, first_playlist = factorise(pairs.playlist)
-    track, first_track = factorise(pairs.track)
+    playlist, first_playlist = _numbered(pairs.playlist)
+    track, first_track = _numbered(pairs.track)
     playlist_rows = pairs.playlists.take(pa.array(pairs.playlist[first_playlist]))
     order = np.argsort(playlist, kind="stable")
     sizes = np.bincount(playlist)
@@ -219,10 +230,17 @@ def _number(pairs: Pairs, features: Features) -> dict[str, pa.Table]:
             "playlist_tracks",
             playlist=playlist[order],
             track=track[order],
-            position=np.arange(len(order)) - np.repeat(starts, sizes),
+            position=np.arange(len(order), dtype=np.int32)
+            - np.repeat(starts.astype(np.int32), sizes),
         ),
         "track_artists": track_artists,
     }
+
+
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``factorise`` with the numbers as int32: there are as many as rows of the file."""
+    numbers, first = factorise(values)
+    return numbers.astype(np.int32), first
 
 
 def _table(name: str, /, **columns: Any) -> pa.Table:
@@ -282,11 +300,14 @@ def _tracks(
     audio = np.full((len(tracks), len(AUDIO_COLUMNS)), np.nan, np.float32)
     audio[known] = features.audio[rows[known]]
     others = unmatched.take(pa.array(tracks[~known] - len(features)))
-    ids = np.array([f"key:{_digest(key, 8)}" for key in others["key"].to_pylist()], object)
+    ids = [
+        pa.array([f"key:{_digest(key, 8)}" for key in batch["key"].to_pylist()], pa.string())
+        for batch in others.to_batches(max_chunksize=_BATCH)
+    ]
     first = track_artists["artist"].filter(pc.equal(track_artists["position"], 0))
 
-    def spread(of_known: pa.StringArray, of_others: pa.Array) -> pa.Array:
-        both = pa.chunked_array([of_known.take(pa.array(tracks[known])), of_others])
+    def spread(of_known: pa.StringArray, of_others: list[pa.Array]) -> pa.Array:
+        both = pa.chunked_array([of_known.take(pa.array(tracks[known])), *of_others])
         position = np.empty(len(tracks), np.int64)
         position[known] = np.arange(known.sum())
         position[~known] = np.arange(known.sum(), len(tracks))
@@ -295,8 +316,8 @@ def _tracks(
     return _table(
         "tracks",
         track=np.arange(len(tracks)),
-        id=spread(features.ids, pa.array(ids, pa.string())),
-        name=spread(features.names, others["name"].combine_chunks()),
+        id=spread(features.ids, ids),
+        name=spread(features.names, others["name"].chunks),
         artist=first,
         artist_name=artists["name"].take(first),
         n_playlists=n_playlists,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import codecs
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.reading import MAX_TEXT, NOT_UTF8
-from spotify_engine.playlists.records import DOUBLED, CsvFile, open_csv, open_input
+from spotify_engine.playlists.reading import MAX_TEXT, NOT_UTF8, row_text
+from spotify_engine.playlists.records import DOUBLED, CsvFile, find_records, open_csv, open_input
 from spotify_engine.playlists.schema import AUDIO, AUDIO_COLUMNS, TABLES, AudioColumn
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
@@ -33,7 +34,7 @@ class Features:
         artists: strings ``[rows]``, Python list literals as in the file.
         audio: float32 ``[rows, 7]``, columns as ``AUDIO``, scaled to [0, 1]; NaN where unknown.
         rows: records in the file, good or not.
-        rejects: as ``TABLES["rejects"]``; neither offset nor line is known.
+        rejects: as ``TABLES["rejects"]``, in the file's order, but ``line`` counts from 0.
         problems: of each audio column, how many values had which.
     """
 
@@ -67,8 +68,10 @@ def read_features(path: str) -> Features:
         InputError: the file can't be used, or lacks a needed column.
     """
     file = open_csv(path, DOUBLED, FEATURE_COLUMNS)
-    table, rejected = _parse(file)
-    rows = table.num_rows + len(rejected)
+    if file.body == file.size:
+        raise InputError(f"{path}: has no rows after its header")
+    parsed = _parse(file)
+    table = parsed.table
     ids, names, artists = (
         pc.utf8_trim_whitespace(table.column(name).combine_chunks())
         for name in ("id", "name", "artists")
@@ -79,6 +82,7 @@ def read_features(path: str) -> Features:
     audio = np.stack([values for values, _ in columns], axis=1)
     first = lists.result()
     good = np.ones(table.num_rows, bool)
+    reasons: dict[int, str] = {}
     for values, reason in (
         (ids, "no track id"),
         (names, "no track name"),
@@ -86,10 +90,10 @@ def read_features(path: str) -> Features:
     ):
         hit = good & pc.equal(pc.utf8_length(values), 0).to_numpy(False)
         good &= ~hit
-        for row in np.flatnonzero(hit).tolist():
-            fields = (ids[row], names[row], artists[row])
-            rejected.append((reason, ",".join(str(field) for field in fields)))
-    if not good.all():
+        reasons.update(dict.fromkeys(np.flatnonzero(hit).tolist(), reason))
+    rejects = TABLES["rejects"].empty_table()
+    if reasons or parsed.n_wrong or len(parsed.doubtful):
+        good, rejects = _set_aside(file, parsed, reasons)
         keep = pa.array(good)
         ids, names, artists, first = (x.filter(keep) for x in (ids, names, artists, first))
         audio = audio[good]
@@ -99,54 +103,97 @@ def read_features(path: str) -> Features:
         artists,
         first,
         audio,
-        rows,
-        _rejects_table(file, rejected),
+        parsed.rows,
+        rejects,
         {column.name: counts for column, (_, counts) in zip(AUDIO, columns, strict=True)},
     )
 
 
-def _parse(file: CsvFile) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """Returns (the needed columns as strings, (reason, text) of rows that can't be parsed)."""
-    rejected: list[tuple[str, str]] = []
-    reason = f"not {len(file.columns)} fields"
+@dataclass(frozen=True)
+class _Parsed:
+    """What one pass over the file gave.
 
-    def skip(row: pa.csv.InvalidRow) -> str:
-        rejected.append((reason, row.text[:MAX_TEXT]))
-        return "skip"
+    Attributes:
+        table: the needed columns as strings, of the rows of the right width.
+        n_wrong: rows of another width.
+        block: bytes that were parsed at a time.
+        repaired: some bytes weren't UTF-8 and were replaced.
+        doubtful: int64, rows of ``table`` that may have had such bytes.
+    """
 
-    names = [str(position) for position in range(len(file.columns))]
-    wanted = [names[file.columns.index(name)] for name in FEATURE_COLUMNS]
+    table: pa.Table
+    n_wrong: int
+    block: int
+    repaired: bool
+    doubtful: np.ndarray
 
-    def read(block: int, repair: bool) -> pa.Table:
-        rejected.clear()
-        with open_input(file.path) as source:
-            source.seek(file.body)
-            return pa.csv.read_csv(
-                _replacing(source) if repair else source,
-                read_options=pa.csv.ReadOptions(column_names=names, block_size=block),
-                parse_options=file.dialect.parse_options(skip),
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
-                ),
-            ).rename_columns(FEATURE_COLUMNS)
+    @property
+    def rows(self) -> int:
+        return self.table.num_rows + self.n_wrong
+
+
+def _parse(file: CsvFile) -> _Parsed:
+    wrong: list[int] = []
+
+    def read(block: int, repaired: bool) -> pa.Table:
+        wrong.clear()
+        return _read(file, FEATURE_COLUMNS, block, repaired, wrong, threads=True)
 
     try:
-        return read(_BLOCK_BYTES, repair=False), rejected
+        table = read(_BLOCK_BYTES, False)
+        return _Parsed(table, len(wrong), _BLOCK_BYTES, False, np.zeros(0, np.int64))
     except pa.ArrowInvalid:
         # Either some bytes aren't UTF-8 or a row is longer than a block.
-        try:
-            table = read(min(max(_BLOCK_BYTES, file.size + 1), (1 << 31) - 1), repair=True)
-        except pa.ArrowInvalid as error:
-            raise InputError(
-                f"{file.path}: can't be parsed ({' '.join(str(error).split())[:MAX_TEXT]}); "
-                "is it comma-separated with doubled quotes?"
-            ) from error
-    broken = np.zeros(table.num_rows, bool)
+        block = min(max(_BLOCK_BYTES, file.size + 1), (1 << 31) - 1)
+    try:
+        table = read(block, True)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{file.path}: can't be parsed ({' '.join(str(error).split())[:MAX_TEXT]}); "
+            "is it comma-separated with doubled quotes?"
+        ) from error
+    doubtful = np.zeros(table.num_rows, bool)
     for name in FEATURE_COLUMNS:
-        broken |= pc.match_substring(table.column(name), _REPLACEMENT).to_numpy()
-    for row in table.filter(pa.array(broken)).select(FEATURE_COLUMNS[:3]).to_pylist():
-        rejected.append((NOT_UTF8, ",".join(row.values())))
-    return table.filter(pa.array(~broken)), rejected
+        doubtful |= pc.match_substring(table.column(name), _REPLACEMENT).to_numpy()
+    return _Parsed(table, len(wrong), block, True, np.flatnonzero(doubtful))
+
+
+def _read(
+    file: CsvFile,
+    columns: Sequence[str],
+    block: int,
+    repaired: bool,
+    wrong: list[int],
+    threads: bool,
+) -> pa.Table:
+    """Parse some columns of the file.
+
+    Args:
+        wrong: takes in the number of each row of another width; -1 if ``threads``, as Arrow counts
+            rows only when it parses them one after another.
+    """
+
+    def skip(row: pa.csv.InvalidRow) -> str:
+        wrong.append((row.number or 0) - 1)
+        return "skip"
+
+    # Columns are named by position: a header may name two of them alike.
+    names = [str(position) for position in range(len(file.columns))]
+    wanted = [names[file.columns.index(name)] for name in columns]
+    with open_input(file.path) as source:
+        # The header's line end is an empty line to the parser. It keeps a byte order mark that
+        # starts the first row from being taken for the file's own.
+        source.seek(file.body - 1)
+        return pa.csv.read_csv(
+            _replacing(source) if repaired else source,
+            read_options=pa.csv.ReadOptions(
+                column_names=names, block_size=block, use_threads=threads
+            ),
+            parse_options=file.dialect.parse_options(skip),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+            ),
+        ).rename_columns(columns)
 
 
 def _replacing(source: pa.NativeFile) -> pa.NativeFile:
@@ -154,20 +201,46 @@ def _replacing(source: pa.NativeFile) -> pa.NativeFile:
     return pa.TransformInputStream(source, lambda data: decoder.decode(data).encode())
 
 
-def _rejects_table(file: CsvFile, rejected: list[tuple[str, str]]) -> pa.Table:
-    # Threads hand over rows in any order.
-    rejected = sorted(rejected)
-    nothing = pa.nulls(len(rejected), pa.int64())
-    return pa.table(
-        {
-            "source": pa.array([file.name] * len(rejected), pa.string()),
-            "byte_offset": nothing,
-            "line": nothing,
-            "reason": pa.array([reason for reason, _ in rejected], pa.string()),
-            "text": pa.array([text[:MAX_TEXT] for _, text in rejected], pa.string()),
-        },
-        schema=TABLES["rejects"],
+def _set_aside(
+    file: CsvFile, parsed: _Parsed, reasons: dict[int, str]
+) -> tuple[np.ndarray, pa.Table]:
+    """Find in the file the rows that can't be used.
+
+    Args:
+        reasons: by row of ``parsed.table``.
+
+    Returns:
+        (bool, rows of ``parsed.table`` to use; as ``TABLES["rejects"]``, ``line`` from 0).
+    """
+    wrong: list[int] = []
+    if parsed.n_wrong:
+        _read(file, FEATURE_COLUMNS[:1], parsed.block, parsed.repaired, wrong, threads=False)
+    if len(wrong) != parsed.n_wrong:
+        raise RuntimeError(
+            f"{file.path}: {parsed.n_wrong} rows of another width, then {len(wrong)}"
+        )
+    number_of = np.delete(np.arange(parsed.rows), wrong)
+    known = dict.fromkeys(wrong, f"not {len(file.columns)} fields")
+    known.update({int(number_of[row]): reason for row, reason in reasons.items()})
+    numbers, columns = [], []
+    for record in find_records(file, sorted({*known, *number_of[parsed.doubtful].tolist()})):
+        reason = known.get(record.number) if _is_utf8(record.raw) else NOT_UTF8
+        if reason is not None:
+            numbers.append(record.number)
+            columns.append((record.start, record.line, reason, row_text(record.raw)))
+    starts, lines, said, texts = zip(*columns, strict=True) if columns else ((), (), (), ())
+    rejects = pa.table(
+        [[file.name] * len(numbers), starts, lines, said, texts], schema=TABLES["rejects"]
     )
+    return np.isin(number_of, numbers, invert=True), rejects
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _scaled(values: pa.StringArray, column: AudioColumn) -> tuple[np.ndarray, dict[str, int]]:

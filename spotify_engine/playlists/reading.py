@@ -179,7 +179,7 @@ def _describe(
             "line": np.searchsorted(newlines, begins),
             "reason": [reasons[row] for row in rows.tolist()],
             "text": [
-                _row_text(data[begin:end])
+                row_text(data[begin:end])
                 for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
             ],
         },
@@ -187,6 +187,6 @@ def _describe(
     )
 
 
-def _row_text(raw: bytes) -> str:
+def row_text(raw: bytes) -> str:
     """What a rejected row looks like, without its line end, cut at ``MAX_TEXT`` characters."""
     return raw[: 4 * MAX_TEXT + 2].decode("utf-8", "replace").rstrip("\r\n")[:MAX_TEXT]

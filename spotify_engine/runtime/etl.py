@@ -73,9 +73,10 @@ def prepare_tables(
         _get(described)  # without features the chunks fail too, and say less
         raise
     known, several = _get(described)
+    features_rejected = Rejected.of(known.rejects, known.rows, 0)
     feature_reasons = check_rejects(
         str(features),
-        [Rejected.of(known.rejects, known.rows, 0)],
+        [features_rejected],
         0,
         config.max_reject_ratio,
         "Is it comma-separated with doubled quotes and artists like ['A', 'B']?",
@@ -89,7 +90,7 @@ def prepare_tables(
         "Is it comma-separated with backslash-escaped quotes?",
     )
     tables, counts = build_tables(matched, known, config, playlists)
-    tables["rejects"] = combine_rejects(rejected, file.header_lines, known.rejects)
+    tables["rejects"] = combine_rejects(rejected, file.header_lines, features_rejected.table(0))
     clock.lap("assembly")
     _write(tables, out_dir)
     clock.lap("writing")

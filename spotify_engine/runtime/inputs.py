@@ -8,6 +8,9 @@ from typing import Any
 
 from spotify_engine.config import CONFIGS, InputsConfig, KaggleJob, load_config, read_yaml
 from spotify_engine.errors import InputError
+from spotify_engine.playlists.features import FEATURE_COLUMNS
+from spotify_engine.playlists.reading import PLAYLIST_COLUMNS
+from spotify_engine.playlists.records import BACKSLASH, DOUBLED, open_csv
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 from spotify_engine.runtime.run import Run, console
 
@@ -51,7 +54,7 @@ def _mode(name: str) -> dict[str, Any]:
 
 
 def _require_inputs(inputs: InputsConfig) -> None:
-    """Say where to get the files before anything is started."""
+    """Refuse missing files and wrong headers before anything is started."""
     for name, path in inputs.model_dump().items():
         if path is None or "://" in path or Path(path).exists():
             continue
@@ -63,3 +66,6 @@ def _require_inputs(inputs: InputsConfig) -> None:
             else f"check the path given as --{name}"
         )
         raise InputError(f"{path}: no such file; {remedy}")
+    open_csv(inputs.playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    if inputs.features is not None:
+        open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,14 +116,13 @@ def _show_only_progress_and_warnings() -> None:
     ray.data.DataContext.get_current().issue_detectors_config.detectors = []
     progress = logging.getLogger("ray.data._internal.progress.logging_progress")
     progress.setLevel(logging.INFO)
-    progress.handlers, progress.propagate = [_ChunkProgress(sys.stdout)], False
+    progress.handlers, progress.propagate = [_ChunkProgress()], False
 
 
-class _ChunkProgress(logging.StreamHandler):
+class _ChunkProgress(logging.Handler):
     """Of Ray Data's progress report for logs, the lines that say how many chunks are read."""
 
     def emit(self, record: logging.LogRecord) -> None:
         operator, _, count = record.getMessage().partition("): ")
         if operator.startswith("Map("):
-            self.stream.write(f"prepare: {count} chunks read\n")
-            self.flush()
+            print(f"prepare: {count} chunks read", flush=True)

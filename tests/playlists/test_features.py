@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists import features as module
+from spotify_engine.playlists import records as records_module
 from spotify_engine.playlists.features import (
     FEATURE_COLUMNS,
     artist_lists,
     first_artists,
     read_features,
 )
+from spotify_engine.playlists.rejects import Rejected, check_rejects
 from spotify_engine.playlists.schema import AUDIO_COLUMNS
 
 PLAIN = dict.fromkeys(AUDIO_COLUMNS, "0.5") | {"loudness": "-30", "tempo": "125"}
@@ -75,7 +77,7 @@ def test_rows_without_id_name_or_artists_are_set_aside(tmp_path: Path) -> None:
         "no track name",
         "not 11 fields",
     ]
-    assert "7,too short" in features.rejects["text"].to_pylist()
+    assert features.rejects["text"].to_pylist()[-1] == "7,too short"
     assert set(features.rejects["source"].to_pylist()) == {"f.csv"}
 
 
@@ -86,7 +88,89 @@ def test_bytes_that_are_not_utf8_cost_only_their_rows(tmp_path: Path) -> None:
     features = read_features(str(path))
     assert features.names.to_pylist() == ["né0", "né1", "né2", "né4"]
     assert features.rejects["reason"].to_pylist() == ["not valid UTF-8"]
-    assert features.rejects["text"].to_pylist() == ["3,n\ufffd,['A']"]
+    (text,) = features.rejects["text"].to_pylist()
+    assert text.startswith('3,"a ""b""\n,c",n\ufffd')
+
+
+HEADER = ",".join(FEATURE_COLUMNS)
+AUDIO = ",0.5" * len(AUDIO_COLUMNS)
+
+
+def row(fields: str) -> bytes:
+    return f"{fields}{AUDIO}\n".encode()
+
+
+def test_rejects_are_located_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = row("""1,"two\nlines, ""quoted""\r\nthree",['A']""")
+    also_good = row("2,\ufffd is a name,['A']") + b"\r\n\n"
+    bad = {
+        "not 10 fields": b'3,"a\n\nb",too short\n',
+        "no list of artists": row("""4,n,"[""Royce Da 5'9\"\"\"\"]\""""),
+        "no track id": row(" ,n,['A']"),
+        "no track name": row("6,,['A']"),
+        "not valid UTF-8": b'7,"n\n\xe9\xff",' + row("['A']"),
+    }
+    # Each also in the middle of a block, at its end and across it; the last one has no line end.
+    records = [good, also_good]
+    for text in [*bad.values(), *reversed(bad.values())]:
+        records += [text, good, text, text, also_good]
+    records.append(b"8,too short")
+    data = f"\n{HEADER}\r\n\n".encode() + b"".join(records)
+    path = tmp_path / "f.csv"
+    path.write_bytes(data)
+    reasons = {raw: reason for reason, raw in bad.items()} | {records[-1]: "not 10 fields"}
+    expected, at = [], len(data) - sum(map(len, records))
+    for raw in records:
+        if raw in reasons:
+            text = raw.decode("utf-8", "replace").rstrip("\r\n")
+            expected.append(("f.csv", at, data[:at].count(b"\n") + 1, reasons[raw], text))
+        at += len(raw)
+    for block in (1, 64, 1 << 20):
+        monkeypatch.setattr(records_module, "_WALK_BLOCK", block)
+        features = read_features(str(path))
+        assert features.rows == len(records)
+        assert features.ids.to_pylist() == [
+            raw[:1].decode() for raw in records if raw not in reasons
+        ]
+        assert len(features.audio) == len(features)
+        table = Rejected.of(features.rejects, features.rows, 0).table(0)
+        assert [tuple(reject.values()) for reject in table.to_pylist()] == expected
+
+
+def test_rejects_of_a_clean_parse_are_located_too(tmp_path: Path) -> None:
+    """No row is broken or of another width, so the file is parsed only once."""
+    rows = [{"id": str(i), "name": "n" * (i != 2), "artists": "['A']"} for i in range(4)]
+    path = write(tmp_path / "f.csv", rows)
+    (reject,) = read_features(path).rejects.to_pylist()
+    assert reject["line"] == 5  # each row has a newline in its album
+    assert Path(path).read_bytes()[reject["byte_offset"] :].startswith(b"2,")
+
+
+def test_too_many_rejects_are_told_with_the_line_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f"{HEADER}\n1,\"a\nb\",['A']{AUDIO}\n2,n,[A]{AUDIO}\n")
+    features = read_features(str(path))
+    with pytest.raises(InputError, match=r"50.0 % of rows have no list .*; first at line 4: '2,n,"):
+        check_rejects(str(path), [Rejected.of(features.rejects, features.rows, 0)], 0, 0.05, "")
+
+
+def test_a_file_of_rejects_alone_and_one_without_rows(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f"{HEADER}\n" + "1;n;['A']\n" * 1000)
+    features = read_features(str(path))
+    assert (len(features), features.rows, features.rejects.num_rows) == (0, 1000, 1000)
+    assert features.rejects["line"].to_pylist() == list(range(1, 1001))
+    path.write_text(HEADER)
+    with pytest.raises(InputError, match="has no rows after its header"):
+        read_features(str(path))
+
+
+def test_a_byte_order_mark_in_the_first_row_is_a_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f"{HEADER}\n\ufeff\"1,n,['A']{AUDIO}\n2,,['A']{AUDIO}\n", encoding="utf-8")
+    features = read_features(str(path))
+    assert features.ids.to_pylist() == ['\ufeff"1']
+    assert features.rejects["line"].to_pylist() == [2]
 
 
 def test_a_row_longer_than_a_block_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from spotify_engine.errors import InputError
 from spotify_engine.playlists import records
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
-from spotify_engine.playlists.records import BACKSLASH, DOUBLED, Dialect, open_csv, split
+from spotify_engine.playlists.records import (
+    BACKSLASH,
+    DOUBLED,
+    Dialect,
+    find_records,
+    open_csv,
+    split,
+)
 
 HEADER = b"user_id,artistname,trackname,playlistname\n"
 # Single characters make states, the longer ones make whole fields, lines and sync points likely.
@@ -95,6 +102,46 @@ def test_chunks_hold_the_records_of_the_whole_file(
                 assert data[row["byte_offset"] :].decode().startswith(row["text"])
                 assert data[: row["byte_offset"]].count(b"\n") == lines + row["line"]
             lines += chunk.newlines
+
+    check()
+
+
+@pytest.mark.parametrize("dialect", [BACKSLASH, DOUBLED])
+def test_records_are_found_by_the_numbers_that_arrow_gives_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch, dialect: Dialect
+) -> None:
+    @settings(max_examples=120, deadline=None, derandomize=True, database=None)
+    @given(body=SOUP, block=st.sampled_from([1, 7, 1 << 16]), every=st.integers(1, 3))
+    def check(body: str, block: int, every: int) -> None:
+        monkeypatch.setattr(records, "_WALK_BLOCK", block)
+        data = HEADER + body.encode()
+        path.write_bytes(data)
+        wrong: dict[int, str] = {}
+
+        def skip(row: pa.csv.InvalidRow) -> str:
+            wrong[row.number - 2] = row.text  # Arrow counts from 1 and the header too
+            return "skip"
+
+        table = pa.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=dialect.parse_options(skip),
+        )
+        total = table.num_rows + len(wrong)
+        file = open_csv(str(path), dialect, PLAYLIST_COLUMNS)
+        numbers = list(range(0, total, every))
+        found = list(find_records(file, numbers))
+        assert [record.number for record in found] == numbers
+        for record in found:
+            assert data[record.start :].startswith(record.raw)
+            assert record.line == data[: record.start].count(b"\n")
+            if record.number in wrong:
+                assert record.raw.decode().rstrip("\r\n") == wrong[record.number].rstrip("\r\n")
+        if every == 1:
+            gaps = set(data[file.body :]) - set(b"".join(record.raw for record in found))
+            assert gaps <= set(b"\r\n")
+        with pytest.raises(RuntimeError, match=f"record {total} was parsed, {total} were found"):
+            list(find_records(file, [total]))
 
     check()
 

@@ -123,7 +123,8 @@ class PlaylistTrainer(BaseTrainer):
         ]
         self.rates = [config.learning_rate, config.embedding_learning_rate]
         depths = range(len(model.layers))
-        relations = {kind for depth in depths for kind in model.layer(depth).relations}
+        # Sorted: the order decides which random numbers go where, and a set's order changes.
+        relations = sorted({kind for depth in depths for kind in model.layer(depth).relations})
         self.sampler = NeighbourSampler.from_data(data, config.fanouts, relations=relations)
         self.relations = relations
         self.trainable = np.flatnonzero(train.lengths > 1)
@@ -236,7 +237,7 @@ class PlaylistTrainer(BaseTrainer):
         self.dropped[hidden] = False
         features = torch.from_numpy(playlist_features(step.seeds, self.audio))
         states = {}
-        for kind in {TRACK} | {kind[0] for kind in self.relations}:
+        for kind in sorted({TRACK} | {kind[0] for kind in self.relations}):
             ids = sample.node[kind]
             x = self.data[kind].x[ids]
             if kind == PLAYLIST:

@@ -1,0 +1,73 @@
+"""Which Ray a job uses."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from spotify_engine.config import ClusterConfig
+from spotify_engine.errors import InputError
+from spotify_engine.runtime.session import ray_session
+
+
+@pytest.fixture
+def no_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that has no Ray and must not get one, on a machine where nobody started any."""
+
+    def fail(**_: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_a_session_that_is_there_is_used_and_left_running(ray_cluster: None) -> None:
+    with ray_session(ClusterConfig()) as seconds:
+        assert seconds == 0
+    assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("no_session")
+def test_a_named_cluster_that_is_gone_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{_unused_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    started = time.monotonic()
+    with (
+        pytest.raises(InputError, match=f"RAY_ADDRESS={address}: no Ray cluster answers there"),
+        ray_session(ClusterConfig()),
+    ):
+        pass
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.usefixtures("no_session")
+@pytest.mark.parametrize("noted", [False, True], ids=["none", "a dead one"])
+def test_without_a_cluster_the_job_starts_its_own(
+    noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if noted:
+        note = tmp_path / "ray" / "ray_current_cluster"
+        note.parent.mkdir()
+        note.write_text(f"127.0.0.1:{_unused_port()}")
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "init", lambda **flags: given.append(flags))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with ray_session(ClusterConfig(object_store_mib=100)):
+        pass
+    (flags,) = given
+    assert flags["address"] == "local"
+    assert flags["object_store_memory"] == 100 << 20
+    assert flags["dashboard_host"] == "127.0.0.1"
+
+
+def _unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
