@@ -25,7 +25,7 @@ def refused(message, *settings, layers=()):
     [
         ("training.epoch=3", "unknown key training.epoch; did you mean epochs?"),
         ("trainning.epochs=3", "unknown key trainning; did you mean training?"),
-        ("training.zzz=3", "unknown key training.zzz; known: epochs, passes_per_epoch"),
+        ("training.zzz=3", "unknown key training.zzz; known: epochs, min_steps_per_epoch"),
         ("training.epochs.best=3", "training.epochs has no keys inside"),
         ("training={epoch: 3}", "unknown key training.epoch; did you mean epochs?"),
     ],

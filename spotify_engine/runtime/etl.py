@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_re
 
 _ROW_GROUP = 1 << 20
 _TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work
+_SECONDS_BETWEEN_NEWS = 5.0
 _TASK_BYTES = 256 << 20  # a worker with its libraries
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
 
@@ -89,6 +91,7 @@ def prepare_tables(
         config.max_reject_ratio,
         "Is it comma-separated with backslash-escaped quotes?",
     )
+    _say(f"making tables of {sum(part.rows for part in rejected):,} rows")
     tables, counts = build_tables(matched, known, config, playlists)
     tables["rejects"] = combine_rejects(rejected, file.header_lines, features_rejected.table(0))
     clock.lap("assembly")
@@ -149,7 +152,11 @@ def _match(
     at_once = min(parallelism or cpus, cpus, len(ranges))
     wanted = _TASK_BYTES + _TASK_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size)
     context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = True
+    # Ray's bar doesn't know how many chunks there are before some are done; it warns when it's off.
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # What a chunk gave leaves its worker at once, not with all the other chunks of its task.
+    context.target_max_block_size = 1
     with ray.data.DataContext.current(context):
         chunks = ray.data.from_items(
             [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
@@ -166,9 +173,21 @@ def _match(
             # A request that no node can ever meet would wait for ever.
             memory=min(wanted, ray.cluster_resources().get("memory", wanted) // cpus),
         )
-        parts = {row["chunk"]: _unpack(row) for row in chunks.iter_rows()}
+        parts = {}
+        _say(f"0/{len(ranges)} chunks read of {file.name}, {file.size / 1e6:,.1f} MB")
+        said = time.perf_counter()
+        for row in chunks.iter_rows():
+            parts[row["chunk"]] = _unpack(row)
+            if len(parts) == len(ranges) or time.perf_counter() - said > _SECONDS_BETWEEN_NEWS:
+                said = time.perf_counter()
+                _say(f"{len(parts)}/{len(ranges)} chunks read")
     ordered = [parts[i] for i in range(len(ranges))]
     return [part for part, _ in ordered], [part for _, part in ordered]
+
+
+def _say(news: str) -> None:
+    """A whole line: a bar redrawn does not survive a log."""
+    print(f"prepare: {news}", flush=True)
 
 
 def _read_and_match(

@@ -14,7 +14,7 @@ from spotify_engine.playlists.schema import TABLES
 MODEL = PlaylistGATConfig(embedding_dim=8, layers=(8, 8), heads=(2, 2), dropout=0.0)
 TRAINING = TrainingConfig(
     epochs=2,
-    passes_per_epoch=40,
+    min_steps_per_epoch=40,
     batch_size=60,
     negatives=24,
     fanouts=(3, 3),

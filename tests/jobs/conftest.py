@@ -42,7 +42,7 @@ def training_flags(sample: Path) -> list[str]:
         f"--playlists={sample / 'spotify_dataset.csv'}",
         f"--features={sample / 'tracks_features.csv'}",
         f"--set=training.epochs={EPOCHS}",
-        "--set=training.passes_per_epoch=12",
+        "--set=training.min_steps_per_epoch=40",
         "--set=training.checkpoint_every=1",
         "--set=training.patience=10",
     ]

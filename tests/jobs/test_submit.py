@@ -72,7 +72,7 @@ def test_a_submitted_job_trains_and_its_log_shows_the_epochs(
     submitted = shell(
         "source cluster/env.sh && ray job submit -- python jobs/train_kaggle.py --mode mini "
         f"--playlists {sample}/spotify_dataset.csv --features {sample}/tracks_features.csv "
-        f"--out {out} --set training.epochs=2 --set training.passes_per_epoch=1"
+        f"--out {out} --set training.epochs=2 --set training.min_steps_per_epoch=1"
     )
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     job = re.search(r"raysubmit_\w+", submitted.stdout + submitted.stderr)

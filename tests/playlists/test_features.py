@@ -122,8 +122,8 @@ def test_rejects_are_located_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyP
     expected, at = [], len(data) - sum(map(len, records))
     for raw in records:
         if raw in reasons:
-            text = raw.decode("utf-8", "replace").rstrip("\r\n")
-            expected.append(("f.csv", at, data[:at].count(b"\n") + 1, reasons[raw], text))
+            cut = raw.decode("utf-8", "replace").rstrip("\r\n")
+            expected.append(("f.csv", at, data[:at].count(b"\n") + 1, reasons[raw], cut))
         at += len(raw)
     for block in (1, 64, 1 << 20):
         monkeypatch.setattr(records_module, "_WALK_BLOCK", block)

@@ -181,6 +181,44 @@ def test_too_many_rejects_stop_the_job_and_leave_the_tables_alone(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_rejects_of_both_files_are_located_and_in_order(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    features = tmp_path / "features.csv"
+    lines = Path(files[1]).read_bytes().splitlines(keepends=True)
+    lines[200:200] = [
+        b"x,too short\n",
+        b'id,"two\nlines",a,[X]' + b",0" * len(AUDIO_COLUMNS) + b"\n",
+    ]
+    features.write_bytes(b"".join(lines))
+    counts = prepare_tables(files[0], str(features), tmp_path / "tables", LOOSE)
+    assert sum(counts["features"]["rejected"].values()) == 2
+    rejects = pq.read_table(tmp_path / "tables" / "rejects.parquet").to_pylist()
+    assert rejects == sorted(rejects, key=lambda row: (row["source"], row["byte_offset"]))
+    assert {row["source"] for row in rejects[2:]} == {"playlists.csv"}
+    for row in rejects:
+        text = Path(features if row["source"] == "features.csv" else files[0]).read_bytes()
+        assert text[row["byte_offset"] :].decode().startswith(row["text"])
+        assert row["line"] == text[: row["byte_offset"]].count(b"\n") + 1
+    strict = LOOSE.model_copy(update={"max_reject_ratio": 0.005})
+    line, text = rejects[0]["line"], rejects[0]["text"]
+    with pytest.raises(InputError) as caught:
+        prepare_tables(files[0], str(features), tmp_path / "tables", strict)
+    assert f"{features}: 0.7 % of rows can't be used" in str(caught.value)
+    assert f"first at line {line:,}: {text!r}" in str(caught.value)
+
+
+def test_progress_counts_chunks_in_whole_lines(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = LOOSE.model_copy(update={"chunk_bytes": 20_000})
+    counts = prepare_tables(*files, tmp_path / "tables", config)
+    printed = capsys.readouterr().out
+    n = counts["chunks"]
+    assert f"prepare: 0/{n} chunks read of playlists.csv, 0.1 MB\n" in printed
+    assert f"prepare: {n}/{n} chunks read\nprepare: making tables of 3,000 rows\n" in printed
+
+
 @ray.remote
 def refuse() -> None:
     raise InputError("f.csv: is odd")

@@ -32,8 +32,9 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(8, ge=1)
-    passes_per_epoch: int = Field(1, ge=1)
-    """How often an epoch visits each playlist, every time with another random mask."""
+    min_steps_per_epoch: int = Field(100, ge=1)
+    """An epoch passes over the playlists as often as it takes to make this many steps, every time
+    with other random masks, so that a small data set still trains."""
     batch_size: int = Field(256, ge=1)
     """Playlists a step, over all workers together."""
     loss: Literal["softmax", "bpr"] = "softmax"
@@ -57,7 +58,7 @@ class TrainingConfig(BaseModel):
     """Steps of linear warm-up; a cosine to a tenth of the rate follows."""
     clip_norm: float = Field(1.0, gt=0)
     """Gradients of layers are scaled down to this norm."""
-    patience: int = Field(5, ge=1)
+    patience: int = Field(3, ge=1)
     """Epochs without a better validation metric before training stops."""
     validate_playlists: int = Field(2000, ge=1)
     """Playlists scored after each epoch: the first of a seeded order."""
@@ -134,15 +135,22 @@ class PlaylistTrainer(BaseTrainer):
         self.progress: Callable[[Iterable[Step]], Iterable[Step]] = lambda steps: steps
 
     @property
+    def passes_per_epoch(self) -> int:
+        return math.ceil(self.config.min_steps_per_epoch / self.steps_per_pass)
+
+    @property
+    def steps_per_pass(self) -> int:
+        return max(math.ceil(len(self.trainable) / self.config.batch_size), 1)
+
+    @property
     def steps_per_epoch(self) -> int:
-        batches = math.ceil(len(self.trainable) / self.config.batch_size)
-        return batches * self.config.passes_per_epoch
+        return self.steps_per_pass * self.passes_per_epoch
 
     def steps(self, epoch: int) -> Iterator[Step]:
         """This worker's steps of an epoch; every worker gets the same number."""
         config, (rank, size) = self.config, (self.worker.rank, self.worker.size)
         places = Ragged(self.train.offsets, np.arange(len(self.train.values)))
-        for turn in range(config.passes_per_epoch):
+        for turn in range(self.passes_per_epoch):
             rng = np.random.default_rng([config.seed, epoch, turn])
             order = rng.permutation(self.trainable)
             shown = _at_most(places.select(order), config.max_tracks, rng)
@@ -190,7 +198,7 @@ class PlaylistTrainer(BaseTrainer):
         return {"loss": total / max(done, 1)}
 
     def _set_rates(self, step: int) -> None:
-        total = max(self.steps_per_epoch * self.config.epochs, 1)
+        total = self.steps_per_epoch * self.config.epochs
         warm = min(1.0, (step + 1) / max(self.config.warmup_steps, 1))
         factor = warm * (0.55 + 0.45 * math.cos(math.pi * min(step / total, 1.0)))
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):

@@ -20,6 +20,7 @@ TRAINING = {
     "fanouts": (-1, -1, -1),
     "warmup_steps": 2,
     "embedding_decay": 0.0,
+    "min_steps_per_epoch": 1,
 }
 
 

@@ -24,7 +24,7 @@ def pairs_of(playlists, lists):
 
 
 def test_an_epoch_visits_each_playlist_once_a_pass_with_another_mask(world, make_trainer):
-    trainer = make_trainer(world, passes_per_epoch=2, batch_size=7)
+    trainer = make_trainer(world, min_steps_per_epoch=7, batch_size=7)
     steps = list(trainer.steps(0))
     assert len(steps) == trainer.steps_per_epoch == 12
     visits = np.concatenate([step.playlists for step in steps])
@@ -36,7 +36,7 @@ def test_an_epoch_visits_each_playlist_once_a_pass_with_another_mask(world, make
             assert together == sorted(world.train[playlist])
             masks.setdefault(playlist, []).append(sorted(step.targets[row].tolist()))
     assert sum(first != second for first, second in masks.values()) > 30
-    again = list(make_trainer(world, passes_per_epoch=2, batch_size=7).steps(0))
+    again = list(make_trainer(world, min_steps_per_epoch=7, batch_size=7).steps(0))
     assert all((a.target_edges == b.target_edges).all() for a, b in zip(steps, again, strict=True))
     other = list(trainer.steps(1))
     assert any((a.playlists != b.playlists).any() for a, b in zip(steps, other, strict=True))
@@ -83,7 +83,7 @@ def test_two_workers_share_the_batches_of_one(world, batch_size, make_trainer):
 @pytest.mark.parametrize("loss", ["softmax", "bpr"])
 def test_each_playlist_learns_to_rank_its_own_block_first(world, loss, make_trainer):
     trainer = make_trainer(
-        world, loss=loss, epochs=10, patience=10, passes_per_epoch=2, fanouts=(3, 3, 3)
+        world, loss=loss, epochs=10, patience=10, min_steps_per_epoch=6, fanouts=(3, 3, 3)
     )
     trainer.fit(lambda report: None)
     first, last = trainer.history[0], trainer.history[-1]
