@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
 from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
-from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, read_chunk
+from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
 from spotify_engine.playlists.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
 
@@ -30,6 +32,7 @@ _TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s 
 _SECONDS_BETWEEN_NEWS = 5.0
 _TASK_BYTES = 256 << 20  # a worker with its libraries
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
+_READ_AHEAD = 4  # chunks that a task holds before it waits for the keys
 
 
 def prepare_tables(
@@ -161,8 +164,10 @@ def _match(
         chunks = ray.data.from_items(
             [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
             override_num_blocks=min(len(ranges), _TASKS_PER_CPU * at_once),
-        ).map(
+        ).map_batches(
             _read_and_match,
+            batch_size=None,
+            batch_format="pyarrow",
             fn_kwargs={
                 "file": file,
                 "keys": keys,
@@ -191,11 +196,31 @@ def _say(news: str) -> None:
 
 
 def _read_and_match(
-    row: dict[str, Any], file: CsvFile, keys: ray.ObjectRef, keep_unmatched: bool
+    ranges: pa.Table, file: CsvFile, keys: ray.ObjectRef, keep_unmatched: bool
+) -> Iterator[pa.Table]:
+    """What each of a task's chunks gave; while the keys are not there yet, it reads ahead."""
+    waiting: deque[tuple[int, Chunk]] = deque()
+    for row in ranges.to_pylist():
+        waiting.append((row["chunk"], read_chunk(file, row["start"], row["end"])))
+        if len(waiting) < _READ_AHEAD and not ray.wait([keys], timeout=0)[0]:
+            continue
+        yield from _match_all(waiting, ray.get(keys), keep_unmatched)
+    yield from _match_all(waiting, ray.get(keys), keep_unmatched)
+
+
+def _match_all(
+    waiting: deque[tuple[int, Chunk]], keys: KeyTable, keep_unmatched: bool
+) -> Iterator[pa.Table]:
+    while waiting:
+        number, chunk = waiting.popleft()
+        yield pa.Table.from_pylist([_packed_match(number, chunk, keys, keep_unmatched)])
+
+
+def _packed_match(
+    number: int, chunk: Chunk, keys: KeyTable, keep_unmatched: bool
 ) -> dict[str, Any]:
-    chunk = read_chunk(file, row["start"], row["end"])
     rejected = Rejected.of(chunk.rejects, chunk.rows, chunk.newlines)
-    matched = match_chunk(chunk, ray.get(keys), keep_unmatched)
+    matched = match_chunk(chunk, keys, keep_unmatched)
     numbers = {
         "rows": rejected.rows,
         "newlines": rejected.newlines,
@@ -204,7 +229,7 @@ def _read_and_match(
         "unmatched_rows": matched.unmatched_rows,
     }
     return {
-        "chunk": row["chunk"],
+        "chunk": number,
         "numbers": json.dumps(numbers),
         "rejects": rejected.packed,
         "playlist": matched.playlist.tobytes(),

@@ -114,15 +114,3 @@ def _show_only_progress_and_warnings() -> None:
         logging.getLogger(f"ray.data._internal.{module}").setLevel(logging.WARNING)
     # Its advice is about a memory request that the reading stage makes on purpose.
     ray.data.DataContext.get_current().issue_detectors_config.detectors = []
-    progress = logging.getLogger("ray.data._internal.progress.logging_progress")
-    progress.setLevel(logging.INFO)
-    progress.handlers, progress.propagate = [_ChunkProgress()], False
-
-
-class _ChunkProgress(logging.Handler):
-    """Of Ray Data's progress report for logs, the lines that say how many chunks are read."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        operator, _, count = record.getMessage().partition("): ")
-        if operator.startswith("Map("):
-            print(f"prepare: {count} chunks read", flush=True)
