@@ -51,10 +51,11 @@ def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
     states = {
         kind: model.inputs(kind, data[kind].x, torch.arange(data[kind].num_nodes)) for kind in used
     }
-    first, folds = states[TRACK], []
+    first, folds = states, []
+    artists = _rows(incoming[MADE], 0, len(states[TRACK])) if MADE in incoming else None
     for depth in range(len(model.layers)):
         layer = model.layer(depth)
-        states = dict(model.with_skip(depth, states, first))
+        states = dict(model.with_skip(depth, states, first, artists))
         projected = layer.project(states)
         folds.append(projected[IN])
         if layer.last:
@@ -104,13 +105,19 @@ def _last_layer(
 ) -> EncodedTracks:
     """The last layer, its terms kept apart."""
     alone = _update_all(layer, TRACK, state, projected, incoming, [])
-    parts = [alone]
-    for relation in (CONTAINS, MADE):
+    # With the skip, the last columns that a track's own term reads are its artists' first states.
+    own = layer.own[TRACK].weight
+    assert isinstance(own, Tensor)
+    columns = model.artist_columns
+    by_artist = state[:, state.shape[1] - columns :] @ own[:, own.shape[1] - columns :].T
+    parts = [alone - by_artist]
+    for relation, joined in ((CONTAINS, None), (MADE, by_artist)):
         if relation in layer.relations:
             together = _update_all(layer, TRACK, state, projected, incoming, [relation])
-            parts.append(together - alone)
+            part = together - alone
         else:
-            parts.append(torch.zeros_like(alone))
+            part = torch.zeros_like(alone)
+        parts.append(part if joined is None else part + joined)
     stacked = torch.stack(parts)
     return EncodedTracks(folds, stacked, stacked.sum(0), model.bias.weight[:, 0].detach().clone())
 

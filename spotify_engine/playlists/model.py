@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from spotify_engine.learning.attention import BipartiteGAT, Neighbours, Projected
-from spotify_engine.playlists.schema import IN, PLAYLIST, TRACK, EdgeType
+from spotify_engine.playlists.schema import ARTIST, IN, MADE, PLAYLIST, TRACK, EdgeType
 
 
 class PlaylistGATConfig(BaseModel):
@@ -37,7 +37,7 @@ class PlaylistGATConfig(BaseModel):
     """Give each playlist of the graph an embedding, which its tracks' neighbours see. A playlist to
     complete stays its tracks, known or not."""
     skip: bool = True
-    """The last layer sees a track's embedding and features beside its state so far."""
+    """The last layer sees first states beside the state so far: a track's own and its artists'."""
 
     @model_validator(mode="after")
     def _widths_fit(self) -> PlaylistGATConfig:
@@ -176,12 +176,15 @@ class PlaylistGAT(nn.Module):
             kind: shape.features[kind] + (config.embedding_dim if kind in self.embedding else 0)
             for kind in used
         }
-        first = widths[TRACK]
+        joins = config.skip and len(config.layers) > 1
+        # How many of the last columns that the last layer reads of a track are its artists'.
+        self.artist_columns = widths[ARTIST] if joins and MADE in shape.relations else 0
+        first = widths[TRACK] + self.artist_columns
         self.layers = nn.ModuleList()
         for depth, (out, heads) in enumerate(zip(config.layers, config.heads, strict=True)):
             relations = self._relations_at(depth)
             last = depth == len(config.layers) - 1
-            if last and depth and config.skip:
+            if last and joins:
                 widths[TRACK] += first
             layer = HeteroGATLayer(widths, out, heads, relations, config, last)
             self.layers.append(layer)
@@ -245,10 +248,10 @@ class PlaylistGAT(nn.Module):
             (p ``[B, out]``, t ``[reach[-1][track], out]``, attention by layer and edge type of the
             sampled neighbourhood)
         """
-        first, attention = states[TRACK], []
+        first, attention = states, []
         for depth, counts in enumerate(reach):
             layer = self.layer(depth)
-            states = self.with_skip(depth, states, first)
+            states = self.with_skip(depth, states, first, neighbours.get(MADE))
             projected = layer.project(states)
             playlists, _ = layer.update(PLAYLIST, playlists, projected, {IN: seeds})
             updated, weights = {}, {}
@@ -270,13 +273,31 @@ class PlaylistGAT(nn.Module):
         return playlists, states[TRACK], attention
 
     def with_skip(
-        self, depth: int, states: Mapping[str, Tensor], first: Tensor
+        self,
+        depth: int,
+        states: Mapping[str, Tensor],
+        first: Mapping[str, Tensor],
+        artists: Neighbours | None,
     ) -> Mapping[str, Tensor]:
-        """What a layer sees: before the last one, tracks' first states join their present ones."""
+        """What a layer sees: before the last one, tracks' states are joined by first states.
+
+        Args:
+            first: first states of all nodes, of which ``states`` may hold the leading ones.
+            artists: of the tracks, over ``first``'s artists; their mean joins last.
+        """
         if not (self.config.skip and depth and self.layer(depth).last):
             return states
         tracks = states[TRACK]
-        return {**states, TRACK: torch.cat([tracks, first[: len(tracks)]], dim=1)}
+        n = len(tracks)
+        joined = [tracks, first[TRACK][:n]]
+        if artists is not None:
+            indptr = artists.indptr[: n + 1]
+            joined.append(
+                F.embedding_bag(
+                    artists.source[: int(indptr[-1])], first[ARTIST], indptr[:-1], mode="mean"
+                )
+            )
+        return {**states, TRACK: torch.cat(joined, dim=1)}
 
     def reach(self, num_sampled_nodes: Mapping[str, list[int]]) -> list[dict[str, int]]:
         """How many leading sampled nodes of each type each layer must still compute."""

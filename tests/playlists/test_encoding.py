@@ -10,7 +10,7 @@ from spotify_engine.playlists import encoding
 from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
-from spotify_engine.playlists.schema import PLAYLIST, TRACK
+from spotify_engine.playlists.schema import ARTIST, BY, MADE, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
 
 THREE = {"layers": (8, 8, 4), "heads": (2, 4, 2)}
@@ -148,3 +148,21 @@ def test_encoding_leaves_no_gradients_and_turns_dropout_off(world):
     first, again = encode_tracks(model, data), encode_tracks(model, data)
     assert torch.equal(first.vectors, again.vectors)
     assert not first.vectors.requires_grad
+
+
+def test_artists_part_is_all_that_artists_bring_to_the_last_layer(world):
+    """Their first states through the skip, by hand, once the last layer's attention is silenced."""
+    data, _ = world.graph()
+    model = make_model(data, **THREE)
+    last = model.layer(len(model.layers) - 1)
+    with torch.no_grad():
+        last.gat(MADE).value.weight.zero_()
+    encoded = encode_tracks(model, data)
+    artists = model.inputs(ARTIST, data[ARTIST].x, torch.arange(data[ARTIST].num_nodes))
+    track, artist = data[BY].edge_index
+    width = artists.shape[1]
+    assert model.artist_columns == width
+    weight = last.own[TRACK].weight[:, -width:]
+    for row in range(26):
+        mean = artists[artist[track == row]].mean(0)
+        torch.testing.assert_close(encoded.parts[2][row], weight @ mean, atol=1e-5, rtol=1e-4)
