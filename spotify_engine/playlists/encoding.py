@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch_geometric.data import HeteroData
 
 from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.sampler import IncomingEdges
+from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.model import HeteroGATLayer, PlaylistGAT
 from spotify_engine.playlists.schema import CONTAINS, IN, MADE, PLAYLIST, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
@@ -154,3 +157,24 @@ def fold_in(
 def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:
     """Scores ``p . t + bias_t``, float32 ``[playlists, tracks]``."""
     return torch.addmm(tracks.bias, vectors, tracks.vectors.T).numpy()
+
+
+@torch.no_grad()
+def recommend(
+    model: PlaylistGAT, playlist: int, x_dict: Mapping[str, Tensor], graph: HeteroData, k: int
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """See :meth:`PlaylistGAT.recommend`."""
+    data = copy(graph)
+    for kind, features in x_dict.items():
+        data[kind].x = features
+    encoded = encode_tracks(model, data)
+    edges = data[CONTAINS].edge_index
+    tracks = edges[1, edges[0] == playlist]
+    seeds = Ragged.from_lists([tracks.numpy()])
+    # The playlist's own features count no more than what it holds.
+    audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
+    vectors, attention = fold_in(model, encoded.folds, seeds, playlist_features(seeds, audio))
+    scores = torch.from_numpy(score_tracks(vectors, encoded)[0])
+    scores[tracks] = -torch.inf
+    best, chosen = scores.topk(min(k, len(scores) - len(tracks)))
+    return chosen, best, (torch.stack([tracks, torch.full_like(tracks, playlist)]), attention)

@@ -299,6 +299,24 @@ class PlaylistGAT(nn.Module):
             )
         return {**states, TRACK: torch.cat(joined, dim=1)}
 
+    def recommend(
+        self, user_idx: int, x_dict: Mapping[str, Tensor], graph: HeteroData, k: int = 10
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The k best tracks for a playlist of a graph, those it has left out.
+
+        Args:
+            user_idx: the playlist's node id; without tracks it has the default vector, zero.
+            x_dict: features of the nodes by type, in place of ``graph``'s.
+
+        Returns:
+            (tracks int64 ``[k]``, scores ``[k]``, (edge_index ``[2, tracks]`` into the playlist,
+            the last layer's attention ``[tracks, heads]``))
+        """
+        # The other way round, encoding reads this module.
+        from spotify_engine.playlists.encoding import recommend
+
+        return recommend(self, user_idx, x_dict, graph, k)
+
     def reach(self, num_sampled_nodes: Mapping[str, list[int]]) -> list[dict[str, int]]:
         """How many leading sampled nodes of each type each layer must still compute."""
         depth = len(self.config.layers)

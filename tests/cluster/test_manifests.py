@@ -48,8 +48,8 @@ def test_every_pod_has_the_same_image_and_the_shared_storage(kuberay: dict[str, 
 
 def test_the_workers_fit_the_training(kuberay: dict[str, Any]) -> None:
     entrypoint = read("kuberay/rayjob.yaml")["spec"]["entrypoint"]
-    workers = int(re.search(r"--workers (\d+)", entrypoint)[1])  # type: ignore[index]
-    cpus = int(re.search(r"cpus_per_worker=(\d+)", entrypoint)[1])  # type: ignore[index]
+    (workers,) = map(int, re.findall(r"--workers (\d+)", entrypoint))
+    (cpus,) = map(int, re.findall(r"cpus_per_worker=(\d+)", entrypoint))
     (group,) = kuberay["workerGroupSpecs"]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]

@@ -166,3 +166,35 @@ def test_artists_part_is_all_that_artists_bring_to_the_last_layer(world):
     for row in range(26):
         mean = artists[artist[track == row]].mean(0)
         torch.testing.assert_close(encoded.parts[2][row], weight @ mean, atol=1e-5, rtol=1e-4)
+
+
+def test_recommend_on_the_module_is_what_the_encoded_graph_says(world):
+    data, _ = world.graph()
+    model = make_model(data, **THREE)
+    tracks, scores, (edges, attention) = model.recommend(5, data.x_dict, data, k=4)
+    encoded = encode_tracks(model, data)
+    seeds = world.train.select(np.array([5]))
+    features = playlist_features(seeds, data[TRACK].x.numpy())
+    vectors, expected_attention = fold_in(model, encoded.folds, seeds, features)
+    everything = score_tracks(vectors, encoded)[0]
+    everything[seeds.values] = -np.inf
+    np.testing.assert_array_equal(tracks, np.argsort(-everything)[:4])
+    np.testing.assert_allclose(scores, everything[tracks], rtol=1e-6)
+    np.testing.assert_array_equal(edges, [seeds.values, [5] * len(seeds.values)])
+    torch.testing.assert_close(attention, expected_attention)
+
+    silent = {kind: x * 0 for kind, x in data.x_dict.items()}
+    assert not torch.equal(model.recommend(5, silent, data, k=4)[1], scores), "x_dict counts"
+    assert (data[TRACK].x != 0).any(), "the graph itself is left alone"
+
+
+def test_recommend_for_a_playlist_without_tracks_goes_by_bias(world):
+    data, _ = world.graph()
+    data[PLAYLIST].x = torch.cat([data[PLAYLIST].x, torch.zeros(1, 8)])
+    data[PLAYLIST].num_nodes = 41
+    model = make_model(data, **THREE)
+    tracks, scores, (edges, attention) = model.recommend(40, data.x_dict, data, k=100)
+    assert len(tracks) == 26
+    torch.testing.assert_close(scores, model.bias.weight[:, 0].sort(descending=True).values)
+    assert edges.shape == (2, 0)
+    assert attention.shape[0] == 0
