@@ -272,7 +272,7 @@ def plot_attention(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
     heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
     top.set_yticks([0], ["attention"])
-    top.set_title("Attention over the playlist's tracks, and what each adds to each score")
+    figure.suptitle("Attention over the playlist's tracks,\nand what each adds to each score")
     figure.colorbar(heat, ax=top, pad=0.01)
     limit = float(np.abs(terms[:, shown]).max()) or 1.0
     heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)

@@ -306,7 +306,8 @@ def render_counts(counts: dict[str, Any]) -> Table:
     """What preparing the tables read, left out and kept."""
     table = Table("what", Column("count", justify="right"), title="Data")
     for name, value in flatten(counts).items():
-        if not name.startswith("seconds."):
+        # What did not occur is in the report; here it would bury what did.
+        if value and not name.startswith("seconds."):
             text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
             table.add_row(name.replace("_", " ").replace(".", ", "), text)
     return table
