@@ -63,7 +63,15 @@ class EvaluationConfig(BaseModel):
     ials: tuple[IALSConfig, ...] = Field(
         default=tuple(
             IALSConfig(regularisation=regularisation, unobserved_weight=weight)
-            for regularisation, weight in ((0.01, 0.03), (0.03, 0.03), (0.01, 0.01), (0.003, 0.1))
+            # Regularisation grows with weight x tracks: the last two are for large catalogues.
+            for regularisation, weight in (
+                (0.01, 0.03),
+                (0.03, 0.03),
+                (0.01, 0.01),
+                (0.003, 0.1),
+                (0.003, 0.005),
+                (0.003, 0.001),
+            )
         ),
         min_length=1,
     )

@@ -197,6 +197,8 @@ class PlaylistPipeline:
             self.trained().save(self.run.bundle, manifest)
             return {"data_fingerprint": self.fingerprint}
 
+        # Killed between a bundle's two renames, a run is left without any.
+        self.run.redo_without("bundle", self.run.bundle)
         self.run.stage("bundle", work)
 
     def report(self) -> dict[str, Any]:

@@ -89,6 +89,12 @@ class Run:
         console.print(f"[bold]{name}[/bold]: {seconds:.1f} s")
         return result
 
+    def redo_without(self, name: str, path: Path) -> None:
+        """Let a stage run again if what it made is gone."""
+        if name in self.stages and not path.exists():
+            del self.stages[name]
+            self._save()
+
     def _forget_if_empty(self) -> None:
         """Take back what the constructor wrote: a refused input must not claim the directory."""
         if not self.seconds:

@@ -47,6 +47,17 @@ def test_a_finished_stage_is_not_run_again(out, csv):
     assert json.loads((out / "stages.json").read_text())["prepare"]["result"] == {"rows": 3}
 
 
+def test_a_stage_whose_outcome_is_gone_is_run_again(out, csv):
+    run = Run(out, job(csv))
+    run.stage("bundle", lambda: run.bundle.mkdir())
+    run.redo_without("bundle", run.bundle)
+    assert run.stage("bundle", lambda: "again") is None, "it is there: not redone"
+    run.bundle.rmdir()
+    later = Run(out, job(csv))
+    later.redo_without("bundle", later.bundle)
+    assert later.stage("bundle", lambda: "again") == "again"
+
+
 def test_a_failed_stage_is_run_again(out, csv):
     run = Run(out, job(csv))
     run.stage("prepare", lambda: 1)
