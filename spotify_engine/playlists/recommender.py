@@ -18,7 +18,7 @@ from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold
 from spotify_engine.playlists.explain import Explainer, Explanation, Reason
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
-from spotify_engine.playlists.matching import SEPARATOR, normalise
+from spotify_engine.playlists.matching import track_key, track_keys
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
@@ -82,7 +82,8 @@ class PlaylistRecommender:
         self._by_id = {id_: row for row, id_ in enumerate(self.ids)}
         # Of tracks that share a key, the first stays: tables hold one track a key.
         self._by_key: dict[str, int] = {}
-        for row, key in enumerate(_keys(self.names, self.artists)):
+        names, artists = (tracks[column].combine_chunks() for column in ("name", "artist_name"))
+        for row, key in enumerate(track_keys(names, artists).to_pylist()):
             self._by_key.setdefault(key, row)
         self._titles = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
         self._explainer = Explainer(self.tables, self.names, self.artists, popularity)
@@ -193,14 +194,14 @@ class PlaylistRecommender:
 
     def _find(self, track: str | tuple[str, str]) -> int | None:
         if not isinstance(track, str):
-            return self._by_key.get(_keys([track[1]], [track[0]])[0])
+            return self._by_key.get(track_key(track[1], track[0]))
         if track in self._by_id:
             return self._by_id[track]
         # Both names may hold a dash themselves, so every one of them may be the one between.
         pieces = track.split(" - ")
         for cut in range(1, len(pieces)):
             artist, name = " - ".join(pieces[:cut]), " - ".join(pieces[cut:])
-            row = self._by_key.get(_keys([name], [artist])[0])
+            row = self._by_key.get(track_key(name, artist))
             if row is not None:
                 return row
         return None
@@ -293,9 +294,3 @@ class PlaylistRecommender:
             reason = self._explainer.popularity_reason(row, score, title if matching[row] else None)
             found.append(self._recommendation(row, score, [reason], fallback))
         return found
-
-
-def _keys(names: Sequence[str], artists: Sequence[str]) -> list[str]:
-    """What two spellings of the same track share, as in matching the two input files."""
-    parts = (normalise(pa.array(texts, pa.string())).to_pylist() for texts in (names, artists))
-    return [SEPARATOR.join(pair) for pair in zip(*parts, strict=True)]

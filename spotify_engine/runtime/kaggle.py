@@ -161,7 +161,7 @@ class PlaylistPipeline:
         """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
 
         def work() -> dict[str, Any]:
-            recommender = self.trained()
+            recommender = self.recommender
             split, config = self.data_split, self.config.evaluation
             ours = score_row(
                 recommender.name, recommender.score, split, self.catalogue, config,
@@ -194,7 +194,7 @@ class PlaylistPipeline:
                 "data_fingerprint": self.fingerprint,
                 "metrics": found["metrics"],
             }
-            self.trained().save(self.run.bundle, manifest)
+            self.recommender.save(self.run.bundle, manifest)
             return {"data_fingerprint": self.fingerprint}
 
         # Killed between a bundle's two renames, a run is left without any.
@@ -223,8 +223,9 @@ class PlaylistPipeline:
         plot_report(content, PlaylistRecommender.name, self.run.picture)
         return content
 
-    def trained(self) -> PlaylistRecommender:
-        """The best checkpoint as a recommender."""
+    @cached_property
+    def recommender(self) -> PlaylistRecommender:
+        """The best checkpoint, encoded over the whole graph once."""
         data, scale = load_graph(self.run.graph)
         model = load_best(self.training_inputs, self.run.checkpoints, self.config.model)
         return PlaylistRecommender.from_training(

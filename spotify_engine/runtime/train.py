@@ -19,11 +19,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from spotify_engine.config import ClusterConfig
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.trainers.base import EpochReport, load_state
-from spotify_engine.learning.trainers.playlist import PlaylistTrainer, Step, TrainingConfig
+from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 
-MONITOR = "val_recall@10"
 RAY_NAME = "ray"
 SECONDS_BETWEEN_NEWS = 15.0
 # Ray Train hands these on to its workers.
@@ -187,7 +186,7 @@ def _say(report: EpochReport, epochs: int) -> None:
     metrics = report.metrics
     print(
         f"epoch {report.epoch + 1}/{epochs}: loss {metrics['loss']:.3f}, "
-        f"validation recall@10 {metrics['val_recall@10']:.4f}, "
+        f"validation recall@10 {metrics[MONITOR]:.4f}, "
         f"NDCG@10 {metrics['val_ndcg@10']:.4f}, BPR loss {metrics['val_loss']:.4f} "
         f"({metrics['train_seconds']:.1f} s + {metrics['validation_seconds']:.1f} s)"
         f"{' *' if report.best else ''}",

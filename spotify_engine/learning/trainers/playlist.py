@@ -25,6 +25,8 @@ from spotify_engine.playlists.model import PlaylistGAT
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
 
+MONITOR = "val_recall@10"  # what stopping early and keeping the best checkpoint go by
+
 
 class TrainingConfig(BaseModel):
     """How PlaylistGAT learns."""
@@ -108,7 +110,7 @@ class PlaylistTrainer(BaseTrainer):
         worker: Worker | None = None,
     ) -> None:
         """``data``'s contains edges are ``train``'s pairs, in order."""
-        super().__init__(config.epochs, config.patience, "val_recall@10", worker)
+        super().__init__(config.epochs, config.patience, MONITOR, worker)
         if len(config.fanouts) != len(model.layers):
             raise ValueError(
                 f"training.fanouts has {len(config.fanouts)} hops for {len(model.layers)} layers"
@@ -306,7 +308,7 @@ class PlaylistTrainer(BaseTrainer):
         metrics = ranking_metrics(np.concatenate(predictions), self.val.select(chosen), (10,))
         margin = torch.from_numpy(np.concatenate(margins))
         return {
-            "val_recall@10": metrics["recall@10"],
+            MONITOR: metrics["recall@10"],
             "val_ndcg@10": metrics["ndcg@10"],
             "val_loss": float(bpr_loss(margin, torch.zeros_like(margin))),
         }
