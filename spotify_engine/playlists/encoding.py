@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.sampler import IncomingEdges
 from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import HeteroGATLayer, PlaylistGAT
+from spotify_engine.playlists.model import EPSILON, HeteroGATLayer, PlaylistGAT
 from spotify_engine.playlists.schema import CONTAINS, IN, MADE, PLAYLIST, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
 
@@ -32,7 +33,7 @@ class EncodedTracks:
     Attributes:
         folds: for each layer, the tracks projected for the playlists' attention.
         parts: float ``[3, tracks, out]``, by :data:`PARTS`; their sum is t.
-        vectors: float ``[tracks, out]``, t.
+        vectors: float ``[tracks, out]``, t, of length 1 / temperature.
         bias: float ``[tracks]``.
     """
 
@@ -122,6 +123,8 @@ def _last_layer(
             part = torch.zeros_like(alone)
         parts.append(part if joined is None else part + joined)
     stacked = torch.stack(parts)
+    # The cosine's denominator and the temperature are in t, so that a score is a plain product.
+    stacked *= model.scale / stacked.sum(0).norm(dim=1, keepdim=True).clamp(min=EPSILON)
     return EncodedTracks(folds, stacked, stacked.sum(0), model.bias.weight[:, 0].detach().clone())
 
 
@@ -139,7 +142,7 @@ def fold_in(
         features: ``[B, features]`` as ``graph.playlist_features`` gives them.
 
     Returns:
-        (p ``[B, out]``, the last layer's attention ``[seed tracks, heads]``)
+        (p ``[B, out]`` of length 1, the last layer's attention ``[seed tracks, heads]``)
     """
     model.eval()
     neighbours = Neighbours(
@@ -151,7 +154,7 @@ def fold_in(
         state, attention = model.layer(depth).update(
             PLAYLIST, state, {IN: projected}, {IN: neighbours}
         )
-    return state, attention[IN]
+    return F.normalize(state, eps=EPSILON), attention[IN]
 
 
 def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
+from spotify_engine.playlists.model import EPSILON
 
 SEEDS_NAMED = 3
 
@@ -118,6 +119,8 @@ class Explainer:
         """
         values = encoded.folds[-1].values[seeds]
         weighted = (attention[:, :, None] * values).flatten(1)
+        # p has length 1: every seed's part of it is divided by the same number.
+        weighted = weighted / weighted.sum(0).norm().clamp(min=EPSILON)
         # [3 parts, seeds, n]: what each seed adds through each part of each recommended track.
         terms = torch.einsum("sd,pnd->psn", weighted, encoded.parts[:, recommended]).numpy()
         bias = encoded.bias[recommended].numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,23 +15,26 @@ from torch_geometric.data import HeteroData
 from spotify_engine.learning.attention import BipartiteGAT, Neighbours, Projected
 from spotify_engine.playlists.schema import ARTIST, IN, MADE, PLAYLIST, TRACK, EdgeType
 
+EPSILON = 1e-12  # below any length of a vector that is not zero
+
 
 class PlaylistGATConfig(BaseModel):
     """Widths and switches of :class:`PlaylistGAT`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedding_dim: int = Field(32, ge=1, le=1024)
+    embedding_dim: int = Field(128, ge=1, le=1024)
     """Learned numbers a node brings, beside its features."""
-    layers: tuple[int, ...] = Field((128, 64, 32), min_length=1, max_length=6)
-    """Output width of each layer; the last one is the width of p and t in the score p.t."""
-    heads: tuple[int, ...] = (4, 4, 4)
+    layers: tuple[int, ...] = Field((128,), min_length=1, max_length=6)
+    """Output width of each layer; the last one is the width of p and t in the score."""
+    heads: tuple[int, ...] = (4,)
     """Attention heads of each layer."""
+    temperature: float = Field(0.15, gt=0, le=10)
+    """Where the learned temperature starts by which the cosine of p and t is divided."""
+    seed_dropout: float = Field(0.5, ge=0, lt=1)
+    """On the track states that a playlist to complete attends to, while training."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Between layers, on node states."""
-    embedding_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of nodes that a training step sees without their embedding, by features and neighbours
-    alone: what a track never seen in training has."""
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     """On attention weights while training."""
     playlist_embedding: bool = False
@@ -148,7 +152,7 @@ class HeteroGATLayer(nn.Module):
 
 
 class PlaylistGAT(nn.Module):
-    """Scores how well tracks complete playlists: ``p . t + bias_t``.
+    """Scores how well tracks complete playlists: ``scale * cos(p, t) + bias_t``.
 
     States start as [embedding; features]; each :class:`HeteroGATLayer` mixes them along the
     graph's relations. ``t`` is a track's last state and depends on no particular playlist. ``p`` is
@@ -176,16 +180,17 @@ class PlaylistGAT(nn.Module):
             kind: shape.features[kind] + (config.embedding_dim if kind in self.embedding else 0)
             for kind in used
         }
-        joins = config.skip and len(config.layers) > 1
+        joins = config.skip
         # How many of the last columns that the last layer reads of a track are its artists'.
         self.artist_columns = widths[ARTIST] if joins and MADE in shape.relations else 0
-        first = widths[TRACK] + self.artist_columns
+        self.track_columns = widths[TRACK]
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.layers = nn.ModuleList()
         for depth, (out, heads) in enumerate(zip(config.layers, config.heads, strict=True)):
             relations = self._relations_at(depth)
             last = depth == len(config.layers) - 1
             if last and joins:
-                widths[TRACK] += first
+                widths[TRACK] += self.artist_columns + (self.track_columns if depth else 0)
             layer = HeteroGATLayer(widths, out, heads, relations, config, last)
             self.layers.append(layer)
             widths = dict.fromkeys([TRACK, *(kind[2] for kind in relations)], out)
@@ -207,12 +212,54 @@ class PlaylistGAT(nn.Module):
         assert isinstance(module, HeteroGATLayer)
         return module
 
-    def inputs(self, kind: str, features: Tensor, ids: Tensor | None) -> Tensor:
+    @property
+    def scale(self) -> Tensor:
+        """One over the temperature."""
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def start_from(self, embeddings: Mapping[str, Tensor]) -> None:
+        """Begin as the spectral model of the graph: p the seeds' mean, t the track's own vector.
+
+        A track's vector is its embedding plus its artists'; what the layers before the last one and
+        the last one's neighbours add begins at zero and is learned.
+
+        Args:
+            embeddings: float ``[nodes, embedding_dim]`` by node type.
+        """
+        for kind, start in embeddings.items():
+            table = self.embedding[kind]
+            assert isinstance(table, nn.Embedding)
+            table.weight.copy_(start)
+        if len(self.layers) > 1 and not self.config.skip:
+            return  # the last layer does not see the embeddings
+        last = self.layer(len(self.layers) - 1)
+        own = last.own[TRACK]
+        assert isinstance(own, nn.Linear)
+        for relation in last.relations:
+            if relation != IN:
+                last.gat(relation).value.weight.zero_()
+        for weight in (own.weight, last.gat(IN).value.weight):
+            weight.zero_()
+            out, width = weight.shape
+            dim = min(self.config.embedding_dim, out)
+            at_artists = width - self.artist_columns
+            blocks = [at_artists - self.track_columns]
+            if self.artist_columns:
+                blocks.append(at_artists)
+            for column in blocks:
+                weight[:dim, column : column + dim] = torch.eye(dim)
+        own.bias.zero_()
+
+    def inputs(
+        self, kind: str, features: Tensor, ids: Tensor | None, known: Tensor | None = None
+    ) -> Tensor:
         """First states ``[n, width]``: embedding (if the type has one) and features.
 
         Args:
             features: ``[n, features]`` of the nodes asked for.
             ids: int64 ``[n]``; None for nodes that were never seen, whose embedding is zero.
+            known: bool ``[n]``; the others' embedding is zero as well. None: all are known.
         """
         if kind not in self.embedding:
             return features
@@ -220,9 +267,8 @@ class PlaylistGAT(nn.Module):
             learned = features.new_zeros((len(features), self.config.embedding_dim))
         else:
             learned = self.embedding[kind](ids)
-            if self.training and self.config.embedding_dropout:
-                keep = torch.rand(len(ids), 1) >= self.config.embedding_dropout
-                learned = learned * keep
+            if known is not None:
+                learned = learned * known[:, None]
             learned = F.dropout(learned, self.config.dropout, self.training)
         return torch.cat([learned, features], dim=1)
 
@@ -245,7 +291,8 @@ class PlaylistGAT(nn.Module):
             seeds: their seed tracks, as rows of the sampled tracks.
 
         Returns:
-            (p ``[B, out]``, t ``[reach[-1][track], out]``, attention by layer and edge type of the
+            (p ``[B, out]`` of length 1, t ``[reach[-1][track], out]`` of length 1 / temperature,
+            whose product is the score without bias; attention by layer and edge type of the
             sampled neighbourhood)
         """
         first, attention = states, []
@@ -253,7 +300,11 @@ class PlaylistGAT(nn.Module):
             layer = self.layer(depth)
             states = self.with_skip(depth, states, first, neighbours.get(MADE))
             projected = layer.project(states)
-            playlists, _ = layer.update(PLAYLIST, playlists, projected, {IN: seeds})
+            seen = projected[IN]
+            if layer.last and self.training:
+                dropped = F.dropout(states[TRACK], self.config.seed_dropout)
+                seen = layer.gat(IN).project(dropped)
+            playlists, _ = layer.update(PLAYLIST, playlists, {IN: seen}, {IN: seeds})
             updated, weights = {}, {}
             for kind, n in counts.items():
                 if kind == PLAYLIST and layer.last:
@@ -270,7 +321,8 @@ class PlaylistGAT(nn.Module):
                 weights.update(captured)
             states = updated
             attention.append(weights)
-        return playlists, states[TRACK], attention
+        tracks = self.scale * F.normalize(states[TRACK], eps=EPSILON)
+        return F.normalize(playlists, eps=EPSILON), tracks, attention
 
     def with_skip(
         self,
@@ -285,11 +337,11 @@ class PlaylistGAT(nn.Module):
             first: first states of all nodes, of which ``states`` may hold the leading ones.
             artists: of the tracks, over ``first``'s artists; their mean joins last.
         """
-        if not (self.config.skip and depth and self.layer(depth).last):
+        if not (self.config.skip and self.layer(depth).last):
             return states
         tracks = states[TRACK]
         n = len(tracks)
-        joined = [tracks, first[TRACK][:n]]
+        joined = [tracks, first[TRACK][:n]] if depth else [tracks]
         if artists is not None:
             indptr = artists.indptr[: n + 1]
             joined.append(

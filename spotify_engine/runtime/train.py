@@ -15,12 +15,13 @@ from typing import Any
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer
+from torch import distributed as dist
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.trainers.base import EpochReport, load_state
 from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
-from spotify_engine.playlists.graph import load_graph
+from spotify_engine.playlists.graph import load_graph, spectral_start
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 
 RAY_NAME = "ray"
@@ -46,7 +47,9 @@ class TrainingInputs:
         shape = GraphShape.of(data)
         split = load_split(self.split, shape.nodes["track"], shape.nodes["playlist"])
         torch.manual_seed(training.seed)
-        return PlaylistTrainer(PlaylistGAT(shape, model), data, split.train, split.val, training)
+        network = PlaylistGAT(shape, model)
+        network.start_from(spectral_start(data, model.embedding_dim))
+        return PlaylistTrainer(network, data, split.train, split.val, training)
 
 
 def train_playlists(
@@ -143,6 +146,10 @@ def _train_worker(config: dict[str, Any]) -> None:
     inputs = TrainingInputs(Path(config["graph"]), Path(config["split"]))
     training = TrainingConfig.model_validate(config["training"])
     trainer = inputs.open(PlaylistGATConfig.model_validate(config["model"]), training)
+    # Machines may round differently, and a singular vector's sign hangs on that.
+    if context.get_world_size() > 1:
+        for parameter in trainer.model.parameters():
+            dist.broadcast(parameter.data, src=0)
     previous = ray.train.get_checkpoint()
     if previous is not None:
         with previous.as_directory() as folder:

@@ -42,7 +42,10 @@ def sampled(model, data, candidates, seeds, features, fanout=-1):
     relations = {kind for depth in layers for kind in model.layer(depth).relations}
     sampler = NeighbourSampler.from_data(data, (fanout,) * len(layers), relations=relations)
     late = np.setdiff1d(seeds.values, candidates)
-    sample = sampler.sample(TRACK, candidates, late)
+    roots = candidates
+    if len(model.layers) == 1:  # the only layer needs the seeds' artists
+        roots, late = np.concatenate([candidates, late]), late[:0]
+    sample = sampler.sample(TRACK, roots, late)
     states = {
         kind: model.inputs(kind, data[kind].x[ids], ids)
         for kind, ids in sample.node.items()
@@ -51,13 +54,14 @@ def sampled(model, data, candidates, seeds, features, fanout=-1):
     neighbours = {kind: neighbours_of(sample, kind) for kind in relations}
     local = {track: row for row, track in enumerate(sample.node[TRACK].tolist())}
     rows = torch.tensor([local[track] for track in seeds.values.tolist()])
-    return model(
+    p, t, attention = model(
         states,
         neighbours,
         model.reach(sample.num_sampled_nodes),
         model.inputs(PLAYLIST, features, None),
         Neighbours(torch.from_numpy(seeds.offsets), rows),
     )
+    return p, t[: len(candidates)], attention
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
@@ -132,7 +136,7 @@ def test_attention_over_seeds_sums_to_one_and_gives_the_vector(world):
     torch.testing.assert_close(attention[3], torch.ones(2))
     values = encoded.folds[-1].values[[3, 4, 20]]
     by_hand = (attention[:3, :, None] * values).sum(0).flatten()
-    torch.testing.assert_close(vectors[0], by_hand)
+    torch.testing.assert_close(vectors[0], by_hand / by_hand.norm())
     assert (vectors[1] == 0).all(), "a playlist of nothing scores by bias alone"
     scores = score_tracks(vectors, encoded)
     np.testing.assert_array_equal(scores[1], encoded.bias.numpy())
@@ -163,9 +167,13 @@ def test_artists_part_is_all_that_artists_bring_to_the_last_layer(world):
     width = artists.shape[1]
     assert model.artist_columns == width
     weight = last.own[TRACK].weight[:, -width:]
+    # Whatever it is divided by, a part keeps its share of t, and t its length.
+    torch.testing.assert_close(encoded.vectors.norm(dim=1), model.scale.expand(26).detach())
     for row in range(26):
-        mean = artists[artist[track == row]].mean(0)
-        torch.testing.assert_close(encoded.parts[2][row], weight @ mean, atol=1e-5, rtol=1e-4)
+        by_hand = weight @ artists[artist[track == row]].mean(0)
+        part = encoded.parts[2][row]
+        ratio = part.norm() / by_hand.norm()
+        torch.testing.assert_close(part, ratio * by_hand, atol=1e-5, rtol=1e-4)
 
 
 def test_recommend_on_the_module_is_what_the_encoded_graph_says(world):

@@ -38,11 +38,12 @@ def test_a_seed_that_is_left_out_takes_its_share_along(recommender, explanations
     """With attention held fixed, contributions are what each seed's value adds: by hand."""
     encoded = recommender.encoded
     _, attention = recommender._fold(Ragged.from_lists([SEEDS]))
+    length = (attention[:, :, None] * encoded.folds[-1].values[SEEDS]).sum(0).norm()
     for each in explanations:
         t = encoded.vectors[each.track].view(2, 2)
         for place, seed in enumerate(SEEDS):
             values = encoded.folds[-1].values[seed]
-            by_hand = float((attention[place][:, None] * values * t).sum())
+            by_hand = float((attention[place][:, None] * values * t).sum() / length)
             assert each.seeds[place] == pytest.approx(by_hand, abs=1e-5)
 
 
@@ -72,7 +73,8 @@ def test_reasons_are_listening_by_seed_then_genre_then_popularity(recommender, e
         assert kinds == ["seed"] * 3 + ["other_seeds", "genre", "popularity"]
         heard = (encoded.parts[0] + encoded.parts[1])[each.track].view(2, 2)
         values = encoded.folds[-1].values[SEEDS]
-        listening = (attention[:, :, None] * values * heard).sum((1, 2)).numpy()
+        weighted = attention[:, :, None] * values
+        listening = (weighted * heard).sum((1, 2)).numpy() / weighted.sum(0).norm().item()
         order = np.argsort(-listening)
         assert [r.track for r in each.reasons[:3]] == [SEEDS[i] for i in order[:3]]
         for reason, place in zip(each.reasons[:3], order, strict=False):

@@ -94,7 +94,8 @@ def test_layer_equals_pyg_hetero_conv_plus_own_linear(last):
 
 
 def test_relations_that_cannot_reach_a_score_are_not_built():
-    model = PlaylistGAT(SHAPE, PlaylistGATConfig())
+    three = PlaylistGATConfig(layers=(128, 64, 32), heads=(4, 4, 4))
+    model = PlaylistGAT(SHAPE, three)
     built = [set(model.layer(depth).relations) for depth in range(3)]
     assert built[2] == {CONTAINS, IN, MADE}
     assert built[1] == {CONTAINS, IN, MADE, BY, PERFORMED_BY}
@@ -150,13 +151,14 @@ def test_parameter_counts_by_formula():
     counts = parameter_counts(PlaylistGAT(SHAPE, config))
     assert counts["embedding"] == embedding
     assert counts["attention"] == attention
-    assert counts["total"] == attention + own + norms + embedding + 11
+    assert counts["total"] == attention + own + norms + embedding + 11 + 1
 
 
 def test_no_playlist_embedding_by_default():
-    model = PlaylistGAT(SHAPE, PlaylistGATConfig())
+    three = {"layers": (128, 64, 32), "heads": (4, 4, 4)}
+    model = PlaylistGAT(SHAPE, PlaylistGATConfig(**three))
     assert set(model.embedding) == {TRACK, ARTIST, GENRE}
-    with_own = PlaylistGAT(SHAPE, PlaylistGATConfig(playlist_embedding=True))
+    with_own = PlaylistGAT(SHAPE, PlaylistGATConfig(**three, playlist_embedding=True))
     assert set(with_own.embedding) == {PLAYLIST, TRACK, ARTIST, GENRE}
 
 
@@ -181,9 +183,9 @@ def test_same_seed_same_weights():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"heads": (4, 4)}, "2 heads given for 3 layers"),
-        ({"layers": (128, 64, 30)}, "a layer of 30 does not divide into 4 heads"),
-        ({"heads": (4, 0, 4)}, "does not divide into 0 heads"),
+        ({"heads": (4, 4)}, "2 heads given for 1 layers"),
+        ({"layers": (128, 64, 30), "heads": (4, 4, 4)}, "a layer of 30 does not divide into 4 heads"),
+        ({"heads": (0,)}, "does not divide into 0 heads"),
         ({"dropout": 1.0}, "less than 1"),
         ({"width": 3}, "Extra inputs"),
     ],

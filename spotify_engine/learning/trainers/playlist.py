@@ -46,16 +46,21 @@ class TrainingConfig(BaseModel):
     """Range from which each playlist draws the share of its tracks that are seeds."""
     max_tracks: int = Field(200, ge=2)
     """A longer playlist shows a random part of this many tracks at each visit."""
-    fanouts: tuple[int, ...] = (4, 4, 4)
+    fanouts: tuple[int, ...] = (4,)
     """Neighbours drawn by each relation at each hop; one hop for each layer of the model."""
     learning_rate: float = Field(0.003, gt=0, le=1)
     """Of layers, with AdamW."""
-    embedding_learning_rate: float = Field(0.01, gt=0, le=1)
+    embedding_learning_rate: float = Field(0.003, gt=0, le=1)
     """Of embeddings, with sparse Adam: only touched rows move."""
     weight_decay: float = Field(0.0, ge=0)
     """Of layers."""
-    embedding_decay: float = Field(0.03, ge=0)
-    """Penalty on the squared embeddings of a playlist's tracks."""
+    forget: float = Field(0.0, ge=0, lt=1)
+    """Least share of the tracks that a step sees without their embedding, by artists and features
+    alone: what a track never seen in training has."""
+    forget_rare: float = Field(1.0, ge=0)
+    """A candidate in c playlists is seen without its embedding with probability c to the minus
+    this. The embedding of a track in a single playlist knows nothing but what is to be predicted;
+    0 switches this off."""
     warmup_steps: int = Field(20, ge=0)
     """Steps of linear warm-up; a cosine to a tenth of the rate follows."""
     clip_norm: float = Field(1.0, gt=0)
@@ -132,6 +137,9 @@ class PlaylistTrainer(BaseTrainer):
         self.relations = relations
         self.trainable = np.flatnonzero(train.lengths > 1)
         self.popularity = np.bincount(train.values, minlength=data[TRACK].num_nodes)
+        self.warm = np.flatnonzero(self.popularity)
+        rare = np.maximum(self.popularity, 1.0) ** -config.forget_rare
+        self.forgotten = np.maximum(rare * (config.forget_rare > 0), config.forget)
         self.dropped = np.zeros(len(train.values), dtype=bool)
         self.audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
         self.progress: Callable[[Iterable[Step]], Iterable[Step]] = lambda steps: steps
@@ -208,8 +216,9 @@ class PlaylistTrainer(BaseTrainer):
 
     def loss(self, step: Step, rng: np.random.Generator) -> Tensor:
         """The configured loss of one step, with its targets' edges cut out of the graph."""
-        n_tracks = len(self.popularity)
-        drawn = rng.integers(0, n_tracks, self.config.negatives)
+        # A track in no training playlist is never a target: as a negative it would only teach that
+        # tracks without an embedding are wrong, and such are most of what is new.
+        drawn = self.warm[rng.integers(0, len(self.warm), self.config.negatives)]
         candidates = np.unique(np.concatenate([step.targets.values, drawn]))
         vectors, tracks = self._vectors(step, candidates)
         bias = self.model.bias(torch.from_numpy(candidates))[:, 0]
@@ -217,27 +226,30 @@ class PlaylistTrainer(BaseTrainer):
         row = torch.from_numpy(step.targets.rows)
         column = torch.from_numpy(np.searchsorted(candidates, step.targets.values))
         member_row, member_column = _cells(candidates, step.seeds)
-        penalty = self._penalty(step)
         if self.config.loss == "bpr":
             taken = torch.zeros_like(scores, dtype=torch.bool)
             taken[member_row, member_column] = True
             taken[row, column] = True
             other = torch.from_numpy(rng.integers(0, len(candidates), len(row)))
             usable = ~taken[row, other]
-            return penalty + bpr_loss(scores[row, column][usable], scores[row, other][usable])
+            return bpr_loss(scores[row, column][usable], scores[row, other][usable])
         # How often such a step would offer a track: as somebody's target, or drawn.
         share = len(step.targets.values) / len(self.train.values)
         as_target = self.popularity[candidates] * share
-        expected = torch.from_numpy(as_target + self.config.negatives / n_tracks).float()
+        expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
         corrected = scores - log_sampling_correction(expected)
         hidden = (member_row, member_column)
-        return penalty + masked_softmax_loss(corrected, row, column, hidden)
+        return masked_softmax_loss(corrected, row, column, hidden)
 
     def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
         """p of the step's playlists and t of the candidates, from a sampled neighbourhood."""
         seeds = np.unique(step.seeds.values)
         late = seeds[~np.isin(seeds, candidates, assume_unique=True)]
-        sample = self.sampler.sample(TRACK, candidates, late)
+        if len(self.model.layers) == 1 and self.model.config.skip:
+            # The only layer reads the artists of seeds as well: they are expanded like candidates.
+            sample = self.sampler.sample(TRACK, np.concatenate([candidates, late]))
+        else:
+            sample = self.sampler.sample(TRACK, candidates, late)
         hidden = np.concatenate([step.target_edges, self._edges_of_negatives(step, candidates)])
         self.dropped[hidden] = True
         neighbours = {
@@ -246,6 +258,9 @@ class PlaylistTrainer(BaseTrainer):
         }
         self.dropped[hidden] = False
         features = torch.from_numpy(playlist_features(step.seeds, self.audio))
+        forgotten = np.full(len(sample.node[TRACK]), self.config.forget)
+        forgotten[: len(candidates)] = self.forgotten[candidates]
+        known = torch.from_numpy(self.sampler.rng.random(len(forgotten)) >= forgotten)
         states = {}
         for kind in sorted({TRACK} | {kind[0] for kind in self.relations}):
             ids = sample.node[kind]
@@ -254,7 +269,7 @@ class PlaylistTrainer(BaseTrainer):
                 # In the graph, too, a playlist of this batch must not know its targets.
                 here, mine = _matches(ids.numpy(), step.playlists)
                 x[here] = features[mine]
-            states[kind] = self.model.inputs(kind, x, ids)
+            states[kind] = self.model.inputs(kind, x, ids, known if kind == TRACK else None)
         local = np.empty(len(self.popularity), dtype=np.int64)
         tracks = sample.node[TRACK].numpy()
         local[tracks] = np.arange(len(tracks))
@@ -264,15 +279,7 @@ class PlaylistTrainer(BaseTrainer):
         playlists = self.model.inputs(PLAYLIST, features, None)
         reach = self.model.reach(sample.num_sampled_nodes)
         vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
-        return vectors, t
-
-    def _penalty(self, step: Step) -> Tensor:
-        """Half the decay times the squared embeddings of the playlists' tracks, per playlist."""
-        if not self.config.embedding_decay:
-            return torch.zeros(())
-        ids = torch.from_numpy(np.concatenate([step.seeds.values, step.targets.values]))
-        squares = self.model.embedding[TRACK](ids.long()).square().sum()
-        return 0.5 * self.config.embedding_decay * squares / len(step.playlists)
+        return vectors, t[: len(candidates)]
 
     def _edges_of_negatives(self, step: Step, candidates: np.ndarray) -> np.ndarray:
         """One random edge of each candidate that is nobody's target here.

@@ -11,7 +11,7 @@ MODEL = {
     "layers": (8, 8, 8),
     "heads": (2, 2, 2),
     "dropout": 0.0,
-    "embedding_dropout": 0.0,
+    "seed_dropout": 0.0,
 }
 TRAINING = {
     "epochs": 3,
@@ -19,7 +19,9 @@ TRAINING = {
     "negatives": 20,
     "fanouts": (-1, -1, -1),
     "warmup_steps": 2,
-    "embedding_decay": 0.0,
+    "learning_rate": 0.003,
+    "embedding_learning_rate": 0.01,
+    "forget_rare": 0.0,
     "min_steps_per_epoch": 1,
 }
 

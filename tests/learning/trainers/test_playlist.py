@@ -145,7 +145,7 @@ def test_bpr_without_a_usable_negative_is_no_divergence(world, make_trainer):
         ({"audio": False, "artists": False}, {}),
         ({}, {"playlist_embedding": True}),
         ({}, {"skip": False}),
-        ({}, {"embedding_dropout": 0.2, "attention_dropout": 0.2}),
+        ({}, {"seed_dropout": 0.2, "attention_dropout": 0.2}),
     ],
 )
 def test_trains_with_any_inputs(world, loss, graph, model, make_trainer):

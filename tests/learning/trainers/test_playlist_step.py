@@ -137,7 +137,7 @@ def test_candidates_are_the_targets_and_the_negatives_drawn(world, make_trainer)
     trainer = make_trainer(world, negatives=5)
     step = first_step(trainer)
     seen = Seen(trainer, step, seed=4)
-    drawn = np.random.default_rng(4).integers(0, 26, 5)
+    drawn = trainer.warm[np.random.default_rng(4).integers(0, len(trainer.warm), 5)]
     assert seen.candidates.tolist() == sorted({*step.targets.values.tolist(), *drawn.tolist()})
 
 
@@ -165,28 +165,10 @@ def test_softmax_loss_by_hand(world, negatives, make_trainer):
     scores = (p @ t.T).detach().numpy() + bias
     # How often a step offers each: as a target, by its share of all pairs, or drawn.
     as_target = np.bincount(world.train.values, minlength=26) * len(step.target_edges) / 280
-    offered = np.minimum(as_target + negatives / 26, 1)
+    offered = np.minimum(as_target + negatives / len(trainer.warm), 1)
     offered = offered[seen.candidates]
     assert (offered == 1).all() == (negatives == 300), "many negatives need no correction"
     scores -= np.log(offered)
     assert seen.loss.item() == pytest.approx(
         softmax_by_hand(scores, seen.candidates, step), rel=1e-5
     )
-
-
-def test_decay_is_half_the_squares_per_playlist_however_many_workers(world, make_trainer):
-    """Each worker's penalty, weighed by its share of the batch, adds up to one worker's."""
-
-    def penalties(worker):
-        trainer = make_trainer(world, worker=worker, embedding_decay=0.5)
-        return trainer, [(step, trainer._penalty(step).item()) for step in trainer.steps(0)]
-
-    trainer, alone = penalties(Worker(0, 1))
-    step, penalty = alone[0]
-    tracks = torch.from_numpy(np.concatenate([step.seeds.values, step.targets.values])).long()
-    squares = trainer.model.embedding[TRACK].weight[tracks].square().sum().item()
-    assert penalty == pytest.approx(0.25 * squares / len(step.playlists), rel=1e-5)
-    shared = [penalties(Worker(rank, 2))[1] for rank in range(2)]
-    for whole, *parts in zip(alone, *shared, strict=True):
-        together = sum(value * part.share for part, value in parts)
-        assert together == pytest.approx(whole[1], rel=1e-5)
