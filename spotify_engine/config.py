@@ -18,6 +18,7 @@ from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.genres import GenreConfig
 from spotify_engine.playlists.graph import GraphConfig
 from spotify_engine.playlists.model import PlaylistGATConfig
+from spotify_engine.playlists.start import StartConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
@@ -64,6 +65,7 @@ class KaggleJob(BaseModel):
     genres: GenreConfig = GenreConfig()
     graph: GraphConfig = GraphConfig()
     model: PlaylistGATConfig = PlaylistGATConfig()
+    start: StartConfig = StartConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,21 +18,19 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
 def masked_softmax_loss(
     scores: Tensor, row: Tensor, column: Tensor, hidden: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    r"""Cross-entropy of each playlist's targets against all candidates.
+    r"""Cross-entropy of playlists' targets against all candidates, the mean over targets.
 
     .. math::
-        -\frac{1}{B} \sum_p \frac{1}{|T_p|} \sum_{t \in T_p} \log \mathrm{softmax}(s_p)_t
+        -\frac{1}{\sum_p |T_p|} \sum_p \sum_{t \in T_p} \log \mathrm{softmax}(s_p)_t
 
     Args:
         scores: float ``[B, candidates]``.
-        row, column: int64 ``[targets]``, where in ``scores`` the targets are; every row has one.
+        row, column: int64 ``[targets]``, where in ``scores`` the targets are; zero without any.
         hidden: (rows, columns) of cells that are neither target nor negative: a playlist's seeds.
     """
     if hidden is not None:
         scores = scores.index_put(hidden, scores.new_tensor(float("-inf")))
-    log_probability = scores.log_softmax(dim=1)[row, column]
-    share = 1.0 / torch.bincount(row, minlength=len(scores)).clamp(min=1)
-    return -(log_probability * share[row]).sum() / len(scores)
+    return -scores.log_softmax(dim=1)[row, column].sum() / max(len(row), 1)
 
 
 def log_sampling_correction(expected_count: Tensor) -> Tensor:

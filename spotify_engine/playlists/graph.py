@@ -12,11 +12,9 @@ import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table as RichTable
-from scipy import sparse
 from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
-from spotify_engine.learning.spectral import spectral_embeddings
 from spotify_engine.playlists.schema import (
     ARTIST,
     AUDIO_COLUMNS,
@@ -158,33 +156,6 @@ def build_graph(
         if config.genres and len(performs):
             _connect(data, PERFORMS, performs["artist"].to_numpy(), performs["genre"].to_numpy())
     return data, scale
-
-
-def spectral_start(data: HeteroData, dim: int) -> dict[str, torch.Tensor]:
-    """Spectral embeddings of tracks and artists, float32 ``[nodes, dim]`` by node type.
-
-    From which playlists hold which tracks, artists and genres together; an artist brings its
-    genres' mean along. See ``learning.spectral.spectral_embeddings``.
-    """
-    contains = _incidence(data, CONTAINS)
-    found = [contains]
-    if BY in data.edge_types:
-        by = _incidence(data, BY)
-        found.append(contains @ by)
-        if PERFORMS in data.edge_types:
-            performs = _incidence(data, PERFORMS)
-            found.append(found[-1] @ performs)
-    parts = spectral_embeddings(found, dim)
-    if len(parts) == 3:
-        count = np.maximum(performs.sum(axis=1), 1)[:, None]
-        parts[1] += (performs @ parts[2] / count).astype(np.float32)
-    return {kind: torch.from_numpy(part) for kind, part in zip((TRACK, ARTIST), parts, strict=False)}
-
-
-def _incidence(data: HeteroData, kind: EdgeType) -> sparse.csr_array:
-    source, target = data[kind].edge_index.numpy()
-    shape = (data[kind[0]].num_nodes, data[kind[2]].num_nodes)
-    return sparse.csr_array((np.ones(len(source), np.float32), (source, target)), shape=shape)
 
 
 def _connect(data: HeteroData, kind: EdgeType, source: np.ndarray, target: np.ndarray) -> None:

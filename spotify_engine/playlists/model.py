@@ -29,9 +29,9 @@ class PlaylistGATConfig(BaseModel):
     """Output width of each layer; the last one is the width of p and t in the score."""
     heads: tuple[int, ...] = (4,)
     """Attention heads of each layer."""
-    temperature: float = Field(0.15, gt=0, le=10)
+    temperature: float = Field(0.1, gt=0, le=10)
     """Where the learned temperature starts by which the cosine of p and t is divided."""
-    seed_dropout: float = Field(0.5, ge=0, lt=1)
+    seed_dropout: float = Field(0.7, ge=0, lt=1)
     """On the track states that a playlist to complete attends to, while training."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Between layers, on node states."""
@@ -218,19 +218,22 @@ class PlaylistGAT(nn.Module):
         return self.log_scale.exp()
 
     @torch.no_grad()
-    def start_from(self, embeddings: Mapping[str, Tensor]) -> None:
-        """Begin as the spectral model of the graph: p the seeds' mean, t the track's own vector.
+    def start_from(self, embeddings: Mapping[str, Tensor], value: Tensor, bias: Tensor) -> None:
+        """Begin as a factor model: t the track's own vector, p the mean of its tracks' values.
 
-        A track's vector is its embedding plus its artists'; what the layers before the last one and
-        the last one's neighbours add begins at zero and is learned.
+        A track's vector is its embedding plus its artists'; attention begins uniform. What the
+        layers before the last one and the last one's neighbours add begins at zero.
 
         Args:
             embeddings: float ``[nodes, embedding_dim]`` by node type.
+            value: float ``[embedding_dim, embedding_dim]``, applied to what a playlist reads.
+            bias: float ``[tracks]``.
         """
         for kind, start in embeddings.items():
             table = self.embedding[kind]
             assert isinstance(table, nn.Embedding)
             table.weight.copy_(start)
+        self.bias.weight.copy_(bias[:, None])
         if len(self.layers) > 1 and not self.config.skip:
             return  # the last layer does not see the embeddings
         last = self.layer(len(self.layers) - 1)
@@ -239,16 +242,18 @@ class PlaylistGAT(nn.Module):
         for relation in last.relations:
             if relation != IN:
                 last.gat(relation).value.weight.zero_()
-        for weight in (own.weight, last.gat(IN).value.weight):
+        seen = last.gat(IN)
+        seen.key.zero_()
+        for weight, block in ((own.weight, torch.eye(len(value))), (seen.value.weight, value)):
             weight.zero_()
             out, width = weight.shape
             dim = min(self.config.embedding_dim, out)
             at_artists = width - self.artist_columns
-            blocks = [at_artists - self.track_columns]
+            columns = [at_artists - self.track_columns]
             if self.artist_columns:
-                blocks.append(at_artists)
-            for column in blocks:
-                weight[:dim, column : column + dim] = torch.eye(dim)
+                columns.append(at_artists)
+            for column in columns:
+                weight[:dim, column : column + len(block)] = block[:dim]
         own.bias.zero_()
 
     def inputs(
@@ -269,7 +274,6 @@ class PlaylistGAT(nn.Module):
             learned = self.embedding[kind](ids)
             if known is not None:
                 learned = learned * known[:, None]
-            learned = F.dropout(learned, self.config.dropout, self.training)
         return torch.cat([learned, features], dim=1)
 
     def forward(

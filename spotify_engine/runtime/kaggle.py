@@ -38,6 +38,7 @@ from spotify_engine.playlists.graph import (
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
+from spotify_engine.playlists.start import find_start
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.run import Run, console, flatten, write_text
@@ -143,6 +144,21 @@ class PlaylistPipeline:
         console.print(render_summary(counts))
         return counts
 
+    def begin(self) -> dict[str, Any]:
+        """``start/``: what the model's parameters begin as, chosen on validation."""
+
+        def work() -> dict[str, Any]:
+            data, _ = load_graph(self.run.graph)
+            split, config = self.data_split, self.config
+            with console.status("Factorising the graph to start from"):
+                start, tried = find_start(data, split.train, split.val, config.model, config.start)
+            start.save(self.run.start)
+            chosen = max(tried, key=lambda each: each["val_recall@10"])
+            return {"chosen": chosen, "tried": tried}
+
+        found: dict[str, Any] = self.run.stage("start", work)
+        return found
+
     def train(self) -> list[dict[str, float]]:
         """``checkpoints/best`` and ``checkpoints/last``."""
         history: list[dict[str, float]] = self.run.stage(
@@ -216,6 +232,7 @@ class PlaylistPipeline:
                 "fingerprint": results["bundle"]["data_fingerprint"],
             },
             "seconds": self.run.seconds,
+            "start": results["start"],
             "epochs": results["train"],
             **results["evaluate"],
         }
@@ -243,7 +260,9 @@ class PlaylistPipeline:
 
     @property
     def training_inputs(self) -> TrainingInputs:
-        return TrainingInputs(self.run.graph.resolve(), self.run.split.resolve())
+        return TrainingInputs(
+            self.run.graph.resolve(), self.run.split.resolve(), self.run.start.resolve()
+        )
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -299,6 +318,7 @@ def run_all(run: Run) -> dict[str, Any]:
     pipeline.hold_out()
     pipeline.find_genres()
     pipeline.build()
+    pipeline.begin()
     pipeline.train()
     pipeline.evaluate()
     pipeline.publish()

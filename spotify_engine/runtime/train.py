@@ -15,14 +15,14 @@ from typing import Any
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer
-from torch import distributed as dist
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.trainers.base import EpochReport, load_state
 from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
-from spotify_engine.playlists.graph import load_graph, spectral_start
+from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.start import Start
 
 RAY_NAME = "ray"
 SECONDS_BETWEEN_NEWS = 15.0
@@ -41,6 +41,7 @@ class TrainingInputs:
 
     graph: Path
     split: Path
+    start: Path
 
     def open(self, model: PlaylistGATConfig, training: TrainingConfig) -> PlaylistTrainer:
         data, _ = load_graph(self.graph)
@@ -48,7 +49,7 @@ class TrainingInputs:
         split = load_split(self.split, shape.nodes["track"], shape.nodes["playlist"])
         torch.manual_seed(training.seed)
         network = PlaylistGAT(shape, model)
-        network.start_from(spectral_start(data, model.embedding_dim))
+        Start.load(self.start).apply(network)
         return PlaylistTrainer(network, data, split.train, split.val, training)
 
 
@@ -73,6 +74,7 @@ def train_playlists(
         train_loop_config={
             "graph": str(inputs.graph),
             "split": str(inputs.split),
+            "start": str(inputs.start),
             "model": model.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
             "threads": max(1, int(cluster.cpus_per_worker)),
@@ -143,13 +145,9 @@ def _train_worker(config: dict[str, Any]) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    inputs = TrainingInputs(Path(config["graph"]), Path(config["split"]))
+    inputs = TrainingInputs(*(Path(config[name]) for name in ("graph", "split", "start")))
     training = TrainingConfig.model_validate(config["training"])
     trainer = inputs.open(PlaylistGATConfig.model_validate(config["model"]), training)
-    # Machines may round differently, and a singular vector's sign hangs on that.
-    if context.get_world_size() > 1:
-        for parameter in trainer.model.parameters():
-            dist.broadcast(parameter.data, src=0)
     previous = ray.train.get_checkpoint()
     if previous is not None:
         with previous.as_directory() as folder:
@@ -191,6 +189,9 @@ def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[S
 
 def _say(report: EpochReport, epochs: int) -> None:
     metrics = report.metrics
+    if report.epoch < 0:
+        print(f"start: validation recall@10 {metrics[MONITOR]:.4f}", flush=True)
+        return
     print(
         f"epoch {report.epoch + 1}/{epochs}: loss {metrics['loss']:.3f}, "
         f"validation recall@10 {metrics[MONITOR]:.4f}, "

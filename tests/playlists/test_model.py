@@ -184,7 +184,10 @@ def test_same_seed_same_weights():
     ("settings", "message"),
     [
         ({"heads": (4, 4)}, "2 heads given for 1 layers"),
-        ({"layers": (128, 64, 30), "heads": (4, 4, 4)}, "a layer of 30 does not divide into 4 heads"),
+        (
+            {"layers": (128, 64, 30), "heads": (4, 4, 4)},
+            "a layer of 30 does not divide into 4 heads",
+        ),
         ({"heads": (0,)}, "does not divide into 0 heads"),
         ({"dropout": 1.0}, "less than 1"),
         ({"width": 3}, "Extra inputs"),

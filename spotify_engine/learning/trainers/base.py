@@ -62,6 +62,7 @@ class EpochReport:
     """What an epoch came to.
 
     Attributes:
+        epoch: from 0; -1 is before the first.
         metrics: loss, seconds and validation metrics; the same on all workers only for ``epoch``.
         best: whether this epoch's validation metric is the best so far.
         save: writes everything needed to resume into a folder.
@@ -99,7 +100,15 @@ class BaseTrainer(ABC):
         """Validation metrics, ``monitor`` among them; runs on rank 0 only."""
 
     def fit(self, on_epoch: Callable[[EpochReport], None]) -> None:
-        """Train from ``next_epoch`` on; ``on_epoch`` runs on every worker after each epoch."""
+        """Train from ``next_epoch`` on; ``on_epoch`` runs on every worker after each epoch.
+
+        Before the first epoch it reports epoch -1, the model as it starts: where that is the best
+        there is, the best checkpoint is that one.
+        """
+        if self.next_epoch == 0 and self.stopping.best == -math.inf:
+            metrics = {"epoch": -1.0} | (self.validate() if self.worker.rank == 0 else {})
+            best = self.stopping.update(-1, self._from_rank_zero(metrics.get(self.monitor, 0.0)))
+            on_epoch(EpochReport(-1, metrics, best, self.save))
         while self.next_epoch < self.epochs and not self.finished:
             epoch, started = self.next_epoch, perf_counter()
             metrics = {"epoch": float(epoch)} | self.train_epoch(epoch)

@@ -48,9 +48,9 @@ class TrainingConfig(BaseModel):
     """A longer playlist shows a random part of this many tracks at each visit."""
     fanouts: tuple[int, ...] = (4,)
     """Neighbours drawn by each relation at each hop; one hop for each layer of the model."""
-    learning_rate: float = Field(0.003, gt=0, le=1)
+    learning_rate: float = Field(0.001, gt=0, le=1)
     """Of layers, with AdamW."""
-    embedding_learning_rate: float = Field(0.003, gt=0, le=1)
+    embedding_learning_rate: float = Field(0.001, gt=0, le=1)
     """Of embeddings, with sparse Adam: only touched rows move."""
     weight_decay: float = Field(0.0, ge=0)
     """Of layers."""
@@ -65,7 +65,7 @@ class TrainingConfig(BaseModel):
     """Steps of linear warm-up; a cosine to a tenth of the rate follows."""
     clip_norm: float = Field(1.0, gt=0)
     """Gradients of layers are scaled down to this norm."""
-    patience: int = Field(3, ge=1)
+    patience: int = Field(5, ge=1)
     """Epochs without a better validation metric before training stops."""
     validate_playlists: int = Field(2000, ge=1)
     """Playlists scored after each epoch: the first of a seeded order."""
@@ -88,13 +88,18 @@ class Step(NamedTuple):
         playlists: int64 ``[B]``.
         seeds, targets: Ragged over them.
         target_edges: int64, the targets' places in the training pairs.
-        share: this worker's part of the whole batch's playlists.
+        offered: int64, distinct targets of the whole batch, sorted: every worker ranks its own
+            among them all.
+        draw: seeds the draw of further negatives, alike on all workers.
+        share: this worker's part of the whole batch's targets.
     """
 
     playlists: np.ndarray
     seeds: Ragged
     targets: Ragged
     target_edges: np.ndarray
+    offered: np.ndarray
+    draw: tuple[int, ...]
     share: float
 
 
@@ -169,13 +174,15 @@ class PlaylistTrainer(BaseTrainer):
             for start in range(0, len(order), config.batch_size):
                 batch = np.arange(start, min(start + config.batch_size, len(order)))
                 mine = batch[rank::size]
-                edges = targets.select(mine)
+                edges, everyones = targets.select(mine), self._tracks(targets.select(batch))
                 yield Step(
                     order[mine],
                     self._tracks(seeds.select(mine)),
                     self._tracks(edges),
                     edges.values,
-                    len(mine) / len(batch),
+                    np.unique(everyones.values),
+                    (config.seed, epoch, turn, start),
+                    len(edges.values) / max(len(everyones.values), 1),
                 )
 
     def _tracks(self, places: Ragged) -> Ragged:
@@ -218,8 +225,9 @@ class PlaylistTrainer(BaseTrainer):
         """The configured loss of one step, with its targets' edges cut out of the graph."""
         # A track in no training playlist is never a target: as a negative it would only teach that
         # tracks without an embedding are wrong, and such are most of what is new.
-        drawn = self.warm[rng.integers(0, len(self.warm), self.config.negatives)]
-        candidates = np.unique(np.concatenate([step.targets.values, drawn]))
+        draw = np.random.default_rng(step.draw)
+        drawn = self.warm[draw.integers(0, len(self.warm), self.config.negatives)]
+        candidates = np.union1d(step.offered, drawn)
         vectors, tracks = self._vectors(step, candidates)
         bias = self.model.bias(torch.from_numpy(candidates))[:, 0]
         scores = torch.addmm(bias, vectors, tracks.T)
@@ -234,7 +242,7 @@ class PlaylistTrainer(BaseTrainer):
             usable = ~taken[row, other]
             return bpr_loss(scores[row, column][usable], scores[row, other][usable])
         # How often such a step would offer a track: as somebody's target, or drawn.
-        share = len(step.targets.values) / len(self.train.values)
+        share = len(step.targets.values) / step.share / len(self.train.values)
         as_target = self.popularity[candidates] * share
         expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
         corrected = scores - log_sampling_correction(expected)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from spotify_engine.learning.trainers.base import Worker
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
