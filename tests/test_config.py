@@ -74,7 +74,7 @@ def test_set_reads_values_as_yaml(setting, value):
         ("training.epochs", "write it as key.path=value"),
         ("=3", "write it as key.path=value"),
         ("training.keep=[0.2", "not readable as YAML"),
-        ("training.fanouts=[4, 4]", "training.fanouts has 2 hops for the 3 layers of model.layers"),
+        ("training.fanouts=[4, 4]", "training.fanouts has 2 hops for the 1 layers of model.layers"),
     ],
 )
 def test_types_and_bounds(setting, message):

@@ -28,7 +28,7 @@ def test_masked_softmax_by_hand():
     # The first playlist's seed (score 3) and the second's (score -1) are no competitors.
     first = math.log(math.exp(1) + math.exp(2) + math.exp(0.5))
     second = math.log(1 + math.exp(1) + 1)
-    expected = ((first - 1 + first - 2) / 2 + (second - 1)) / 2
+    expected = (first - 1 + first - 2 + second - 1) / 3
     loss = masked_softmax_loss(scores, row, column, hidden)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 

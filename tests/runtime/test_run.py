@@ -73,7 +73,7 @@ def test_a_failed_stage_is_run_again(out, csv):
     [
         ({"training": {"epochs": 9}}, "holds a run with training.epochs=8, asked for 9"),
         ({"mode": "full"}, "holds a run with mode=mini, asked for full"),
-        ({"model": {"heads": [2, 2, 2]}}, "holds a run with model.heads=[4, 4, 4], asked for"),
+        ({"model": {"heads": [2]}}, "holds a run with model.heads=[4], asked for"),
         ({"data": {"max_playlists": 7}}, "holds a run with data.max_playlists=None, asked for 7"),
     ],
 )

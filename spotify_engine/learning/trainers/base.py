@@ -83,6 +83,8 @@ class BaseTrainer(ABC):
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
+    measures_start = False
+    """Whether the model is worth something before the first epoch, and may be the best there is."""
 
     def __init__(self, epochs: int, patience: int, monitor: str, worker: Worker | None = None):
         self.epochs, self.monitor = epochs, monitor
@@ -102,10 +104,9 @@ class BaseTrainer(ABC):
     def fit(self, on_epoch: Callable[[EpochReport], None]) -> None:
         """Train from ``next_epoch`` on; ``on_epoch`` runs on every worker after each epoch.
 
-        Before the first epoch it reports epoch -1, the model as it starts: where that is the best
-        there is, the best checkpoint is that one.
+        A trainer that ``measures_start`` first reports epoch -1, the model as it begins.
         """
-        if self.next_epoch == 0 and self.stopping.best == -math.inf:
+        if self.measures_start and self.next_epoch == 0 and self.stopping.best == -math.inf:
             metrics = {"epoch": -1.0} | (self.validate() if self.worker.rank == 0 else {})
             best = self.stopping.update(-1, self._from_rank_zero(metrics.get(self.monitor, 0.0)))
             on_epoch(EpochReport(-1, metrics, best, self.save))

@@ -48,7 +48,7 @@ class TrainingConfig(BaseModel):
     """A longer playlist shows a random part of this many tracks at each visit."""
     fanouts: tuple[int, ...] = (4,)
     """Neighbours drawn by each relation at each hop; one hop for each layer of the model."""
-    learning_rate: float = Field(0.001, gt=0, le=1)
+    learning_rate: float = Field(0.0003, gt=0, le=1)
     """Of layers, with AdamW."""
     embedding_learning_rate: float = Field(0.001, gt=0, le=1)
     """Of embeddings, with sparse Adam: only touched rows move."""
@@ -109,6 +109,8 @@ class PlaylistTrainer(BaseTrainer):
     Every worker derives the same batches and masks from (seed, epoch, pass) and takes its slice of
     each batch, so that one worker and several learn from the same global batches.
     """
+
+    measures_start = True
 
     def __init__(
         self,

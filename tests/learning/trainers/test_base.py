@@ -49,6 +49,15 @@ def test_runs_all_epochs_and_says_which_was_best():
     assert {"epoch", "train_seconds", "validation_seconds"} <= reports[0].metrics.keys()
 
 
+def test_a_start_worth_something_is_reported_first_and_may_stay_the_best():
+    trainer = Scripted([0.3, 0.2, 0.9], patience=2)
+    trainer.values = [0.3, 0.2, 0.9, 0.5]  # the last one is asked for before the first epoch
+    trainer.measures_start = True
+    reports = fit(trainer)
+    assert [(r.epoch, r.best) for r in reports] == [(-1, True), (0, False), (1, False)]
+    assert [m["epoch"] for m in trainer.history] == [0, 1], "an epoch is a pass over the data"
+
+
 @pytest.mark.parametrize(
     ("values", "patience", "ran"),
     [

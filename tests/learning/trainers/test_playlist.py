@@ -71,6 +71,8 @@ def test_two_workers_share_the_batches_of_one(world, batch_size, make_trainer):
     for one, *shares in zip(whole, *parts, strict=True):
         assert one.share == 1
         assert sum(step.share for step in shares) == pytest.approx(1)
+        assert all(step.draw == one.draw for step in shares)
+        assert all((step.offered == np.unique(one.targets.values)).all() for step in shares)
         for name in ("seeds", "targets"):
             together = set().union(*(pairs_of(s.playlists, getattr(s, name)) for s in shares))
             assert together == pairs_of(one.playlists, getattr(one, name))
@@ -127,7 +129,7 @@ def test_diverged_training_names_epoch_and_batch(world, make_trainer):
     with pytest.raises(
         TrainingDiverged, match=r"nan in epoch 0, batch 0 \(playlists .*training\.learning_rate"
     ):
-        trainer.fit(lambda report: None)
+        trainer.train_epoch(0)
 
 
 def test_bpr_without_a_usable_negative_is_no_divergence(world, make_trainer):

@@ -136,18 +136,18 @@ def test_candidates_are_the_targets_and_the_negatives_drawn(world, make_trainer)
     trainer = make_trainer(world, negatives=5)
     step = first_step(trainer)
     seen = Seen(trainer, step, seed=4)
-    drawn = trainer.warm[np.random.default_rng(4).integers(0, len(trainer.warm), 5)]
+    drawn = trainer.warm[np.random.default_rng(step.draw).integers(0, len(trainer.warm), 5)]
     assert seen.candidates.tolist() == sorted({*step.targets.values.tolist(), *drawn.tolist()})
 
 
 def softmax_by_hand(seen_scores, candidates, step):
-    """Mean over playlists and their targets of -log p(target | all but the seeds)."""
+    """Mean over targets of -log p(target | all but the seeds)."""
     losses = []
     for row in range(len(step.playlists)):
         competes = ~np.isin(candidates, step.seeds[row])
         logits = seen_scores[row][competes]
         target = np.isin(candidates[competes], step.targets[row])
-        losses.append(np.mean(np.log(np.exp(logits).sum()) - logits[target]))
+        losses.extend(np.log(np.exp(logits).sum()) - logits[target])
     return np.mean(losses)
 
 
