@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.leaderboard import EvaluationConfig
 from spotify_engine.evaluation.splits import HoldoutConfig
+from spotify_engine.learning.item_item import ItemItemConfig
 from spotify_engine.learning.trainers.playlist import TrainingConfig
 from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.genres import GenreConfig
@@ -67,6 +68,7 @@ class KaggleJob(BaseModel):
     model: PlaylistGATConfig = PlaylistGATConfig()
     start: StartConfig = StartConfig()
     training: TrainingConfig = TrainingConfig()
+    item_item: ItemItemConfig = ItemItemConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
 

@@ -14,6 +14,7 @@ from spotify_engine.playlists.encoding import PARTS, EncodedTracks
 from spotify_engine.playlists.model import EPSILON
 
 SEEDS_NAMED = 3
+LISTENING = ("seed", "other_seeds", "item_item")  # reasons that are about listening
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Reason:
     """One term of a score.
 
     Attributes:
-        kind: ``seed``, ``other_seeds`` (similar listening), ``genre`` (the track's artists and
-            their genres) or ``popularity``; one playlist's terms sum to the score.
+        kind: ``seed``, ``other_seeds`` (similar listening), ``item_item`` (often in playlists
+            with), ``genre`` (the track's artists and their genres) or ``popularity``; one
+            playlist's terms sum to the score.
         text: in words.
         contribution: the term, in the score's unit.
         attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
@@ -45,15 +47,16 @@ class Explanation:
 
     Attributes:
         score: ``seeds.sum() + bias`` and ``sum(parts.values()) + bias``.
-        seeds: float ``[seeds]``, each seed track's contribution: attention x value . t over heads.
+        seeds: float ``[seeds]``, each seed track's contribution: attention x value . t over heads,
+            and its item-item weight.
         attention: float ``[seeds]``, mean over heads; sums to 1.
         parts: the same sum by what t is made of: the track itself, the playlists it is in, its
-            artists with their genres.
+            artists with their genres; and the item-item term.
         bias: the track's own popularity term.
         matched_genres: genres that the track's artists share with the playlist, by affinity.
         affinity: share of the playlist's tracks whose artists have each matched genre.
-        influence: share of the score's movement (absolute terms) by similar listening, genre and
-            artist, and popularity; sums to 1.
+        influence: share of the score's movement (absolute terms) by similar listening (item-item
+            term included), genre and artist, and popularity; sums to 1.
         reasons: terms that sum to the score: similar listening by seed, genre, popularity.
         text: the whole in words.
     """
@@ -110,12 +113,14 @@ class Explainer:
         seeds: np.ndarray,
         attention: torch.Tensor,
         recommended: np.ndarray,
+        together: np.ndarray,
     ) -> list[Explanation]:
         """
         Args:
             seeds: int ``[seeds]``.
             attention: ``[seeds, heads]`` of the last layer, as used in the score.
             recommended: int ``[n]``.
+            together: float ``[seeds, n]``, the item-item term by seed.
         """
         values = encoded.folds[-1].values[seeds]
         weighted = (attention[:, :, None] * values).flatten(1)
@@ -130,7 +135,13 @@ class Explainer:
             playlist_genres[self.genres_of(seed)] += 1 / len(seeds)
         return [
             self._explain_one(
-                int(track), seeds, mean_attention, terms[:, :, i], float(bias[i]), playlist_genres
+                int(track),
+                seeds,
+                mean_attention,
+                terms[:, :, i],
+                together[:, i],
+                float(bias[i]),
+                playlist_genres,
             )
             for i, track in enumerate(recommended)
         ]
@@ -141,13 +152,17 @@ class Explainer:
         seeds: np.ndarray,
         attention: np.ndarray,
         terms: np.ndarray,
+        together: np.ndarray,
         bias: float,
         playlist_genres: np.ndarray,
     ) -> Explanation:
         by_part = dict(zip(PARTS, terms, strict=True))
         parts = {part: float(term.sum()) for part, term in by_part.items()}
+        parts["item_item"] = float(together.sum())
         moved = {
-            "similar listening": abs(parts["track"]) + abs(parts["playlists"]),
+            "similar listening": sum(
+                abs(parts[part]) for part in ("track", "playlists", "item_item")
+            ),
             "genre and artist": abs(parts["artists"]),
             "popularity": abs(bias),
         }
@@ -161,14 +176,16 @@ class Explainer:
         influence = {kind: value / total for kind, value in moved.items()}
         listening = by_part["track"] + by_part["playlists"]
         reasons = self._listening_reasons(seeds, attention, listening)
+        if together.any():
+            reasons.append(self._together_reason(seeds, together))
         matches = self._matches(track, seeds, genres, affinity)
         share = parts["artists"]
         reasons.append(Reason("genre", f"{'; '.join(matches)} (score {share:+.2f})", share))
         reasons.append(self.popularity_reason(track, bias, None))
         return Explanation(
             track=track,
-            score=float(terms.sum() + bias),
-            seeds=terms.sum(0),
+            score=float(terms.sum() + together.sum() + bias),
+            seeds=terms.sum(0) + together,
             attention=attention,
             parts=parts,
             bias=bias,
@@ -202,6 +219,13 @@ class Explainer:
             reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
         return reasons
 
+    def _together_reason(self, seeds: np.ndarray, together: np.ndarray) -> Reason:
+        strongest = np.argsort(-together, kind="stable")[:SEEDS_NAMED]
+        names = [f'"{self.names[seeds[i]]}"' for i in strongest if together[i] > 0]
+        share = float(together.sum())
+        often = f"Often in playlists with {', '.join(names)}" if names else "Rarely with the others"
+        return Reason("item_item", f"{often} (score {share:+.2f})", share)
+
     def _matches(
         self, track: int, seeds: np.ndarray, genres: list[str], affinity: list[float]
     ) -> list[str]:
@@ -234,9 +258,7 @@ class Explainer:
         influence: dict[str, float],
     ) -> str:
         share = {kind: f"({value:.0%} influence)" for kind, value in influence.items()}
-        listening = [
-            f"   - {reason}" for reason in reasons if reason.kind.endswith(("seed", "seeds"))
-        ]
+        listening = [f"   - {reason}" for reason in reasons if reason.kind in LISTENING]
         lines = [
             f'Recommending "{self.names[track]}" by {self.artists[track]} because:',
             "",

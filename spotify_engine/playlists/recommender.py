@@ -10,10 +10,12 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.learning.attention import Projected
+from spotify_engine.learning.item_item import add_item_item_scores
 from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.explain import Explainer, Explanation, Reason
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
@@ -27,6 +29,7 @@ from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
 PIPELINE = "playlists"
 TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
 MAX_SEEDS = 10_000
+ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights in a bundle
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Recommendation:
 
     Attributes:
         id: as in the features file, or ``key:...`` for a track it doesn't have.
-        score: ``p . t + bias``; with a fallback, the number of training playlists.
+        score: ``p . t + bias`` and the item-item term; with a fallback, the number of training
+            playlists.
         reasons: their contributions sum to the score, unless there is a fallback.
         fallback: None, or what stood in for the playlist's tracks: ``title`` (popular within the
             genres that the title names) or ``popularity``.
@@ -65,12 +69,15 @@ class PlaylistRecommender:
         tables: Mapping[str, pa.Table],
         scale: AudioScale | None,
         popularity: np.ndarray,
+        items: sparse.csr_array | None = None,
     ) -> None:
         """
         Args:
             tables: as ``schema.TABLES``, those of :data:`TABLES`.
             popularity: int ``[tracks]``, training playlists that hold each track.
+            items: float32 ``[seed, track]``, weights of the item-item term; None: there is none.
         """
+        self.items = items
         self.model, self.encoded, self.scale = model, encoded, scale
         self.tables = {name: tables[name] for name in TABLES}
         self.popularity = popularity
@@ -96,10 +103,16 @@ class PlaylistRecommender:
         tables: Mapping[str, pa.Table],
         scale: AudioScale | None,
         train: Ragged,
+        items: sparse.csr_array | None = None,
     ) -> Self:
         """From a trained model and its graph."""
         popularity = np.bincount(train.values, minlength=data[TRACK].num_nodes).astype(np.int32)
-        return cls(model, encode_tracks(model, data), tables, scale, popularity)
+        return cls(model, encode_tracks(model, data), tables, scale, popularity, items)
+
+    def with_items(self, items: sparse.csr_array) -> Self:
+        """The same model with an item-item term."""
+        tables, popularity = self.tables, self.popularity
+        return type(self)(self.model, self.encoded, tables, self.scale, popularity, items)
 
     def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
@@ -109,6 +122,9 @@ class PlaylistRecommender:
             "item_bias": self.encoded.bias.numpy(),
             "popularity": self.popularity,
         }
+        if self.items is not None:
+            for part in ITEMS:
+                arrays[f"items_{part}"] = getattr(self.items, part)
         for depth, projected in enumerate(self.encoded.folds):
             arrays[f"fold_values_{depth}"] = projected.values.numpy()
             arrays[f"fold_keys_{depth}"] = projected.keys.numpy()
@@ -174,7 +190,12 @@ class PlaylistRecommender:
                 raise InputError(f"{bundle.folder / what}: {rows} rows for {n} tracks")
         has_scale = "audio_scale.npy" in bundle.manifest["files"]
         scale = AudioScale(*bundle.array("audio_scale")) if has_scale else None
-        return cls(model, encoded, tables, scale, bundle.array("popularity"))
+        items = None
+        if "items_data.npy" in bundle.manifest["files"]:
+            data, indices, indptr = (bundle.array(f"items_{part}") for part in ITEMS)
+            items = sparse.csr_array((data, indices, indptr), shape=(n, n))
+            items.check_format(full_check=True)
+        return cls(model, encoded, tables, scale, bundle.array("popularity"), items)
 
     def resolve(self, tracks: Iterable[str | tuple[str, str]]) -> tuple[np.ndarray, list[str]]:
         """Find tracks by id, by (artist, name), or by a text like ``Artist - Title``.
@@ -208,8 +229,13 @@ class PlaylistRecommender:
 
     def score(self, seeds: Ragged) -> np.ndarray:
         """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``."""
-        vectors, _ = self._fold(seeds)
-        return score_tracks(vectors, self.encoded)
+        return self._score(self._fold(seeds)[0], seeds)
+
+    def _score(self, vectors: torch.Tensor, seeds: Ragged) -> np.ndarray:
+        scores = score_tracks(vectors, self.encoded)
+        if self.items is not None:
+            add_item_item_scores(scores, self.items, seeds)
+        return scores
 
     def _fold(self, seeds: Ragged) -> tuple[torch.Tensor, torch.Tensor]:
         features = playlist_features(seeds, self.audio)
@@ -245,9 +271,9 @@ class PlaylistRecommender:
             return self._fall_back(title, k, hidden)
         ragged = Ragged.from_lists([seeds])
         vectors, attention = self._fold(ragged)
-        chosen, scores = top_k(score_tracks(vectors, self.encoded), hidden, k)
+        chosen, scores = top_k(self._score(vectors, ragged), hidden, k)
         chosen = chosen[0][chosen[0] != NOTHING]
-        explanations = self._explainer.explain(self.encoded, seeds, attention, chosen)
+        explanations = self._explain(seeds, attention, chosen)
         return [
             self._recommendation(row, float(score), explanation.reasons)
             for row, score, explanation in zip(
@@ -270,7 +296,16 @@ class PlaylistRecommender:
         if unknown:
             raise InputError(f"{unknown[0]!r} is not in the catalogue")
         _, attention = self._fold(Ragged.from_lists([seeds]))
-        return self._explainer.explain(self.encoded, seeds, attention, chosen)
+        return self._explain(seeds, attention, chosen)
+
+    def _explain(
+        self, seeds: np.ndarray, attention: torch.Tensor, chosen: np.ndarray
+    ) -> list[Explanation]:
+        together = np.zeros((len(seeds), len(chosen)), np.float32)
+        if self.items is not None:
+            # Every seed alone, as the score adds them up.
+            together = self.items[seeds][:, chosen].toarray() / np.sqrt(len(seeds))
+        return self._explainer.explain(self.encoded, seeds, attention, chosen, together)
 
     def _recommendation(
         self, row: int, score: float, reasons: list[Reason], fallback: str | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.baselines import playlist_matrix
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.playlists.model import PlaylistGAT, PlaylistGATConfig
@@ -23,6 +23,8 @@ from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeTyp
 from spotify_engine.ragged import Ragged
 
 SETTINGS = "start.json"
+TRIED = ("regularisation", "unobserved", "popularity", "val_recall@10")
+BATCH = 128  # playlists scored at once
 
 
 class StartConfig(BaseModel):
@@ -32,16 +34,17 @@ class StartConfig(BaseModel):
 
     regularisation: tuple[float, ...] = Field((0.003, 0.01, 0.03, 0.1), min_length=1)
     """Of the factors, as ``IALSConfig.regularisation``."""
-    unobserved: tuple[float, ...] = Field((20.0, 60.0), min_length=1)
+    unobserved: tuple[float, ...] = Field((60.0, 20.0), min_length=1)
     """Weight of all that a playlist does not hold together, where one thing that it holds has 1:
-    unlike ``IALSConfig.unobserved_weight`` it means the same whatever the catalogue's size."""
+    unlike ``IALSConfig.unobserved_weight`` it means the same whatever the catalogue's size. All
+    regularisations are tried with the first one, then the others with the best of them."""
     popularity: tuple[float, ...] = Field((0.0, 0.3, 0.6, 1.0, 1.4), min_length=1)
     """Weight of the logarithm of a track's training playlists in its bias."""
     iterations: int = Field(8, ge=1)
     """Passes of alternating least squares."""
     playlists: int = Field(5000, ge=1)
     """Candidates are fitted on at most so many playlists; the chosen one on all."""
-    validate_playlists: int = Field(2000, ge=1)
+    validate_playlists: int = Field(1000, ge=1)
     """Playlists that candidates are measured on."""
     seed: int = Field(0, ge=0)
 
@@ -105,7 +108,7 @@ class Start:
 def find_start(
     data: HeteroData, train: Ragged, val: Ragged, model: PlaylistGATConfig, config: StartConfig
 ) -> tuple[Start, list[dict[str, float]]]:
-    """Fit every candidate of ``config`` and keep the best in recall@10 on val.
+    """Fit the candidates of ``config`` and keep the best in recall@10 on val.
 
     Args:
         data: its contains edges are ``train``'s pairs.
@@ -122,28 +125,34 @@ def find_start(
     sample, counts = lists.select(fitted_on), np.bincount(train.values, minlength=sizes[TRACK])
     tried: list[dict[str, float]] = []
     best: tuple[float, Start] | None = None
-    for regularisation, unobserved in product(config.regularisation, config.unobserved):
+
+    def attempt(regularisation: float, unobserved: float) -> None:
+        nonlocal best
         start = fit_start(sample, sizes, counts, model, config, regularisation, unobserved)
-        cosine = _cosines(start, data, seeds)
-        for popularity in config.popularity:
-            candidate = replace(start, popularity=popularity)
-            recall = _recall(cosine, candidate.bias, model.temperature, seeds, truth)
-            tried.append(
-                {
-                    "regularisation": regularisation,
-                    "unobserved": unobserved,
-                    "popularity": popularity,
-                    "val_recall@10": recall,
-                }
-            )
+        candidates = [replace(start, popularity=popularity) for popularity in config.popularity]
+        recalls = _recalls(candidates, data, model.temperature, seeds, truth)
+        for candidate, recall in zip(candidates, recalls, strict=True):
+            settings = (regularisation, unobserved, candidate.popularity, recall)
+            tried.append(dict(zip(TRIED, settings, strict=True)))
             if best is None or recall > best[0]:
                 best = recall, candidate
-                chosen = regularisation, unobserved
+
+    for regularisation in config.regularisation:
+        attempt(regularisation, config.unobserved[0])
+    for unobserved in config.unobserved[1:]:
+        attempt(_best(tried)["regularisation"], unobserved)
     assert best is not None
     if len(fitted_on) == len(train):
         return best[1], tried
-    whole = fit_start(lists, sizes, counts, model, config, *chosen)
-    return replace(whole, popularity=best[1].popularity), tried
+    chosen = _best(tried)
+    whole = fit_start(
+        lists, sizes, counts, model, config, chosen["regularisation"], chosen["unobserved"]
+    )
+    return replace(whole, popularity=chosen["popularity"]), tried
+
+
+def _best(tried: list[dict[str, float]]) -> dict[str, float]:
+    return max(tried, key=lambda each: each[TRIED[-1]])
 
 
 def joint_lists(data: HeteroData, train: Ragged) -> tuple[Ragged, dict[str, int]]:
@@ -153,9 +162,7 @@ def joint_lists(data: HeteroData, train: Ragged) -> tuple[Ragged, dict[str, int]
         (distinct columns of each playlist, in the order tracks, artists, genres; columns of each)
     """
     sizes = {TRACK: int(data[TRACK].num_nodes)}
-    shape = (len(train), sizes[TRACK])
-    ones = np.ones(len(train.values), np.float32)
-    found = [sparse.csr_array((ones, train.values, train.offsets), shape=shape)]
+    found = [playlist_matrix(train, sizes[TRACK])]
     for kind in (BY, PERFORMS):
         if kind not in data.edge_types:
             break
@@ -207,33 +214,25 @@ def fit_start(
     return Start(embeddings, value.astype(np.float32), 0.0, counts)
 
 
-def _cosines(start: Start, data: HeteroData, seeds: Ragged) -> torch.Tensor:
-    """Cosines of playlists and tracks as the model has them at the start."""
+def _recalls(
+    candidates: Sequence[Start], data: HeteroData, temperature: float, seeds: Ragged, truth: Ragged
+) -> list[float]:
+    """Recall@10 of candidates that differ in their bias alone, as the model has them at first."""
+    start = candidates[0]
     tracks = start.embeddings[TRACK]
     if ARTIST in start.embeddings:
         by = _incidence(data, BY)
         share = 1 / np.maximum(by.sum(axis=1), 1)[:, None]
         tracks = tracks + (by @ start.embeddings[ARTIST]) * share.astype(np.float32)
-    shape = (len(seeds), len(tracks))
-    ones = np.ones(len(seeds.values), np.float32)
-    contained = sparse.csr_array((ones, seeds.values, seeds.offsets), shape=shape)
-    playlists = torch.from_numpy((contained @ tracks) @ start.value)
-    return F.normalize(playlists) @ F.normalize(torch.from_numpy(tracks)).T
-
-
-def _recall(
-    cosine: torch.Tensor, bias: np.ndarray, temperature: float, seeds: Ragged, truth: Ragged
-) -> float:
-    found = [
-        top_k((cosine[rows] / temperature + torch.from_numpy(bias)).numpy(), seeds.select(rows), 10)
-        for rows in _batches(len(seeds))
-    ]
-    return ranking_metrics(np.concatenate([ids for ids, _ in found]), truth, (10,))["recall@10"]
-
-
-def _batches(n: int, size: int = 256) -> Iterator[np.ndarray]:
-    for first in range(0, n, size):
-        yield np.arange(first, min(first + size, n))
+    directions = F.normalize(torch.from_numpy(tracks)).T / temperature
+    found: list[list[np.ndarray]] = [[] for _ in candidates]
+    for first in range(0, len(seeds), BATCH):
+        part = seeds.select(np.arange(first, min(first + BATCH, len(seeds))))
+        playlists = torch.from_numpy((playlist_matrix(part, len(tracks)) @ tracks) @ start.value)
+        scores = F.normalize(playlists) @ directions
+        for lists, candidate in zip(found, candidates, strict=True):
+            lists.append(top_k((scores + torch.from_numpy(candidate.bias)).numpy(), part, 10)[0])
+    return [ranking_metrics(np.concatenate(lists), truth, (10,))["recall@10"] for lists in found]
 
 
 def _incidence(data: HeteroData, kind: EdgeType) -> sparse.csr_array:

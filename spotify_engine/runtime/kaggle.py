@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Column, Table
+from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
@@ -35,6 +36,7 @@ from spotify_engine.playlists.graph import (
     save_graph,
     summary,
 )
+from spotify_engine.playlists.hybrid import choose_item_item
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
@@ -173,6 +175,25 @@ class PlaylistPipeline:
         )
         return history
 
+    def mix(self) -> dict[str, Any]:
+        """``item_item.npz``: the item-item term, its strength chosen on validation."""
+
+        def work() -> dict[str, Any]:
+            split, config = self.data_split, self.config.item_item
+            with console.status("Fitting the item-item term"):
+                items, tried = choose_item_item(
+                    self.gat.score, split.train, split.val, split.n_tracks, config
+                )
+            if items is not None:
+                partial = self.run.item_item.with_suffix(".partial.npz")
+                sparse.save_npz(partial, items, compressed=False)
+                partial.replace(self.run.item_item)
+            chosen = max(tried, key=lambda each: each["val_recall@10"]) if tried else None
+            return {"used": items is not None, "chosen": chosen, "tried": tried}
+
+        found: dict[str, Any] = self.run.stage("item_item", work)
+        return found
+
     def evaluate(self) -> dict[str, Any]:
         """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
 
@@ -186,12 +207,17 @@ class PlaylistPipeline:
             assert ours.predictions is not None
             assert ours.scores is not None
             save_predictions(self.run.predictions, ours.predictions, ours.scores)
+            alone = []
+            if recommender.items is not None:
+                name = f"{recommender.name} alone"
+                alone = [score_row(name, self.gat.score, split, self.catalogue, config)]
             with console.status("Fitting and tuning the baselines on the same split"):
-                rows = [ours, *baseline_rows(split, self.catalogue, config)]
-            console.print(render_leaderboard(rows, config))
+                baselines = baseline_rows(split, self.catalogue, config)
+            console.print(render_leaderboard([ours, *alone, *baselines], config))
             return {
                 "metrics": {"val": ours.val, "test": ours.test},
-                "baselines": {row.name: row.report() for row in rows[1:]},
+                "without_item_item": alone[0].report() if alone else None,
+                "baselines": {row.name: row.report() for row in baselines},
                 "faithfulness": self.faithfulness(recommender),
                 "parameters": parameter_counts(recommender.model),
             }
@@ -234,6 +260,7 @@ class PlaylistPipeline:
             "seconds": self.run.seconds,
             "start": results["start"],
             "epochs": results["train"],
+            "item_item": results["item_item"],
             **results["evaluate"],
         }
         write_text(self.run.report, json.dumps(content, indent=2))
@@ -242,7 +269,14 @@ class PlaylistPipeline:
 
     @cached_property
     def recommender(self) -> PlaylistRecommender:
-        """The best checkpoint, encoded over the whole graph once."""
+        """The best checkpoint with its item-item term, if it has one."""
+        if not self.run.stages["item_item"]["result"]["used"]:
+            return self.gat
+        return self.gat.with_items(sparse.load_npz(self.run.item_item))
+
+    @cached_property
+    def gat(self) -> PlaylistRecommender:
+        """The best checkpoint alone, encoded over the whole graph once."""
         data, scale = load_graph(self.run.graph)
         model = load_best(self.training_inputs, self.run.checkpoints, self.config.model)
         return PlaylistRecommender.from_training(
@@ -320,6 +354,7 @@ def run_all(run: Run) -> dict[str, Any]:
     pipeline.build()
     pipeline.begin()
     pipeline.train()
+    pipeline.mix()
     pipeline.evaluate()
     pipeline.publish()
     return pipeline.report()

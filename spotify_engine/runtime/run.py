@@ -36,7 +36,7 @@ class Run:
         self.tables, self.graph = out / "tables", out / "graph"
         self.split, self.predictions = out / "split.parquet", out / "predictions.parquet"
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
-        self.start = out / "start"
+        self.start, self.item_item = out / "start", out / "item_item.npz"
         self.bundle, self.picture = out / "bundle", out / "report.png"
         self._stages_file = out / "stages.json"
         inputs = {

@@ -78,13 +78,16 @@ class IALS:
         identity = torch.eye(other.shape[1])
         lengths = np.diff(contained.indptr)
         solved = other.new_zeros(contained.shape[0], other.shape[1])
+        last = 0
         for n, rows in _batches(lengths, other.shape[1]):
             places = contained.indptr[rows][:, None] + np.arange(n)
             vectors = other[torch.from_numpy(contained.indices[places].astype(np.int64))]
-            ridge = strength * (n + weight * len(other)) ** self.config.scaling
-            shared = everywhere + ridge * identity
+            if n != last:  # the batches of one length follow one another
+                ridge = strength * (n + weight * len(other)) ** self.config.scaling
+                shared, last = everywhere + ridge * identity, n
+                inverse = torch.linalg.inv(shared)
             if n < SHORT * other.shape[1]:
-                through = vectors @ torch.linalg.inv(shared)
+                through = vectors @ inverse
                 small = torch.baddbmm(torch.eye(n), through, vectors.mT)
                 found = through.mT @ torch.linalg.solve(small, torch.ones(len(rows), n, 1))
             else:
@@ -104,6 +107,7 @@ def _batches(lengths: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarra
     ends = np.cumsum(counts)
     for n, first, end in zip(distinct.tolist(), ends - counts, ends, strict=True):
         if n > 0:
-            at_once = max(1, NUMBERS_AT_ONCE // (factors * max(n, factors)))
+            width = n if n < SHORT * factors else factors
+            at_once = max(1, NUMBERS_AT_ONCE // (factors * width))
             for start in range(first, end, at_once):
                 yield n, by_length[start : min(start + at_once, end)]
