@@ -10,16 +10,18 @@ from spotify_engine.playlists.graph import GraphConfig, build_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
+from spotify_engine.playlists.start import StartConfig, find_start
 
-MODEL = PlaylistGATConfig(embedding_dim=8, layers=(8, 8), heads=(2, 2), dropout=0.0)
+MODEL = PlaylistGATConfig(
+    embedding_dim=8, layers=(8, 8), heads=(2, 2), dropout=0.0, seed_dropout=0.0
+)
+START = StartConfig(regularisation=(0.03,), unobserved=(5.0,))
 TRAINING = TrainingConfig(
     epochs=2,
     min_steps_per_epoch=40,
     batch_size=60,
     negatives=24,
     fanouts=(3, 3),
-    learning_rate=0.03,
-    embedding_learning_rate=0.05,
 )
 
 
@@ -56,6 +58,8 @@ class TrainedGAT:
         model = PlaylistGAT(GraphShape.of(data), MODEL)
         # A last train track a playlist stands in for a validation part.
         val = train.filter(np.arange(len(train.values)) == train.offsets[1:][train.rows] - 1)
+        start, _ = find_start(data, train, val, MODEL, START)
+        start.apply(model)
         PlaylistTrainer(model, data, train, val, TRAINING).fit(lambda report: None)
         self.trained = PlaylistRecommender.from_training(model, data, tables, scale, train)
         return self

@@ -3,8 +3,10 @@ import re
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from spotify_engine.errors import InputError
+from spotify_engine.learning.item_item import item_item_scores, item_item_weights
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.ragged import Ragged
 from spotify_engine.store.bundle import write_bundle
@@ -242,3 +244,38 @@ def test_damage_is_named(bundle, tmp_path):
     (folder / "fold_keys_1.npy").unlink()
     with pytest.raises(InputError, match=r"fold_keys_1\.npy: listed in the manifest but missing"):
         PlaylistRecommender.load(folder)
+
+
+@pytest.fixture(scope="module")
+def mixed(world, make_recommender):
+    (weights,) = item_item_weights(world.train, 26, 5, [10.0])
+    return make_recommender().with_items(sparse.csr_array(weights * np.float32(3)))
+
+
+def test_item_item_term_is_in_the_score_and_in_the_reasons(world, mixed, make_recommender):
+    alone = make_recommender()
+    term = item_item_scores(mixed.items, world.train).toarray()
+    assert np.abs(term).max() > 0.1
+    together = mixed.items[world.train[0]].toarray()
+    expected = alone.score(world.train) + term
+    np.testing.assert_allclose(mixed.score(world.train), expected, rtol=1e-5, atol=1e-5)
+    seeds = [f"id{i}" for i in world.train[0]]
+    found = mixed.complete(seeds, k=5)
+    for each, explained in zip(
+        found, mixed.explain(seeds, [each.id for each in found]), strict=True
+    ):
+        assert sum(r.contribution for r in each.reasons) == pytest.approx(each.score, abs=1e-4)
+        assert explained.score == pytest.approx(each.score, abs=1e-4)
+        assert explained.seeds.sum() + explained.bias == pytest.approx(each.score, abs=1e-4)
+        assert sum(explained.parts.values()) + explained.bias == pytest.approx(each.score, abs=1e-4)
+        row = int(each.id[2:])
+        assert explained.parts["item_item"] == pytest.approx(term[0, row], abs=1e-5)
+        assert any(r.kind == "item_item" for r in each.reasons) == (term[0, row] != 0)
+        named = "Often in playlists with" in explained.text
+        assert named == (together[:, row] > 0).any()
+
+
+def test_item_item_term_is_in_the_bundle(tmp_path, world, mixed):
+    mixed.save(tmp_path / "bundle", {})
+    again = type(mixed).load(tmp_path / "bundle")
+    np.testing.assert_array_equal(again.score(world.train), mixed.score(world.train))
