@@ -132,12 +132,16 @@ def test_the_report_is_complete(run: Path, report: dict[str, Any], split: pd.Dat
     assert data["graph"]["nodes"]["playlist"] == len(tables["playlists"])
     assert data["graph"]["edges"]["playlist__contains__track"] == data["split"]["train"]
 
-    stages = {"prepare", "split", "genres", "graph", "train", "evaluate", "bundle"}
+    stages = {
+        "prepare", "split", "genres", "graph", "start", "train", "item_item", "evaluate", "bundle",
+    }  # fmt: skip
     assert report["seconds"].keys() == stages
     assert all(seconds > 0 for seconds in report["seconds"].values())
     assert sum(report["parameters"].values()) > 0
     assert report["baselines"].keys() == {"popularity", "itemknn", "ials", "ease"}
     assert report["faithfulness"]
+    assert report["start"]["chosen"] in report["start"]["tried"]
+    assert report["item_item"]["chosen"] in report["item_item"]["tried"]
     assert [epoch["epoch"] for epoch in report["epochs"]] == list(range(EPOCHS))
     families = (
         "recall", "precision", "ndcg", "completion_rate", "genre_consistency",
