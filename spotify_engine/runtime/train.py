@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -17,14 +18,17 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spotify_engine.config import ClusterConfig
+from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import load_split
-from spotify_engine.learning.trainers.base import EpochReport, load_state
+from spotify_engine.learning.trainers.base import EpochReport, TrainingDiverged, load_state
 from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
+from spotify_engine.runtime.run import write_text
 
 RAY_NAME = "ray"
+DIVERGED = "diverged.json"
 SECONDS_BETWEEN_NEWS = 15.0
 # Ray Train hands these on to its workers.
 QUIET = {
@@ -66,7 +70,13 @@ def train_playlists(
 
     Returns:
         Metrics of each epoch.
+
+    Raises:
+        InputError: the loss stopped being a number (``checkpoints/diverged.json`` has the batch and
+            the configuration), or a checkpoint can't be written; what was saved before stays.
     """
+    _require_writable(checkpoints)
+    (checkpoints / DIVERGED).unlink(missing_ok=True)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     trainer = _BatchTrainer(
@@ -75,6 +85,7 @@ def train_playlists(
             "graph": str(inputs.graph),
             "split": str(inputs.split),
             "start": str(inputs.start),
+            "checkpoints": str(checkpoints.resolve()),
             "model": model.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
             "threads": max(1, int(cluster.cpus_per_worker)),
@@ -95,7 +106,10 @@ def train_playlists(
             ),
         ),
     )
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise _explained(error, checkpoints) from error
     best = result.get_best_checkpoint(MONITOR, "max")
     assert best is not None
     assert result.checkpoint is not None
@@ -103,6 +117,33 @@ def train_playlists(
         _export(Path(checkpoint.path), checkpoints / name)
     history: list[dict[str, float]] = load_state(checkpoints / "last")["history"]
     return history
+
+
+def _require_writable(checkpoints: Path) -> None:
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=checkpoints):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{checkpoints}: checkpoints can't be written here ({error.strerror}); give an --out "
+            "that can be written"
+        ) from error
+
+
+def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Exception:
+    """A clear error where the cause is known, else the error itself."""
+    if (checkpoints / DIVERGED).exists():
+        found = json.loads((checkpoints / DIVERGED).read_text())
+        return InputError(f"{found['message']}; batch and settings: {checkpoints / DIVERGED}")
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return InputError(
+                f"{checkpoints}: a checkpoint could not be written ({cause.strerror}); the last "
+                "good one is kept: make room or give rights, then run the same command again"
+            )
+    return error
 
 
 class _BatchTrainer(TorchTrainer):
@@ -169,7 +210,17 @@ def _train_worker(config: dict[str, Any]) -> None:
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(report.metrics, checkpoint=checkpoint)
 
-    trainer.fit(on_epoch)
+    diverged = Path(config["checkpoints"]) / DIVERGED
+    if diverged.exists():
+        # Ray tries again after a failure, but the same batch would only diverge again.
+        raise TrainingDiverged(json.loads(diverged.read_text())["message"])
+    try:
+        trainer.fit(on_epoch)
+    except TrainingDiverged as error:
+        settings = {name: config[name] for name in ("model", "training")}
+        found = {"message": str(error), **error.where, "config": settings}
+        write_text(diverged, json.dumps(found, indent=2))
+        raise
 
 
 def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[Step]]:

@@ -21,7 +21,15 @@ STATE_FILE = "state.pt"
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; names the epoch and batch at which it did."""
+    """The loss stopped being a number; names the epoch and batch at which it did.
+
+    Attributes:
+        where: epoch, batch and what was in it, ready for JSON.
+    """
+
+    def __init__(self, message: str, where: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.where = where or {}
 
 
 @dataclass

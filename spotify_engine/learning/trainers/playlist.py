@@ -206,7 +206,8 @@ class PlaylistTrainer(BaseTrainer):
                     raise TrainingDiverged(
                         f"loss became {loss.item()} in epoch {epoch}, batch {number} (playlists "
                         f"{step.playlists[:5]}...); lower training.learning_rate "
-                        f"(now {self.config.learning_rate}) or training.embedding_learning_rate"
+                        f"(now {self.config.learning_rate}) or training.embedding_learning_rate",
+                        {"epoch": epoch, "batch": number, "playlists": step.playlists.tolist()},
                     )
                 (loss * step.share).backward()
                 total, done = total + loss.item(), done + 1
