@@ -23,9 +23,9 @@ class PlaylistGATConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedding_dim: int = Field(128, ge=1, le=1024)
+    embedding_dim: int = Field(256, ge=1, le=1024)
     """Learned numbers a node brings, beside its features."""
-    layers: tuple[int, ...] = Field((128,), min_length=1, max_length=6)
+    layers: tuple[int, ...] = Field((256,), min_length=1, max_length=6)
     """Output width of each layer; the last one is the width of p and t in the score."""
     heads: tuple[int, ...] = (4,)
     """Attention heads of each layer."""
