@@ -31,6 +31,15 @@ def sum_gradients(model: nn.Module) -> None:
             parameter.grad = _sum_rows(parameter)
 
 
+def sum_over_workers(value: float) -> float:
+    """The sum of what every worker brings; the value itself with one worker."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total)
+    return float(total)
+
+
 def _gradient(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 

@@ -86,7 +86,8 @@ class BaseTrainer(ABC):
     """Runs epochs until they are done or validation stops getting better.
 
     Subclasses bring the model, the optimisers and what an epoch does. Randomness must derive from
-    (seed, epoch, rank), so that an epoch after a resume equals the undisturbed one.
+    (seed, epoch), so that an epoch after a resume equals the undisturbed one, and several workers
+    learn what one would.
     """
 
     model: nn.Module
