@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -147,7 +148,11 @@ class BaseTrainer(ABC):
         return float(shared)
 
     def save(self, folder: Path) -> None:
-        """Write model, optimisers, epoch, early stopping and history."""
+        """Write model, optimisers, epoch, early stopping and history.
+
+        Raises:
+            OSError: they can't be written, such as for want of room.
+        """
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -156,7 +161,16 @@ class BaseTrainer(ABC):
             "history": self.history,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(state, folder / STATE_FILE)
+        try:
+            with (folder / STATE_FILE).open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except RuntimeError as error:
+            # What torch raises of its own hides what the file system said.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
     def restore(self, folder: Path) -> None:
         """Continue from what :meth:`save` wrote.
