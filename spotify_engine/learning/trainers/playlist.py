@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.learning.draws import NodeDraws
-from spotify_engine.learning.exchange import sum_gradients, sum_over_workers
+from spotify_engine.learning.exchange import gather_rows, sum_gradients, sum_over_workers
 from spotify_engine.learning.losses import bpr_loss, log_sampling_correction, masked_softmax_loss
 from spotify_engine.learning.masking import mask_targets
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
@@ -207,13 +207,13 @@ class PlaylistTrainer(BaseTrainer):
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
             torch.manual_seed(int(np.random.SeedSequence(step.draw).generate_state(1)[0]))
-            loss = self.loss(step) * step.share if len(step.playlists) else None
+            # A worker without a playlist in this batch still encodes its part of the candidates.
+            loss = self.loss(step) * step.share
             # All workers find out about trouble in the same step, and none waits for another.
-            value = sum_over_workers(0.0 if loss is None else loss.item())
+            value = sum_over_workers(loss.item())
             self._require_finite("loss", value, epoch, number, step)
             total += value
-            if loss is not None:
-                loss.backward()
+            loss.backward()
             sum_gradients(self.model)
             norm = torch.nn.utils.clip_grad_norm_(self.layers, self.config.clip_norm)
             self._require_finite("gradient", norm.item(), epoch, number, step)
@@ -260,10 +260,10 @@ class PlaylistTrainer(BaseTrainer):
             other = torch.from_numpy(place.astype(np.int64))
             usable = ~taken[row, other]
             # Over all targets, so that workers' losses add up to that of the whole batch.
-            part = usable.float().mean()
+            part = usable.sum() / max(len(usable), 1)
             return bpr_loss(scores[row, column][usable], scores[row, other][usable]) * part
         # How often such a step would offer a track: as somebody's target, or drawn.
-        share = len(step.targets.values) / step.share / len(self.train.values)
+        share = len(step.target_edges) / len(self.train.values)
         as_target = self.popularity[candidates] * share
         expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
         corrected = scores - log_sampling_correction(expected)
@@ -271,15 +271,20 @@ class PlaylistTrainer(BaseTrainer):
         return masked_softmax_loss(corrected, row, column, hidden)
 
     def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
-        """p of the step's playlists and t of the candidates, from a sampled neighbourhood."""
+        """p of the step's playlists and t of the candidates, from a sampled neighbourhood.
+
+        Encoding the candidates is most of the work: each worker does a part of them for all.
+        """
         draws = NodeDraws(*step.draw)
+        parts = np.array_split(candidates, self.worker.size)
+        part = parts[self.worker.rank]
         seeds = np.unique(step.seeds.values)
-        late = seeds[~np.isin(seeds, candidates, assume_unique=True)]
+        late = seeds[~np.isin(seeds, part, assume_unique=True)]
         if len(self.model.layers) == 1 and self.model.config.skip:
             # The only layer reads the artists of seeds as well: they are expanded like candidates.
-            sample = self.sampler.sample(TRACK, np.concatenate([candidates, late]), draws=draws)
+            sample = self.sampler.sample(TRACK, np.concatenate([part, late]), draws=draws)
         else:
-            sample = self.sampler.sample(TRACK, candidates, late, draws)
+            sample = self.sampler.sample(TRACK, part, late, draws)
         others = self._edges_of_negatives(step, candidates, draws)
         hidden = np.concatenate([step.target_edges, others])
         self.dropped[hidden] = True
@@ -289,9 +294,9 @@ class PlaylistTrainer(BaseTrainer):
         }
         self.dropped[hidden] = False
         features = torch.from_numpy(playlist_features(step.batch_seeds, self.audio))
-        forgotten = np.full(len(sample.node[TRACK]), self.config.forget)
-        forgotten[: len(candidates)] = self.forgotten[candidates]
         tracks = sample.node[TRACK].numpy()
+        ranked = np.isin(tracks, candidates)
+        forgotten = np.where(ranked, self.forgotten[tracks], self.config.forget)
         known = torch.from_numpy(draws.uniform(tracks, KNOWN) >= forgotten)
         states = {}
         for kind in sorted({TRACK} | {kind[0] for kind in self.relations}):
@@ -311,7 +316,7 @@ class PlaylistTrainer(BaseTrainer):
         playlists = self.model.inputs(PLAYLIST, mine, None)
         reach = self.model.reach(sample.num_sampled_nodes)
         vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
-        return vectors, t[: len(candidates)]
+        return vectors, gather_rows(t[: len(part)], [len(each) for each in parts])
 
     def _edges_of_negatives(
         self, step: Step, candidates: np.ndarray, draws: NodeDraws
