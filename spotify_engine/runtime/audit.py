@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 
 from spotify_engine.config import KaggleJob, load_config, read_yaml
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.challenge import Breakdown, challenge_breakdown
 from spotify_engine.evaluation.leaderboard import (
     EvaluationConfig,
     Row,
     baseline_rows,
-    evaluate_scorer,
     measure,
     measured_part,
 )
-from spotify_engine.evaluation.ranking import load_predictions
+from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
@@ -47,7 +47,8 @@ class Audit:
 
 
 def audit_run(run: Path, baselines: bool) -> Audit:
-    """Recompute test figures from ``predictions.parquet``, val from the bundle, and all baselines.
+    """Recompute test figures from ``predictions.parquet``, val and groups from the bundle, and all
+    baselines.
 
     Raises:
         InputError: a file of the run is missing or damaged.
@@ -71,7 +72,10 @@ def audit_run(run: Path, baselines: bool) -> Audit:
         recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
     )
     val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
-    ours = Row(recommender.name, val=val, test=test)
+    breakdown = settings.breakdown and challenge_breakdown(
+        recommender, split, catalogue.first_artist, settings.breakdown
+    )
+    ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
     rows = [ours, *(baseline_rows(split, catalogue, settings) if baselines else [])]
 
     reported = {ours.name: report["metrics"], **report["baselines"]}
@@ -82,7 +86,22 @@ def audit_run(run: Path, baselines: bool) -> Audit:
             figures = getattr(row, part)
             compared += len(figures)
             differences += _differences(f"{row.name} {part}", figures, reported[row.name][part])
+        groups = _figures(row.breakdown)
+        compared += len(groups)
+        there = _figures(report["breakdown"].get(row.name))
+        differences += _differences(f"{row.name} test", groups, there)
     return Audit(rows, settings, differences, compared)
+
+
+def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
+    """A breakdown's figures by part, group and name."""
+    return {
+        f"{part} {row['group']} {name}": value
+        for part, rows in (breakdown or {}).items()
+        for row in rows
+        for name, value in row.items()
+        if name != "group"
+    }
 
 
 def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:

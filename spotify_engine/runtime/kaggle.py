@@ -17,6 +17,7 @@ from scipy import sparse
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
+from spotify_engine.evaluation.challenge_report import plot_breakdown, render_breakdown
 from spotify_engine.evaluation.faithfulness import deletion_test
 from spotify_engine.evaluation.figures import plot_report
 from spotify_engine.evaluation.leaderboard import (
@@ -213,11 +214,16 @@ class PlaylistPipeline:
                 alone = [score_row(name, self.gat.score, split, self.catalogue, config)]
             with console.status("Fitting and tuning the baselines on the same split"):
                 baselines = baseline_rows(split, self.catalogue, config)
-            console.print(render_leaderboard([ours, *alone, *baselines], config))
+            rows = [ours, *alone, *baselines]
+            console.print(render_leaderboard(rows, config))
+            breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
+            if breakdown:
+                console.print(render_breakdown(breakdown))
             return {
                 "metrics": {"val": ours.val, "test": ours.test},
                 "without_item_item": alone[0].report() if alone else None,
                 "baselines": {row.name: row.report() for row in baselines},
+                "breakdown": breakdown,
                 "faithfulness": self.faithfulness(recommender),
                 "parameters": parameter_counts(recommender.model),
             }
@@ -265,6 +271,8 @@ class PlaylistPipeline:
         }
         write_text(self.run.report, json.dumps(content, indent=2))
         plot_report(content, PlaylistRecommender.name, self.run.picture)
+        if content["breakdown"]:
+            plot_breakdown(content["breakdown"], self.run.breakdown_picture)
         return content
 
     @cached_property
