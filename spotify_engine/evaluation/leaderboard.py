@@ -225,8 +225,9 @@ def score_row(
         note=note,
         predictions=predictions,
         scores=scores,
-        breakdown=config.breakdown
-        and challenge_breakdown(scorer, split, catalogue.first_artist, config.breakdown),
+        breakdown=None
+        if config.breakdown is None
+        else challenge_breakdown(scorer, split, catalogue.first_artist, config.breakdown),
     )
 
 

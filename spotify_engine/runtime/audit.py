@@ -72,9 +72,11 @@ def audit_run(run: Path, baselines: bool) -> Audit:
         recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
     )
     val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
-    breakdown = settings.breakdown and challenge_breakdown(
-        recommender, split, catalogue.first_artist, settings.breakdown
-    )
+    breakdown = None
+    if settings.breakdown is not None:
+        breakdown = challenge_breakdown(
+            recommender.score, split, catalogue.first_artist, settings.breakdown
+        )
     ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
     rows = [ours, *(baseline_rows(split, catalogue, settings) if baselines else [])]
 

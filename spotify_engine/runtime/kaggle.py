@@ -28,6 +28,7 @@ from spotify_engine.evaluation.leaderboard import (
 )
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
+from spotify_engine.playlists.cold_start import measure_cold_start, render_cold_start
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.graph import (
@@ -42,6 +43,7 @@ from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.start import find_start
+from spotify_engine.playlists.titles import TitleModel, TitleSettings, choose_titles
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.run import Run, console, flatten, write_text
@@ -195,6 +197,25 @@ class PlaylistPipeline:
         found: dict[str, Any] = self.run.stage("item_item", work)
         return found
 
+    def compare_titles(self) -> dict[str, Any]:
+        """How titles are compared, chosen on validation."""
+
+        def work() -> dict[str, Any]:
+            split = self.data_split
+            with console.status("Comparing titles"):
+                titles, tried = choose_titles(
+                    self.titles,
+                    split.train,
+                    split.val,
+                    self.gat.playlist_vectors(split.train),
+                    self.gat.encoded,
+                    self.config.titles,
+                )
+            return {"chosen": vars(titles.settings) if titles else None, "tried": tried}
+
+        found: dict[str, Any] = self.run.stage("titles", work)
+        return found
+
     def evaluate(self) -> dict[str, Any]:
         """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
 
@@ -219,11 +240,17 @@ class PlaylistPipeline:
             breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
             if breakdown:
                 console.print(render_breakdown(breakdown))
+            with console.status("Completing playlists of which little is known"):
+                cold_start = measure_cold_start(
+                    recommender, self.titles, split, self.config.cold_start
+                )
+            console.print(render_cold_start(cold_start))
             return {
                 "metrics": {"val": ours.val, "test": ours.test},
                 "without_item_item": alone[0].report() if alone else None,
                 "baselines": {row.name: row.report() for row in baselines},
                 "breakdown": breakdown,
+                "cold_start": cold_start,
                 "faithfulness": self.faithfulness(recommender),
                 "parameters": parameter_counts(recommender.model),
             }
@@ -267,6 +294,7 @@ class PlaylistPipeline:
             "start": results["start"],
             "epochs": results["train"],
             "item_item": results["item_item"],
+            "titles": results["titles"],
             **results["evaluate"],
         }
         write_text(self.run.report, json.dumps(content, indent=2))
@@ -277,10 +305,15 @@ class PlaylistPipeline:
 
     @cached_property
     def recommender(self) -> PlaylistRecommender:
-        """The best checkpoint with its item-item term, if it has one."""
-        if not self.run.stages["item_item"]["result"]["used"]:
-            return self.gat
-        return self.gat.with_items(sparse.load_npz(self.run.item_item))
+        """The best checkpoint with its item-item term and titles, if it has them."""
+        found, train = self.gat, self.data_split.train
+        if self.run.stages["item_item"]["result"]["used"]:
+            found = found.with_items(sparse.load_npz(self.run.item_item))
+        if chosen := self.run.stages["titles"]["result"]["chosen"]:
+            vectors = found.playlist_vectors(train)
+            settings = TitleSettings(**chosen)
+            found = found.with_titles(TitleModel.fit(self.titles, train, vectors, settings))
+        return found
 
     @cached_property
     def gat(self) -> PlaylistRecommender:
@@ -313,6 +346,11 @@ class PlaylistPipeline:
     @cached_property
     def data_split(self) -> Split:
         return load_split(self.run.split, len(self.table("tracks")), self.n_playlists)
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Of the playlists; empty for one without a name."""
+        return [title or "" for title in self.table("playlists")["name"].to_pylist()]
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -363,6 +401,7 @@ def run_all(run: Run) -> dict[str, Any]:
     pipeline.begin()
     pipeline.train()
     pipeline.mix()
+    pipeline.compare_titles()
     pipeline.evaluate()
     pipeline.publish()
     return pipeline.report()

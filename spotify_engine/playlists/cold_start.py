@@ -1,0 +1,198 @@
+"""How well playlists of which little is known are completed, beside popularity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.splits import Split
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.ragged import Ragged
+
+KS = (10, 100)
+FIGURES = ("recall@10", "ndcg@10", "recall@100")
+BATCH = 128
+
+
+class ColdStartConfig(BaseModel):
+    """On what the cold-start cases are measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_playlists: int | None = Field(1000, ge=1)
+    """Measure each case on this many playlists; None: on all."""
+    seed: int = Field(0, ge=0)
+    """Of the draws of playlists and seed tracks."""
+
+
+class Case(NamedTuple):
+    """Playlists in one situation.
+
+    Attributes:
+        name: what is known.
+        answers: which ``Recommendation.fallback`` this is.
+        rows: int ``[n]``, the playlists it is measured on.
+        truth: test tracks to find, over all playlists.
+        score: from some of ``rows`` to float32 ``[rows, tracks]``.
+    """
+
+    name: str
+    answers: str | None
+    rows: np.ndarray
+    truth: Ragged
+    score: Callable[[np.ndarray], np.ndarray]
+
+
+def measure_cold_start(
+    recommender: PlaylistRecommender,
+    titles: Sequence[str],
+    split: Split,
+    config: ColdStartConfig,
+) -> list[dict[str, Any]]:
+    """Complete test playlists as if little were known of them.
+
+    All tracks are ranked but those of the playlist's train and val parts, by what ``complete``
+    ranks by and by popularity, on the same playlists. A playlist's own title is left out of the
+    title model when the playlist is completed by it.
+
+    Args:
+        titles: ``[playlists]``.
+
+    Returns:
+        For each case: ``case``, ``fallback``, ``playlists``, ``held_out`` (tracks), and in ``ours``
+        and ``popularity`` recall and NDCG at 10 and recall at 100; None where no playlist is so.
+    """
+    known = split.known_before_test
+    found = []
+    for number, case in enumerate(cold_start_cases(recommender, titles, split, config)):
+        rows = case.rows
+        if config.max_playlists is not None and len(rows) > config.max_playlists:
+            rng = np.random.default_rng([config.seed, number])
+            rows = np.sort(rng.choice(rows, config.max_playlists, replace=False))
+        lists: dict[str, list[np.ndarray]] = {"ours": [], "popularity": []}
+        popularity = recommender.popularity.astype(np.float32)
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            for name, scores in (
+                ("ours", case.score(batch)),
+                ("popularity", np.broadcast_to(popularity, (len(batch), len(popularity)))),
+            ):
+                lists[name].append(top_k(scores, known.select(batch), max(KS))[0])
+        truth = case.truth.select(rows)
+        found.append(
+            {
+                "case": case.name,
+                "fallback": case.answers,
+                "playlists": len(rows),
+                "held_out": len(truth.values),
+                **{name: _figures(each, truth) for name, each in lists.items()},
+            }
+        )
+    return found
+
+
+def cold_start_cases(
+    recommender: PlaylistRecommender,
+    titles: Sequence[str],
+    split: Split,
+    config: ColdStartConfig,
+) -> Iterator[Case]:
+    """The cases that this model and these playlists have."""
+    held = split.test.lengths > 0
+    every, fallbacks = np.flatnonzero(held), recommender.fallbacks
+    unheard = recommender.popularity == 0
+
+    def of(rows: np.ndarray) -> list[str]:
+        return [titles[int(row)] for row in rows]
+
+    if fallbacks.titles is not None:
+        like = np.diff(fallbacks.titles.weights(of(every), every).indptr) > 0
+
+        def by_title(rows: np.ndarray) -> np.ndarray:
+            return fallbacks.score_titles(of(rows), rows)
+
+        yield Case("a title like another's alone", "title", every[like], split.test, by_title)
+
+    def by_genres(rows: np.ndarray) -> np.ndarray:
+        return fallbacks.score_genres(of(rows))[0]
+
+    named = np.array([bool(len(fallbacks.genres.ids(title))) for title in of(every)], dtype=bool)
+    yield Case(
+        "unknown tracks and a title that names a genre",
+        "title genres",
+        every[named],
+        split.test,
+        by_genres,
+    )
+
+    one = _one_each(split.train, np.random.default_rng([config.seed, len(titles)]))
+
+    def by_one(rows: np.ndarray) -> np.ndarray:
+        return recommender.score(one.select(rows))
+
+    yield Case("one seed track", None, np.flatnonzero(held & (one.lengths > 0)), split.test, by_one)
+
+    if recommender.stand_ins is not None:
+
+        def by_artist(rows: np.ndarray) -> np.ndarray:
+            return recommender.score_by_artist(split.train.select(rows))
+
+        rows = np.flatnonzero(held & (split.train.lengths > 0))
+        yield Case("artists of the tracks alone", "artist", rows, split.test, by_artist)
+
+    unseen = split.val.filter(unheard[split.val.values])
+
+    def by_unseen(rows: np.ndarray) -> np.ndarray:
+        return recommender.score(unseen.select(rows))
+
+    rows = np.flatnonzero(held & (unseen.lengths > 0))
+    yield Case("seed tracks unseen in training", "artist", rows, split.test, by_unseen)
+
+    wanted = split.test.filter(unheard[split.test.values])
+
+    def by_seeds(rows: np.ndarray) -> np.ndarray:
+        return recommender.score(split.train.select(rows))
+
+    rows = np.flatnonzero(wanted.lengths > 0)
+    yield Case("finding tracks unseen in training", None, rows, wanted, by_seeds)
+
+
+def render_cold_start(found: Sequence[Mapping[str, Any]]) -> Table:
+    """A line for each case: our figures, each above popularity's."""
+    table = Table(
+        title="Test part with little known: ours / popularity",
+        caption="a playlist's own title is left out of what its title is compared with",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("known", "answered by"):
+        table.add_column(column)
+    for column in ("playlists", *FIGURES):
+        table.add_column(column, justify="right")
+    for row in found:
+        ours, others = row["ours"], row["popularity"]
+        cells = [f"{ours[name]:.4f} / {others[name]:.4f}" if ours else "" for name in FIGURES]
+        table.add_row(row["case"], row["fallback"] or "seeds", f"{row['playlists']:,}", *cells)
+    return table
+
+
+def _one_each(lists: Ragged, rng: np.random.Generator) -> Ragged:
+    """One of the tracks of each list, drawn evenly."""
+    pick = (rng.random(len(lists)) * lists.lengths).astype(np.int64)
+    kept = np.zeros(len(lists.values), bool)
+    kept[(lists.offsets[:-1] + pick)[lists.lengths > 0]] = True
+    return lists.filter(kept)
+
+
+def _figures(lists: list[np.ndarray], truth: Ragged) -> dict[str, float] | None:
+    if not lists:
+        return None
+    metrics = ranking_metrics(np.concatenate(lists), truth, KS)
+    return {name: metrics[name] for name in FIGURES}

@@ -1,0 +1,108 @@
+"""What answers when nothing is known of a playlist's tracks: its title, then popularity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from spotify_engine.evaluation.ranking import NOTHING, top_k
+from spotify_engine.playlists.encoding import EncodedTracks
+from spotify_engine.playlists.explain import Explainer, Reason
+from spotify_engine.playlists.genre_vocabulary import TitleGenres
+from spotify_engine.playlists.titles import TitleModel
+from spotify_engine.ragged import Ragged
+
+Answer = tuple[int, float, list[Reason], str]
+"""Track, score, reasons whose contributions sum to it, and which fallback it is."""
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """Similarly named playlists; else popularity, within the title's genres first.
+
+    Attributes:
+        popularity: int ``[tracks]``, training playlists that hold each track.
+        titles: None: of a title, only the genres that it names count.
+        genres: finds genres in a title.
+    """
+
+    encoded: EncodedTracks
+    popularity: np.ndarray
+    titles: TitleModel | None
+    genres: TitleGenres
+    explainer: Explainer
+
+    def complete(self, title: str | None, k: int, hidden: Ragged) -> list[Answer]:
+        """The k best tracks for a title, best first.
+
+        Args:
+            hidden: one list, of tracks not to recommend.
+        """
+        if self.titles is not None and title:
+            weights = self.titles.weights([title])
+            if weights.nnz:
+                return self._by_title(self.titles, title, weights, k, hidden)
+        scores, matching = self.score_genres([title])
+        answers: list[Answer] = []
+        for row in best_of(scores, hidden, k)[0]:
+            score, of_genre = float(self.popularity[row]), bool(matching[0, row])
+            reason = self.explainer.popularity_reason(row, score, title if of_genre else None)
+            answers.append((row, score, [reason], "title genres" if of_genre else "popularity"))
+        return answers
+
+    def score_titles(
+        self, titles: Sequence[str], leave_out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Scores of all tracks by similarly named playlists, float32 ``[titles, tracks]``.
+
+        Args:
+            leave_out: as ``TitleModel.weights`` takes it.
+
+        Raises:
+            ValueError: there is no title model.
+        """
+        if self.titles is None:
+            raise ValueError("no title is known, so none can be compared")
+        weights = self.titles.weights(titles, leave_out)
+        return self.titles.scores(weights, self.encoded, self.popularity)
+
+    def score_genres(self, titles: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+        """Popularity, with the tracks of the genres that a title names before all others.
+
+        Returns:
+            (float32 ``[titles, tracks]``, bool ``[titles, tracks]``: which are of the genres)
+        """
+        popularity = self.popularity.astype(np.float32)
+        matching = np.stack(
+            [self.explainer.tracks_of_genres(self.genres.ids(title)) for title in titles]
+        )
+        above = popularity.max(initial=0) + 1
+        return np.where(matching, popularity + above, popularity), matching
+
+    def _by_title(
+        self, known: TitleModel, title: str, weights: sparse.csr_array, k: int, hidden: Ragged
+    ) -> list[Answer]:
+        scores = known.scores(weights, self.encoded, self.popularity)
+        chosen, best = best_of(scores, hidden, k)
+        playlists = [known.titles[i] for i in weights.indices]
+        weighted = weights.data[:, None] * known.vectors[weights.indices]
+        shares = weighted @ self.encoded.vectors[chosen].numpy().T
+        bias = self.encoded.bias.numpy() + known.popularity_term(self.popularity)
+        answers: list[Answer] = []
+        for row, score, share in zip(chosen, best, shares.T, strict=True):
+            reasons = [
+                self.explainer.title_reason(title, playlists, share),
+                self.explainer.popularity_reason(row, float(bias[row]), None),
+            ]
+            answers.append((row, score, reasons, "title"))
+        return answers
+
+
+def best_of(scores: np.ndarray, hidden: Ragged, k: int) -> tuple[list[int], list[float]]:
+    """The k best tracks of the only row, and their scores."""
+    chosen, best = top_k(scores, hidden, k)
+    there = chosen[0] != NOTHING
+    return chosen[0][there].tolist(), best[0][there].tolist()
