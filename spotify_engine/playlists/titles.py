@@ -22,6 +22,9 @@ from spotify_engine.playlists.genre_vocabulary import BREAK, normalise
 from spotify_engine.ragged import Ragged
 
 SHARPNESS = 2  # power of a similarity that makes it a weight
+# Below it, titles share a syllable or "the": on validation they neither helped nor hurt, but an
+# answer that names them as its reason would not be true.
+LEAST = 0.1
 CHOSEN_BY = 100  # list length: few held-out tracks are among the first 10 for a title
 BATCH = 128  # titles scored at once
 
@@ -55,8 +58,8 @@ class TitleModel:
 
     A title's vector is the mean of those of the most similarly titled playlists, weighted by
     similarity squared. Similarity is the cosine of tf-idf weighted words, mixed with that of letter
-    triples, so that "Neo-Soul" is like "neosoul". Where the playlists have little in common, their
-    mean is short, and a track's popularity decides.
+    triples, so that "Neo-Soul" is like "neosoul"; less than 0.1 is none. Where the playlists have
+    little in common, their mean is short, and a track's popularity decides.
     """
 
     def __init__(
@@ -110,10 +113,11 @@ class TitleModel:
         found = sparse.coo_array(
             sum(share * terms.similarity(asked) for share, terms in self._terms)
         )
-        row, column, weight = found.row, found.col, found.data**SHARPNESS
+        usable = found.data >= LEAST
         if leave_out is not None:
-            others = self.playlists[column] != leave_out[row]
-            row, column, weight = row[others], column[others], weight[others]
+            usable &= self.playlists[found.col] != leave_out[found.row]
+        row, column = found.row[usable], found.col[usable]
+        weight = found.data[usable] ** SHARPNESS
         order = np.lexsort((column, -weight, row))
         row, column, weight = row[order], column[order], weight[order]
         starts = np.searchsorted(row, row)
