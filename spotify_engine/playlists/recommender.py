@@ -137,8 +137,8 @@ class PlaylistRecommender:
         other.items = items
         return other
 
-    def with_titles(self, titles: TitleModel) -> Self:
-        """The same model, knowing training playlists by their titles."""
+    def with_titles(self, titles: TitleModel | None) -> Self:
+        """The same model, knowing training playlists by these titles, or by none."""
         other = copy(self)
         other.fallbacks = replace(self.fallbacks, titles=titles)
         return other
