@@ -22,6 +22,7 @@ from spotify_engine.evaluation.leaderboard import (
 )
 from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
+from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.runtime.kaggle import track_catalogue
@@ -47,7 +48,7 @@ class Audit:
 
 
 def audit_run(run: Path, baselines: bool) -> Audit:
-    """Recompute test figures from ``predictions.parquet``, val and groups from the bundle, and all
+    """Recompute test figures from ``predictions.parquet``, the others from the bundle, and all
     baselines.
 
     Raises:
@@ -92,6 +93,10 @@ def audit_run(run: Path, baselines: bool) -> Audit:
         compared += len(groups)
         there = _figures(report["breakdown"].get(row.name))
         differences += _differences(f"{row.name} test", groups, there)
+    titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
+    cold_start = _by_case(measure_cold_start(recommender, titles, split, config.cold_start))
+    compared += len(cold_start)
+    differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
     return Audit(rows, settings, differences, compared)
 
 
@@ -103,6 +108,15 @@ def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
         for row in rows
         for name, value in row.items()
         if name != "group"
+    }
+
+
+def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{row['case']}: {name} {figure}": value
+        for row in found
+        for name in ("ours", "popularity")
+        for figure, value in (row[name] or {}).items()
     }
 
 
