@@ -125,9 +125,8 @@ class Explainer:
         n_artists = len(tables["artists"])
         self.artist_genres: list[list[int]] = [[] for _ in range(n_artists)]
         links = tables["artist_genres"]
-        for artist, genre in zip(
-            links["artist"].to_pylist(), links["genre"].to_pylist(), strict=True
-        ):
+        self._performs = links["artist"].to_numpy(), links["genre"].to_numpy()
+        for artist, genre in zip(*(each.tolist() for each in self._performs), strict=True):
             self.artist_genres[artist].append(genre)
 
     def genres_of(self, track: int) -> list[int]:
@@ -135,8 +134,9 @@ class Explainer:
 
     def tracks_of_genres(self, genres: np.ndarray) -> np.ndarray:
         """Bool ``[tracks]``: whose first artist has one of the genres."""
-        wanted = set(genres.tolist())
-        has = np.array([not wanted.isdisjoint(own) for own in self.artist_genres], dtype=bool)
+        has = np.zeros(len(self.artist_names), dtype=bool)
+        artist, genre = self._performs
+        has[artist[np.isin(genre, genres)]] = True
         return has[self.first_artist] if len(has) else np.zeros(len(self.names), dtype=bool)
 
     def explain(

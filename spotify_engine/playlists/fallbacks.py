@@ -45,7 +45,8 @@ class Fallbacks:
             weights = self.titles.weights([title])
             if weights.nnz:
                 return self._by_title(self.titles, title, weights, k, hidden)
-        scores, matching = self.score_genres([title])
+        matching = self.of_genres([title])
+        scores = self.score_genres(matching)
         answers: list[Answer] = []
         for row in best_of(scores, hidden, k)[0]:
             score, of_genre = float(self.popularity[row]), bool(matching[0, row])
@@ -69,18 +70,16 @@ class Fallbacks:
         weights = self.titles.weights(titles, leave_out)
         return self.titles.scores(weights, self.encoded, self.popularity)
 
-    def score_genres(self, titles: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Popularity, with the tracks of the genres that a title names before all others.
-
-        Returns:
-            (float32 ``[titles, tracks]``, bool ``[titles, tracks]``: which are of the genres)
-        """
-        popularity = self.popularity.astype(np.float32)
-        matching = np.stack(
+    def of_genres(self, titles: Sequence[str | None]) -> np.ndarray:
+        """Bool ``[titles, tracks]``: which tracks are of the genres that a title names."""
+        return np.stack(
             [self.explainer.tracks_of_genres(self.genres.ids(title)) for title in titles]
         )
-        above = popularity.max(initial=0) + 1
-        return np.where(matching, popularity + above, popularity), matching
+
+    def score_genres(self, matching: np.ndarray) -> np.ndarray:
+        """Popularity with the tracks of :meth:`of_genres` before all others, float32."""
+        popularity = self.popularity.astype(np.float32)
+        return np.where(matching, popularity + popularity.max(initial=0) + 1, popularity)
 
     def _by_title(
         self, known: TitleModel, title: str, weights: sparse.csr_array, k: int, hidden: Ragged

@@ -25,7 +25,7 @@ from spotify_engine.evaluation.splits import load_split
 from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
-from spotify_engine.runtime.kaggle import track_catalogue
+from spotify_engine.runtime.measuring import track_catalogue, votes_needed
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -94,7 +94,9 @@ def audit_run(run: Path, baselines: bool) -> Audit:
         there = _figures(report["breakdown"].get(row.name))
         differences += _differences(f"{row.name} test", groups, there)
     titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
-    cold_start = _by_case(measure_cold_start(recommender, titles, split, config.cold_start))
+    cold_start = _by_case(
+        measure_cold_start(recommender, titles, split, config.cold_start, votes_needed(config))
+    )
     compared += len(cold_start)
     differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
     return Audit(rows, settings, differences, compared)

@@ -16,19 +16,11 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
-from spotify_engine.evaluation.challenge_report import plot_breakdown, render_breakdown
-from spotify_engine.evaluation.faithfulness import deletion_test
+from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
-from spotify_engine.evaluation.leaderboard import (
-    Catalogue,
-    baseline_rows,
-    render_leaderboard,
-    score_row,
-)
+from spotify_engine.evaluation.leaderboard import Catalogue
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
-from spotify_engine.playlists.cold_start import measure_cold_start, render_cold_start
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.graph import (
@@ -39,13 +31,13 @@ from spotify_engine.playlists.graph import (
     summary,
 )
 from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.start import find_start
 from spotify_engine.playlists.titles import TitleModel, TitleSettings, choose_titles
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
+from spotify_engine.runtime.measuring import measure_run, track_catalogue
 from spotify_engine.runtime.run import Run, console, flatten, write_text
 from spotify_engine.runtime.train import TrainingInputs, load_best, train_playlists
 
@@ -220,40 +212,20 @@ class PlaylistPipeline:
         """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
 
         def work() -> dict[str, Any]:
-            recommender = self.recommender
-            split, config = self.data_split, self.config.evaluation
-            ours = score_row(
-                recommender.name, recommender.score, split, self.catalogue, config,
-                fit_seconds=self.run.seconds["train"],
-            )  # fmt: skip
+            seconds = self.run.seconds["train"]
+            ours, found = measure_run(
+                self.config,
+                self.recommender,
+                self.gat,
+                self.data_split,
+                self.catalogue,
+                self.titles,
+                seconds,
+            )
             assert ours.predictions is not None
             assert ours.scores is not None
             save_predictions(self.run.predictions, ours.predictions, ours.scores)
-            alone = []
-            if recommender.items is not None:
-                name = f"{recommender.name} alone"
-                alone = [score_row(name, self.gat.score, split, self.catalogue, config)]
-            with console.status("Fitting and tuning the baselines on the same split"):
-                baselines = baseline_rows(split, self.catalogue, config)
-            rows = [ours, *alone, *baselines]
-            console.print(render_leaderboard(rows, config))
-            breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
-            if breakdown:
-                console.print(render_breakdown(breakdown))
-            with console.status("Completing playlists of which little is known"):
-                cold_start = measure_cold_start(
-                    recommender, self.titles, split, self.config.cold_start
-                )
-            console.print(render_cold_start(cold_start))
-            return {
-                "metrics": {"val": ours.val, "test": ours.test},
-                "without_item_item": alone[0].report() if alone else None,
-                "baselines": {row.name: row.report() for row in baselines},
-                "breakdown": breakdown,
-                "cold_start": cold_start,
-                "faithfulness": self.faithfulness(recommender),
-                "parameters": parameter_counts(recommender.model),
-            }
+            return found
 
         found: dict[str, Any] = self.run.stage("evaluate", work)
         return found
@@ -324,15 +296,6 @@ class PlaylistPipeline:
             model, data, self.tables, scale, self.data_split.train
         )
 
-    def faithfulness(self, recommender: PlaylistRecommender) -> dict[str, Any]:
-        ids = recommender.ids
-
-        def explain(seeds: np.ndarray, track: int) -> np.ndarray:
-            return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
-
-        rng = np.random.default_rng(self.config.evaluation.seed)
-        return deletion_test(recommender.score, explain, self.data_split.train, rng)
-
     @property
     def training_inputs(self) -> TrainingInputs:
         return TrainingInputs(
@@ -378,17 +341,6 @@ class PlaylistPipeline:
         partial = path.with_suffix(".partial")
         pq.write_table(table, partial, compression="zstd")
         partial.replace(path)
-
-
-def track_catalogue(tables: dict[str, pa.Table]) -> Catalogue:
-    """First artists and genres of tracks, as the beyond-accuracy metrics need them."""
-    first_artist = tables["tracks"]["artist"].to_numpy()
-    links = tables["artist_genres"]
-    if not len(links):
-        return Catalogue(first_artist)
-    artist, genre, weight = (links[name].to_numpy() for name in ("artist", "genre", "weight"))
-    n_genres = len(tables["genres"])
-    return Catalogue(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))
 
 
 def run_all(run: Run) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from spotify_engine.evaluation.ranking import ranking_metrics
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.playlists.cold_start import (
     ColdStartConfig,
+    _Votes,
     measure_cold_start,
     render_cold_start,
 )
@@ -110,6 +111,19 @@ def test_a_title_that_only_the_playlist_itself_has_is_not_measured(recommender, 
     rows = measure_cold_start(knows, titles, split, ColdStartConfig())
     assert rows[0]["playlists"] == 39
     assert rows[1]["playlists"] == 39, "nor does it name a genre"
+
+
+def test_genres_by_the_playlists_own_title_alone_are_not_counted(recommender, world):
+    """Artist 1 is in two playlists named jazz; artists 0 and 2 in one of each name."""
+    titles = ["jazz", "jazz", "rock"]
+    train = Ragged.from_lists([[0, 2, 1], [2, 4], [0, 4]])
+    artist = world.tables["tracks"]["artist"].to_numpy()
+    votes = _Votes(recommender.fallbacks, titles, train, artist, 1)
+    found = votes.by_own_title_alone(np.array([0, 1, 2]))
+    # Tracks 0 and 1 are by artist 0, 2 and 3 by artist 1, 4 and 5 by artist 2.
+    assert [np.flatnonzero(row).tolist() for row in found] == [[0, 1], [4, 5], [0, 1, 4, 5]]
+    stricter = _Votes(recommender.fallbacks, titles, train, artist, 2)
+    assert np.flatnonzero(stricter.by_own_title_alone(np.array([0]))[0]).tolist() == [0, 1, 2, 3]
 
 
 def test_a_cap_draws_playlists_once_for_both(recommender, split):
