@@ -65,9 +65,14 @@ class Completion:
         return table
 
     def remarks(self) -> list[str]:
-        """What of the tracks asked for is not in the catalogue, a line each."""
-        artists = self.recommender.tables["artists"]["name"]
+        """What of the tracks asked for is unknown or known in part, a line each."""
+        artists, names = self.recommender.tables["artists"]["name"], self.recommender.names
+        heard = self.recommender.popularity
+        unheard = [names[row] for row in self.found.rows if not heard[row]]
+        some = ", ".join(unheard[:3]) + ", ..." * (len(unheard) > 3)
+        in_part = f"in no training playlist, known by artist and sound: {len(unheard)} ({some})"
         return [
+            *([in_part] if unheard else []),
             *(
                 f"not in the catalogue, its artist {artists[each.artist]} stands in: {each.asked}"
                 for each in self.found.by_artist

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -151,7 +151,7 @@ def choose_titles(
     vectors: np.ndarray,
     encoded: EncodedTracks,
     config: TitleConfig,
-) -> tuple[TitleModel | None, list[dict[str, float]]]:
+) -> tuple[TitleModel | None, dict[str, Any]]:
     """The title model with the best recall@100 on val, each playlist completed without its own row.
 
     Args:
@@ -159,8 +159,8 @@ def choose_titles(
         vectors: float32 ``[playlists, out]``, of the training tracks.
 
     Returns:
-        (the model, or None when no title is like another playlist's; settings and recall of all
-        that were tried)
+        (the model, or None when no title is like another playlist's or popularity is as good;
+        ``tried``, settings and recall of all that were tried, and ``popularity``, its recall)
     """
     popularity = np.bincount(train.values, minlength=len(encoded.vectors))
     first = TitleSettings(config.letters[0], config.neighbours[0], config.popularity[0])
@@ -170,7 +170,14 @@ def choose_titles(
     rng = np.random.default_rng(0)
     asked = np.sort(rng.permutation(held[similar])[: config.validate_playlists])
     if not len(asked):
-        return None, []
+        return None, {"tried": [], "popularity": None}
+
+    batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
+
+    def recall(lists: list[np.ndarray]) -> float:
+        metrics = ranking_metrics(np.concatenate(lists), val.select(asked), (CHOSEN_BY,))
+        return metrics[f"recall@{CHOSEN_BY}"]
+
     tried: list[dict[str, float]] = []
     best: tuple[float, TitleModel] | None = None
     for letters, neighbours in product(config.letters, config.neighbours):
@@ -181,20 +188,25 @@ def choose_titles(
             model.varied(neighbours=neighbours, popularity=weight) for weight in config.popularity
         ]
         found: list[list[np.ndarray]] = [[] for _ in fitted]
-        for start in range(0, len(asked), BATCH):
-            rows = asked[start : start + BATCH]
+        for rows in batches:
             weights = fitted[0].weights([titles[int(i)] for i in rows], rows)
             for each, lists in zip(fitted, found, strict=True):
                 scores = each.scores(weights, encoded, popularity)
                 lists.append(top_k(scores, train.select(rows), CHOSEN_BY)[0])
         for each, lists in zip(fitted, found, strict=True):
-            metrics = ranking_metrics(np.concatenate(lists), val.select(asked), (CHOSEN_BY,))
-            recall = metrics[f"recall@{CHOSEN_BY}"]
-            tried.append({**vars(each.settings), f"val_recall@{CHOSEN_BY}": recall})
-            if best is None or recall > best[0]:
-                best = recall, each
+            found_here = recall(lists)
+            tried.append({**vars(each.settings), f"val_recall@{CHOSEN_BY}": found_here})
+            if best is None or found_here > best[0]:
+                best = found_here, each
     assert best is not None
-    return best[1], tried
+    everyones = popularity.astype(np.float32)
+    plain = recall(
+        [
+            top_k(np.tile(everyones, (len(rows), 1)), train.select(rows), CHOSEN_BY)[0]
+            for rows in batches
+        ]
+    )
+    return best[1] if best[0] > plain else None, {"tried": tried, "popularity": plain}
 
 
 def title_words(title: str) -> list[str]:

@@ -195,7 +195,7 @@ class PlaylistPipeline:
         def work() -> dict[str, Any]:
             split = self.data_split
             with console.status("Comparing titles"):
-                titles, tried = choose_titles(
+                titles, found = choose_titles(
                     self.titles,
                     split.train,
                     split.val,
@@ -203,7 +203,7 @@ class PlaylistPipeline:
                     self.gat.encoded,
                     self.config.titles,
                 )
-            return {"chosen": vars(titles.settings) if titles else None, "tried": tried}
+            return {"chosen": vars(titles.settings) if titles else None, **found}
 
         found: dict[str, Any] = self.run.stage("titles", work)
         return found

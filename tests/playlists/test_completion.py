@@ -74,6 +74,10 @@ def test_artists_that_stand_in_are_said_explained_and_drawn(recommender, tmp_pat
     assert all("only the artist Artist 3 is known" in text for text in completion.texts())
     completion.plot(tmp_path / "heat.png")
     assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+    unheard = complete_playlist(recommender, ["id0", "id24", "id25"], None, 3)
+    assert unheard.remarks() == [
+        "in no training playlist, known by artist and sound: 2 (Song 24, Song 25)"
+    ]
     mixed = complete_playlist(recommender, ["id0", "Artist 3 - New"], None, 3)
     assert "1 known tracks, 1 known by artist" in printed(mixed)
     assert "artist: no track" not in printed(mixed)

@@ -144,18 +144,29 @@ def groups():
 def test_the_best_settings_on_validation_are_taken(groups):
     titles, train, val, vectors, tracks = groups
     config = TitleConfig(letters=(0.0, 0.3), neighbours=(5, 20), popularity=(0.0, 50.0))
-    fitted, tried = choose_titles(titles, train, val, vectors, tracks, config)
+    fitted, found = choose_titles(titles, train, val, vectors, tracks, config)
+    tried = found["tried"]
     assert len(tried) == 8
     assert len({tuple(each.values())[:3] for each in tried}) == 8
     best = max(tried, key=lambda each: each["val_recall@100"])
     assert vars(fitted.settings) == {k: v for k, v in best.items() if not k.startswith("val")}
     assert fitted.settings.popularity == 0, "popularity drowns what the titles say"
-    assert json.loads(json.dumps(tried)) == tried
+    assert best["val_recall@100"] > found["popularity"]
+    assert json.loads(json.dumps(found)) == found
     again, repeated = choose_titles(titles, train, val, vectors, tracks, config)
-    assert (again.settings, repeated) == (fitted.settings, tried)
+    assert (again.settings, repeated) == (fitted.settings, found)
 
 
 def test_titles_that_are_all_different_give_no_model(groups):
     _, train, val, vectors, tracks = groups
     titles = [chr(ord("a") + i) * 4 for i in range(26)] + [f"{i}{i}{i}" for i in range(100, 114)]
-    assert choose_titles(titles, train, val, vectors, tracks, TitleConfig()) == (None, [])
+    chosen, found = choose_titles(titles, train, val, vectors, tracks, TitleConfig())
+    assert (chosen, found["tried"]) == (None, [])
+
+
+def test_titles_that_mislead_are_not_used(groups):
+    titles, train, val, vectors, tracks = groups
+    mislead = np.ascontiguousarray(vectors[:, ::-1])
+    chosen, found = choose_titles(titles, train, val, mislead, tracks, TitleConfig())
+    assert chosen is None
+    assert max(each["val_recall@100"] for each in found["tried"]) <= found["popularity"]
