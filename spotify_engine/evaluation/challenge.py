@@ -67,7 +67,7 @@ class BreakdownConfig(BaseModel):
     """Most training playlists with a held-out track in each band; 0: unseen in training."""
     max_playlists: int | None = Field(default=500, ge=1)
     """Measure each group on this many playlists, the same for all scorers; None: on all."""
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=128, ge=1)
     """Playlists scored at a time: memory is about three times batch x tracks floats."""
     seed: int = Field(default=0, ge=0)
     """Of the draws of seed tracks and playlists."""

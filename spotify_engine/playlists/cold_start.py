@@ -77,11 +77,8 @@ def measure_cold_start(
     known = split.known_before_test
     found = []
     cases = cold_start_cases(recommender, titles, split, config, votes_needed)
-    for number, case in enumerate(cases):
+    for case in cases:
         rows = case.rows
-        if config.max_playlists is not None and len(rows) > config.max_playlists:
-            rng = np.random.default_rng([config.seed, number])
-            rows = np.sort(rng.choice(rows, config.max_playlists, replace=False))
         lists: dict[str, list[np.ndarray]] = {"ours": [], "popularity": []}
         popularity = recommender.popularity.astype(np.float32)
         for start in range(0, len(rows), BATCH):
@@ -113,19 +110,25 @@ def cold_start_cases(
 ) -> Iterator[Case]:
     """The cases that this model and these playlists have."""
     held = split.test.lengths > 0
-    every, fallbacks = np.flatnonzero(held), recommender.fallbacks
-    unheard = recommender.popularity == 0
+    fallbacks, unheard = recommender.fallbacks, recommender.popularity == 0
+    draws = np.random.default_rng(config.seed).permutation(len(held))
+
+    def some(eligible: np.ndarray) -> np.ndarray:
+        """At most ``max_playlists`` of bool ``[playlists]``: the first of one order for all."""
+        return np.sort(draws[eligible[draws]][: config.max_playlists])
 
     def of(rows: np.ndarray) -> list[str]:
         return [titles[int(row)] for row in rows]
 
     if fallbacks.titles is not None:
-        like = np.diff(fallbacks.titles.weights(of(every), every).indptr) > 0
+        # Which titles are alike takes time to tell, so that is found out of those drawn.
+        every = some(held)
+        alike = fallbacks.titles.alike(of(every), every)
 
         def by_title(rows: np.ndarray) -> np.ndarray:
             return fallbacks.score_titles(of(rows), rows)
 
-        yield Case("a title like another's alone", "title", every[like], split.test, by_title)
+        yield Case("a title like another's alone", "title", every[alike], split.test, by_title)
 
     first_artist = recommender.tables["tracks"]["artist"].to_numpy()
     votes = None
@@ -138,11 +141,11 @@ def cold_start_cases(
             matching &= ~votes.by_own_title_alone(rows)
         return fallbacks.score_genres(matching)
 
-    named = np.array([bool(len(fallbacks.genres.ids(title))) for title in of(every)], dtype=bool)
+    named = np.array([bool(len(fallbacks.genres.ids(title))) for title in titles], dtype=bool)
     yield Case(
         "unknown tracks and a title that names a genre",
         "title genres",
-        every[named],
+        some(held & named),
         split.test,
         by_genres,
     )
@@ -152,14 +155,14 @@ def cold_start_cases(
     def by_one(rows: np.ndarray) -> np.ndarray:
         return recommender.score(one.select(rows))
 
-    yield Case("one seed track", None, np.flatnonzero(held & (one.lengths > 0)), split.test, by_one)
+    yield Case("one seed track", None, some(held & (one.lengths > 0)), split.test, by_one)
 
     if recommender.stand_ins is not None:
 
         def by_artist(rows: np.ndarray) -> np.ndarray:
             return recommender.score_by_artist(split.train.select(rows))
 
-        rows = np.flatnonzero(held & (split.train.lengths > 0))
+        rows = some(held & (split.train.lengths > 0))
         yield Case("artists of the tracks alone", "artist", rows, split.test, by_artist)
 
     unseen = split.val.filter(unheard[split.val.values])
@@ -167,7 +170,7 @@ def cold_start_cases(
     def by_unseen(rows: np.ndarray) -> np.ndarray:
         return recommender.score(unseen.select(rows))
 
-    rows = np.flatnonzero(held & (unseen.lengths > 0))
+    rows = some(held & (unseen.lengths > 0))
     yield Case("seed tracks unseen in training", "artist", rows, split.test, by_unseen)
 
     wanted = split.test.filter(unheard[split.test.values])
@@ -175,7 +178,7 @@ def cold_start_cases(
     def by_seeds(rows: np.ndarray) -> np.ndarray:
         return recommender.score(split.train.select(rows))
 
-    rows = np.flatnonzero(wanted.lengths > 0)
+    rows = some(wanted.lengths > 0)
     yield Case("finding tracks unseen in training", None, rows, wanted, by_seeds)
 
 

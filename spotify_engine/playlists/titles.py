@@ -127,6 +127,14 @@ class TitleModel:
         data = (weight / total[row]).astype(np.float32)
         return sparse.csr_array((data, (row, column)), shape=(len(asked), len(self.titles)))
 
+    def alike(self, titles: Sequence[str | None], leave_out: np.ndarray) -> np.ndarray:
+        """Bool ``[titles]``: which of them are like any other; see :meth:`weights`."""
+        parts = []
+        for start in range(0, len(titles), BATCH):
+            part = slice(start, start + BATCH)
+            parts.append(np.diff(self.weights(titles[part], leave_out[part]).indptr) > 0)
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
     def scores(
         self, weights: sparse.csr_array, encoded: EncodedTracks, popularity: np.ndarray
     ) -> np.ndarray:
@@ -166,9 +174,8 @@ def choose_titles(
     first = TitleSettings(config.letters[0], config.neighbours[0], config.popularity[0])
     held = np.flatnonzero(val.lengths)
     model = TitleModel.fit(titles, train, vectors, first)
-    similar = model.weights([titles[int(i)] for i in held], held).sum(axis=1) > 0
-    rng = np.random.default_rng(0)
-    asked = np.sort(rng.permutation(held[similar])[: config.validate_playlists])
+    asked = np.sort(np.random.default_rng(0).permutation(held)[: config.validate_playlists])
+    asked = asked[model.alike([titles[int(i)] for i in asked], asked)]
     if not len(asked):
         return None, {"tried": [], "popularity": None}
 
