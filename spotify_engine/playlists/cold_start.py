@@ -143,7 +143,7 @@ def cold_start_cases(
 
     named = np.array([bool(len(fallbacks.genres.ids(title))) for title in titles], dtype=bool)
     yield Case(
-        "unknown tracks and a title that names a genre",
+        "a genre in a title, no title alike",
         "title genres",
         some(held & named),
         split.test,

@@ -178,7 +178,7 @@ def test_with_little_known_every_case_beats_popularity(report: dict[str, Any]) -
     # The sample's titles name genres or nothing; its tracks are of taste groups.
     for case in (
         "a title like another's alone",
-        "unknown tracks and a title that names a genre",
+        "a genre in a title, no title alike",
         "one seed track",
         "artists of the tracks alone",
     ):
