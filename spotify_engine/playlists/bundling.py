@@ -108,13 +108,9 @@ def load(bundle: Bundle) -> Parts:
     )
     tables = {name: bundle.table(name) for name in TABLES}
     n = graph["nodes"][TRACK]
-    for what, rows in (
-        ("item_vectors.npy", len(encoded.vectors)),
-        ("item_bias.npy", len(encoded.bias)),
-        ("tracks.parquet", len(tables["tracks"])),
-    ):
-        if rows != n:
-            raise InputError(f"{bundle.folder / what}: {rows} rows for {n} tracks")
+    _require_rows(bundle, "item_vectors.npy", len(encoded.vectors), n, "tracks")
+    _require_rows(bundle, "item_bias.npy", len(encoded.bias), n, "tracks")
+    _require_rows(bundle, "tracks.parquet", len(tables["tracks"]), n, "tracks")
     scale = AudioScale(*bundle.array("audio_scale")) if "audio_scale.npy" in files else None
     items = None
     if "items_data.npy" in files:
@@ -123,15 +119,25 @@ def load(bundle: Bundle) -> Parts:
         items.check_format(full_check=True)
     stand_ins = None
     if "stand_in_values_0.npy" in files:
-        stand_ins = StandIns.of(model, [tensor(f"stand_in_values_{depth}") for depth in depths])
+        values = [tensor(f"stand_in_values_{depth}") for depth in depths]
+        for depth, each in enumerate(values):
+            name, artists = f"stand_in_values_{depth}.npy", len(tables["artists"])
+            _require_rows(bundle, name, len(each), artists, "artists")
+        stand_ins = StandIns.of(model, values)
     titles = None
     if bundle.manifest["titles"] is not None:
-        table = bundle.table("titles")
+        table, vectors = bundle.table("titles"), bundle.array("title_vectors")
+        _require_rows(bundle, "title_vectors.npy", len(vectors), len(table), "titles")
         titles = TitleModel(
             table["playlist"].to_numpy(),
             table["title"].to_pylist(),
-            bundle.array("title_vectors"),
+            vectors,
             TitleSettings(**bundle.manifest["titles"]),
         )
     popularity = bundle.array("popularity")
     return Parts(model, encoded, tables, scale, popularity, items, stand_ins, titles)
+
+
+def _require_rows(bundle: Bundle, name: str, found: int, expected: int, of: str) -> None:
+    if found != expected:
+        raise InputError(f"{bundle.folder / name}: {found} rows for {expected} {of}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -34,11 +34,11 @@ class TitleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    letters: tuple[float, ...] = Field((0.0, 0.5), min_length=1)
+    letters: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.0, 0.5), min_length=1)
     """Share of letter triples in the similarity of two titles; the rest is words."""
-    neighbours: tuple[int, ...] = Field((30, 100), min_length=1)
+    neighbours: tuple[Annotated[int, Field(ge=1)], ...] = Field((30, 100), min_length=1)
     """Playlists with the most similar titles that speak for a title."""
-    popularity: tuple[float, ...] = Field((0.0, 0.5, 1.0), min_length=1)
+    popularity: tuple[Annotated[float, Field(ge=0)], ...] = Field((0.0, 0.5, 1.0), min_length=1)
     """Weight of log(1 + training playlists) of a track, beside its bias."""
     validate_playlists: int = Field(500, ge=1)
     """Playlists that the choice is measured on."""

@@ -2,6 +2,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
 
@@ -31,9 +32,9 @@ def titled(recommender, world):
 
 
 @pytest.fixture(scope="module")
-def bundle(recommender, tmp_path_factory):
+def bundle(titled, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "bundle"
-    recommender.save(folder, {"config": {}, "metrics": {}, "data_fingerprint": "abc"})
+    titled.save(folder, {"config": {}, "metrics": {}, "data_fingerprint": "abc"})
     return folder
 
 
@@ -296,7 +297,7 @@ def edited(bundle, tmp_path, change):
     opened = PlaylistRecommender.load(bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     arrays = {p.stem: np.load(p) for p in bundle.glob("*.npy")}
-    tables = dict(opened.tables)
+    tables = {p.stem: pq.read_table(p) for p in bundle.glob("*.parquet")}
     change(manifest, arrays, tables)
     manifest = {k: v for k, v in manifest.items() if k not in ("files", "format_version")}
     write_bundle(tmp_path / "edited", manifest, arrays, tables, opened.model.state_dict())
@@ -335,11 +336,21 @@ def fewer_tracks(manifest, arrays, tables):
     tables["tracks"] = tables["tracks"].slice(0, 20)
 
 
+def fewer_titles(manifest, arrays, tables):
+    tables["titles"] = tables["titles"].slice(1)
+
+
+def fewer_artists(manifest, arrays, tables):
+    arrays["stand_in_values_0"] = arrays["stand_in_values_0"][1:]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (fewer_vectors, r"item_vectors\.npy: 25 rows for 26 tracks"),
         (fewer_tracks, r"tracks\.parquet: 20 rows for 26 tracks"),
+        (fewer_titles, r"title_vectors\.npy: 40 rows for 39 titles"),
+        (fewer_artists, r"stand_in_values_0\.npy: 12 rows for 13 artists"),
     ],
 )
 def test_rows_must_be_those_of_the_catalogue(bundle, tmp_path, change, message):
