@@ -120,14 +120,18 @@ def cold_start_cases(
     def of(rows: np.ndarray) -> list[str]:
         return [titles[int(row)] for row in rows]
 
-    if fallbacks.titles is not None:
-        # Which titles are alike takes time to tell, so that is found out of those drawn.
-        every = some(held)
-        alike = fallbacks.titles.alike(of(every), every)
+    if (known := fallbacks.titles) is not None:
+
+        def weights(rows: np.ndarray) -> sparse.csr_array:
+            return fallbacks.alike(known, of(rows), rows)
 
         def by_title(rows: np.ndarray) -> np.ndarray:
-            return fallbacks.score_titles(of(rows), rows)
+            return fallbacks.score_titles(known, weights(rows))
 
+        # Which titles are alike takes time to tell, so that is found out of those drawn.
+        every = some(held)
+        parts = [every[start : start + BATCH] for start in range(0, len(every), BATCH)]
+        alike = np.concatenate([np.diff(weights(part).indptr) > 0 for part in [every[:0], *parts]])
         yield Case("a title like another's alone", "title", every[alike], split.test, by_title)
 
     first_artist = recommender.tables["tracks"]["artist"].to_numpy()

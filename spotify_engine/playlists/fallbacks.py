@@ -42,7 +42,7 @@ class Fallbacks:
             hidden: one list, of tracks not to recommend.
         """
         if self.titles is not None and title:
-            weights = self.titles.weights([title])
+            weights = self.alike(self.titles, [title])
             if weights.nnz:
                 return self._by_title(self.titles, title, weights, k, hidden)
         matching = self.of_genres([title])
@@ -54,21 +54,29 @@ class Fallbacks:
             answers.append((row, score, [reason], "title genres" if of_genre else "popularity"))
         return answers
 
-    def score_titles(
-        self, titles: Sequence[str], leave_out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Scores of all tracks by similarly named playlists, float32 ``[titles, tracks]``.
+    def alike(
+        self, known: TitleModel, titles: Sequence[str], leave_out: np.ndarray | None = None
+    ) -> sparse.csr_array:
+        """``TitleModel.weights``, and none for a title whose genres no similar title names.
 
-        Args:
-            leave_out: as ``TitleModel.weights`` takes it.
-
-        Raises:
-            ValueError: there is no title model.
+        "samba for my dog" is then popular samba, and not what "my songs" holds: on validation this
+        was never worse, whether genres came from a file or from titles.
         """
-        if self.titles is None:
-            raise ValueError("no title is known, so none can be compared")
-        weights = self.titles.weights(titles, leave_out)
-        return self.titles.scores(weights, self.encoded, self.popularity)
+        weights = known.weights(titles, leave_out)
+        kept = np.ones(len(titles), np.float32)
+        for row, title in enumerate(titles):
+            named = set(self.genres.ids(title).tolist())
+            near = weights.indices[weights.indptr[row] : weights.indptr[row + 1]]
+            kept[row] = not named or any(
+                not named.isdisjoint(self.genres.ids(known.titles[i]).tolist()) for i in near
+            )
+        weights.data *= np.repeat(kept, np.diff(weights.indptr))
+        weights.eliminate_zeros()
+        return weights
+
+    def score_titles(self, known: TitleModel, weights: sparse.csr_array) -> np.ndarray:
+        """Scores of all tracks by :meth:`alike`'s playlists, float32 ``[titles, tracks]``."""
+        return known.scores(weights, self.encoded, self.popularity)
 
     def of_genres(self, titles: Sequence[str | None]) -> np.ndarray:
         """Bool ``[titles, tracks]``: which tracks are of the genres that a title names."""
@@ -84,7 +92,7 @@ class Fallbacks:
     def _by_title(
         self, known: TitleModel, title: str, weights: sparse.csr_array, k: int, hidden: Ragged
     ) -> list[Answer]:
-        scores = known.scores(weights, self.encoded, self.popularity)
+        scores = self.score_titles(known, weights)
         chosen, best = best_of(scores, hidden, k)
         playlists = [known.titles[i] for i in weights.indices]
         weighted = weights.data[:, None] * known.vectors[weights.indices]

@@ -261,6 +261,7 @@ def test_titles_named_in_a_reason_are_those_that_speak_for_the_track(titled):
     [
         ("Evening jazz", "title"),
         ("smooth JAZZ for polka dancers", "title genres"),
+        ("rock morning 7", "title"),
         ("polka", "popularity"),
         ("", "popularity"),
         (None, "popularity"),
@@ -269,6 +270,23 @@ def test_titles_named_in_a_reason_are_those_that_speak_for_the_track(titled):
 def test_each_answer_says_what_stood_in(recommender, titled, title, fallback):
     of = recommender if fallback == "title genres" else titled
     assert of.complete(["Nobody - Nothing"], title=title, k=1)[0].fallback == fallback
+
+
+def test_a_title_that_shares_no_genre_with_those_it_is_like_goes_by_its_genres(recommender, world):
+    titles = [f"my {('morning', 'evening', 'polka')[i % 3]}" for i in range(40)]
+    vectors = recommender.playlist_vectors(world.train)
+    settings = TitleSettings(letters=0.0, neighbours=5, popularity=0.0)
+    known = TitleModel.fit(titles, world.train, vectors, settings)
+    of = recommender.with_titles(known)
+    assert of.complete([], title="evening soup", k=1)[0].fallback == "title"
+    assert of.complete([], title="evening jazz", k=1)[0].fallback == "title genres"
+    named = TitleModel.fit(["jazz evening", *titles[1:]], world.train, vectors, settings)
+    of_jazz = recommender.with_titles(named)
+    assert of_jazz.complete([], title="evening jazz", k=1)[0].fallback == "title"
+    asked = ["evening jazz", "my polka", "morning rock"]
+    found = of.fallbacks.alike(known, asked)
+    assert (np.diff(found.indptr) > 0).tolist() == [False, True, False]
+    np.testing.assert_array_equal(found.toarray()[1], known.weights(asked).toarray()[1])
 
 
 def test_an_unseen_playlist_needs_no_training(recommender, world):
