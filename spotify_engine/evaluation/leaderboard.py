@@ -15,6 +15,7 @@ from rich.table import Table
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import Scorer, TooLarge
+from spotify_engine.evaluation.baselines.bpr import BPR, BPRConfig
 from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
@@ -29,7 +30,7 @@ from spotify_engine.evaluation.ranking import ScoreFunction, evaluate_scorer, ra
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.ragged import Ragged
 
-BaselineName = Literal["popularity", "itemknn", "ials", "ease"]
+BaselineName = Literal["popularity", "bpr", "itemknn", "ials", "ease"]
 HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
     "ndcg": "ndcg",
     "warm_recall": "warm rec.",
@@ -52,10 +53,14 @@ class EvaluationConfig(BaseModel):
     """Length of the lists that are kept; at least the largest of ``ks``."""
     selection_k: int = Field(default=10, ge=1)
     """Baselines are tuned, and the leaderboard is sorted, by recall at this one of ``ks``."""
-    baselines: tuple[BaselineName, ...] = ("popularity", "itemknn", "ials", "ease")
+    baselines: tuple[BaselineName, ...] = ("popularity", "bpr", "itemknn", "ials", "ease")
     """In the order they are run."""
     tune_baselines: bool = True
     """Choose each baseline's settings on val among its grid; else take the first of the grid."""
+    bpr: tuple[BPRConfig, ...] = Field(
+        default=tuple(BPRConfig(regularisation=r) for r in (0.01, 0.003, 0.03)), min_length=1
+    )
+    """Grid of BPR factors."""
     itemknn: tuple[ItemKNNConfig, ...] = Field(
         default=tuple(
             ItemKNNConfig(neighbours=neighbours, shrink=shrink)
@@ -299,6 +304,8 @@ def _grid(
     match name:
         case "popularity":
             grid = [(Popularity, {})]
+        case "bpr":
+            grid = [(partial(BPR, each), each.model_dump()) for each in config.bpr]
         case "itemknn":
             grid = [(partial(ItemKNN, each), each.model_dump()) for each in config.itemknn]
         case "ials":

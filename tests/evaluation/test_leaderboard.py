@@ -73,7 +73,7 @@ class Recorder:
 
 def test_every_baseline_beats_chance_on_two_blocks(split, catalogue):
     rows = {row.name: row for row in baseline_rows(split, catalogue, SMALL)}
-    assert list(rows) == ["popularity", "itemknn", "ials", "ease"]
+    assert list(rows) == ["popularity", "bpr", "itemknn", "ials", "ease"]
     for name in ("itemknn", "ials", "ease"):
         assert rows[name].test["recall@5"] > rows["popularity"].test["recall@5"]
         assert rows[name].test["genre_consistency@5"] > 0.95

@@ -139,7 +139,7 @@ def test_the_report_is_complete(run: Path, report: dict[str, Any], split: pd.Dat
     assert report["seconds"].keys() == stages
     assert all(seconds > 0 for seconds in report["seconds"].values())
     assert sum(report["parameters"].values()) > 0
-    assert report["baselines"].keys() == {"popularity", "itemknn", "ials", "ease"}
+    assert report["baselines"].keys() == {"popularity", "bpr", "itemknn", "ials", "ease"}
     assert report["faithfulness"]
     assert report["start"]["chosen"] in report["start"]["tried"]
     assert report["item_item"]["chosen"] in report["item_item"]["tried"]
