@@ -44,8 +44,8 @@ class Recommendation:
 
     Attributes:
         id: as in the features file, or ``key:...`` for a track it doesn't have.
-        score: ``p . t + bias`` and the item-item term; with the fallbacks ``title genres`` and
-            ``popularity``, the number of training playlists.
+        score: ``p . t + bias`` and the item-item term, or with the fallback ``title`` a term for
+            popularity; with ``title genres`` and ``popularity``, the number of training playlists.
         reasons: their contributions sum to the score.
         fallback: None, or what stood in for the playlist's tracks:
 
