@@ -40,6 +40,7 @@ class Run:
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
         self.start, self.item_item = out / "start", out / "item_item.npz"
         self.bundle, self.picture = out / "bundle", out / "report.png"
+        self.breakdown_picture = out / "breakdown.png"
         self._stages_file = out / "stages.json"
         inputs = {
             name: _fingerprint(path) for name, path in config.inputs.model_dump().items() if path

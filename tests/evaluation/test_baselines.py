@@ -35,8 +35,10 @@ def test_popularity_conforms(conformance_check):
     conformance_check(Popularity, personal=False)
 
 
-def test_playlist_matrix_is_binary():
-    matrix = playlist_matrix(Ragged.from_lists([[2, 0, 2], [], [1]]), 4)
+def test_playlist_matrix_is_binary_and_leaves_the_lists_alone():
+    lists = Ragged.from_lists([[2, 0, 2], [], [1]])
+    matrix = playlist_matrix(lists, 4)
+    assert [row.tolist() for row in lists] == [[2, 0, 2], [], [1]]
     np.testing.assert_array_equal(matrix.toarray(), [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
 
 
