@@ -315,8 +315,8 @@ class PlaylistTrainer(BaseTrainer):
         mine = torch.from_numpy(playlist_features(step.seeds, self.audio))
         playlists = self.model.inputs(PLAYLIST, mine, None)
         reach = self.model.reach(sample.num_sampled_nodes)
-        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
-        return vectors, gather_rows(t[: len(part)], [len(each) for each in parts])
+        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows, len(part))
+        return vectors, gather_rows(t, [len(each) for each in parts])
 
     def _edges_of_negatives(
         self, step: Step, candidates: np.ndarray, draws: NodeDraws
