@@ -59,8 +59,8 @@ class Fallbacks:
     ) -> sparse.csr_array:
         """``TitleModel.weights``, and none for a title whose genres no similar title names.
 
-        "samba for my dog" is then popular samba, and not what "my songs" holds: on validation this
-        was never worse, whether genres came from a file or from titles.
+        "samba for my dog" is then popular samba, and not what "my songs" holds. Such titles are too
+        few to tell on validation which is better; this one keeps to what the title says.
         """
         weights = known.weights(titles, leave_out)
         kept = np.ones(len(titles), np.float32)
