@@ -231,9 +231,9 @@ def _recalls(
         part = seeds.select(np.arange(first, min(first + BATCH, len(seeds))))
         playlists = torch.from_numpy((playlist_matrix(part, len(tracks)) @ tracks) @ start.value)
         scores = F.normalize(playlists) @ directions
-        scores[torch.from_numpy(part.rows), torch.from_numpy(part.values.astype(np.int64))] = (
-            -torch.inf
-        )
+        scores[
+            torch.from_numpy(part.rows), torch.from_numpy(part.values.astype(np.int64))
+        ] = -torch.inf
         for lists, candidate in zip(found, candidates, strict=True):
             # A third of `ranking.top_k`'s time; in what order ties come does not matter here.
             best = (scores + torch.from_numpy(candidate.bias)).topk(width, dim=1).indices

@@ -15,6 +15,7 @@ from spotify_engine.ragged import Ragged
 
 NUMBERS_AT_ONCE = 500_000  # floats in one batch of normal equations: 2 MB stay in the cache
 SHORT = 0.4  # rows below this many factors are faster in the n x n form (measured at 64 factors)
+PADDING = 1.2  # longest row of a batch, in lengths of its shortest: few batches for little padding
 
 
 class IALSConfig(BaseModel):
@@ -69,45 +70,52 @@ class IALS:
     def _solve(self, contained: sparse.csr_array, other: torch.Tensor) -> torch.Tensor:
         """Best vectors ``[rows, factors]`` for the rows of ``contained``, given the columns'.
 
-        Rows of one length n share M = a other'other + ridge I. With V ``[n, factors]`` the vectors
-        of a row's columns, its vector is (M + V'V)^-1 V'1 = M^-1 V' (I + V M^-1 V')^-1 1: short
-        rows solve the n x n system of the second form, long ones the first.
+        With V ``[n, factors]`` the vectors of a row's columns and M = a other'other + ridge(n) I,
+        the row's vector is (M + V'V)^-1 V'1 = M^-1 V' (I + V M^-1 V')^-1 1: short rows solve the
+        n x n system of the second form, long ones the first. In the eigenvectors' basis of
+        other'other, M is diagonal for every n, so that rows of different lengths fit in one batch.
         """
         weight, strength = self.config.unobserved_weight, self.config.regularisation
-        everywhere = weight * (other.T @ other)
-        identity = torch.eye(other.shape[1])
+        values, basis = torch.linalg.eigh((other.T @ other).double())
+        everywhere, basis = weight * values.clamp(min=0).float(), basis.float()
+        rotated = other @ basis
         lengths = np.diff(contained.indptr)
+        ridges = strength * (lengths + weight * len(other)) ** self.config.scaling
         solved = other.new_zeros(contained.shape[0], other.shape[1])
-        last = 0
-        for n, rows in _batches(lengths, other.shape[1]):
-            places = contained.indptr[rows][:, None] + np.arange(n)
-            vectors = other[torch.from_numpy(contained.indices[places].astype(np.int64))]
-            if n != last:  # the batches of one length follow one another
-                ridge = strength * (n + weight * len(other)) ** self.config.scaling
-                shared, last = everywhere + ridge * identity, n
-                inverse = torch.linalg.inv(shared)
-            if n < SHORT * other.shape[1]:
-                through = vectors @ inverse
-                small = torch.baddbmm(torch.eye(n), through, vectors.mT)
-                found = through.mT @ torch.linalg.solve(small, torch.ones(len(rows), n, 1))
+        last = max(len(contained.indices) - 1, 0)
+        for longest, rows in _batches(lengths, other.shape[1]):
+            places = contained.indptr[rows][:, None] + np.arange(longest)
+            there = torch.from_numpy(np.arange(longest) < lengths[rows][:, None]).float()[
+                :, :, None
+            ]
+            columns = contained.indices[places.clip(max=last)].astype(np.int64)
+            vectors = rotated[torch.from_numpy(columns)] * there
+            diagonal = everywhere + torch.from_numpy(ridges[rows]).float()[:, None]
+            if longest < SHORT * other.shape[1]:
+                through = vectors / diagonal[:, None]
+                small = torch.baddbmm(torch.eye(longest), through, vectors.mT)
+                found = through.mT @ torch.cholesky_solve(there, torch.linalg.cholesky(small))
             else:
-                cholesky = torch.linalg.cholesky(torch.baddbmm(shared, vectors.mT, vectors))
-                found = torch.cholesky_solve(vectors.sum(dim=1)[:, :, None], cholesky)
+                whole = torch.baddbmm(torch.diag_embed(diagonal), vectors.mT, vectors)
+                found = torch.cholesky_solve(
+                    vectors.sum(dim=1)[:, :, None], torch.linalg.cholesky(whole)
+                )
             solved[torch.from_numpy(rows)] = found[:, :, 0]
-        return solved
+        return solved @ basis.T
 
 
 def _batches(lengths: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(length, rows of exactly that length), in batches of about NUMBERS_AT_ONCE floats.
+    """(longest, rows of about that length), in batches of about NUMBERS_AT_ONCE floats.
 
     Empty rows are left out: their vector is 0.
     """
     by_length = np.argsort(lengths, kind="stable")
-    distinct, counts = np.unique(lengths, return_counts=True)
-    ends = np.cumsum(counts)
-    for n, first, end in zip(distinct.tolist(), ends - counts, ends, strict=True):
-        if n > 0:
-            width = n if n < SHORT * factors else factors
-            at_once = max(1, NUMBERS_AT_ONCE // (factors * width))
-            for start in range(first, end, at_once):
-                yield n, by_length[start : min(start + at_once, end)]
+    in_order = lengths[by_length]
+    start = int(np.searchsorted(in_order, 1))
+    while start < len(in_order):
+        like = int(np.searchsorted(in_order, PADDING * in_order[start], side="right"))
+        longest = int(in_order[like - 1])
+        width = longest if longest < SHORT * factors else factors
+        end = min(like, start + max(1, NUMBERS_AT_ONCE // (factors * width)))
+        yield int(in_order[end - 1]), by_length[start:end]
+        start = end
