@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from spotify_engine.playlists.records import CsvFile, newline_positions, record_starts
 from spotify_engine.playlists.schema import TABLES
+from spotify_engine.reading.records import CsvFile, newline_positions, record_starts
 
 PLAYLIST_COLUMNS = ("user_id", "artistname", "trackname", "playlistname")
 NOT_UTF8 = "not valid UTF-8"

@@ -24,8 +24,8 @@ from spotify_engine.playlists.entities import DataConfig, build_tables
 from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
-from spotify_engine.playlists.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
-from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
+from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
+from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 
 _ROW_GROUP = 1 << 20
 _TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work

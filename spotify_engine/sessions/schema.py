@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from spotify_engine.reading.rejects import REJECTS
+
 USER, SONG, ARTIST, GENRE = "user", "song", "artist", "genre"
 NODE_TYPES = (USER, SONG, ARTIST, GENRE)
 
@@ -89,15 +91,7 @@ TABLES: dict[str, pa.Schema] = {
             ("completion", pa.float32()),  # part of the song that was played, 0..1
         ]
     ),
-    "rejects": pa.schema(
-        [
-            ("source", pa.string()),
-            ("byte_offset", pa.int64()),  # where the row starts in its file
-            ("line", pa.int64()),  # counting from 1
-            ("reason", pa.string()),
-            ("text", pa.string()),  # cut at 200 characters
-        ]
-    ),
+    "rejects": REJECTS,
 }
 
 # What sessions become for the graph: one row a (user, song) that the training part holds.

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists import records
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
-from spotify_engine.playlists.records import (
+from spotify_engine.reading import records
+from spotify_engine.reading.records import (
     BACKSLASH,
     DOUBLED,
     Dialect,

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
-from spotify_engine.playlists.synthetic.names import (
+from spotify_engine.invented_names import (
     GENRE_NAMES,
     escape_playlist_field,
     playlist_titles,
 )
+from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
 
 _CHUNK_ROWS = 500_000
 # Shares of rows of the playlists file, as counted in the real one.
