@@ -27,14 +27,13 @@ from spotify_engine.evaluation.leaderboard import (
 )
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
+from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.graph import (
     build_graph,
     load_graph,
-    render_summary,
     save_graph,
-    summary,
 )
 from spotify_engine.playlists.hybrid import choose_item_item
 from spotify_engine.playlists.model import parameter_counts
