@@ -30,7 +30,7 @@ EDGE_ATTRIBUTES: dict[EdgeType, tuple[str, ...]] = {
 USER_TYPES = ("casual", "regular", "power")
 UNKNOWN_TYPE = "unknown"  # of a user for whom no file says it
 
-# The CSV files of a data folder: their columns; those after the bar may be missing.
+# The CSV files of a data folder, and their columns. Only the first two files must be there.
 SESSIONS_FILE = "raw_sessions.csv"
 SESSION_COLUMNS = (
     "user_id",
@@ -52,11 +52,24 @@ METADATA_COLUMNS: dict[str, tuple[str, ...]] = {
     SONG_GENRES_FILE: ("track_id", "genre_id"),
     PREFERENCES_FILE: ("user_id", "genre_id", "affinity_score", "user_type"),
 }
+# Of these, what a file may lack.
 OPTIONAL_COLUMNS: dict[str, tuple[str, ...]] = {
     TRACKS_FILE: ("track_name", "artist_name", "duration_ms"),
     PREFERENCES_FILE: ("user_type",),
 }
 FILES = (SESSIONS_FILE, *METADATA_COLUMNS)
+REQUIRED_FILES = (SESSIONS_FILE, TRACKS_FILE)
+
+# What plays become: one row a user and song, by user, then song.
+LISTENING = pa.schema(
+    [
+        ("user", pa.int32()),
+        ("song", pa.int32()),
+        ("play_count", pa.int32()),
+        ("avg_completion", pa.float32()),  # 0..1
+        ("edge_weight", pa.float32()),  # 0..1
+    ]
+)
 
 # Columns of tables/*.parquet. Ids that are ints count from 0 without gaps and are the node ids.
 TABLES: dict[str, pa.Schema] = {
@@ -91,16 +104,6 @@ TABLES: dict[str, pa.Schema] = {
             ("completion", pa.float32()),  # part of the song that was played, 0..1
         ]
     ),
+    "edge_list": LISTENING,  # of all plays; a graph to be evaluated is made of the train part's
     "rejects": REJECTS,
 }
-
-# What sessions become for the graph: one row a (user, song) that the training part holds.
-LISTENING = pa.schema(
-    [
-        ("user", pa.int32()),
-        ("song", pa.int32()),
-        ("play_count", pa.int32()),
-        ("avg_completion", pa.float32()),  # 0..1
-        ("edge_weight", pa.float32()),  # 0..1
-    ]
-)
