@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from spotify_engine.errors import InputError
 from spotify_engine.reading.records import split
@@ -198,3 +199,21 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
         "edge_list": edges_of_events(events, len(metadata.tables["songs"])),
         "rejects": combine_rejects(rejected, file.header_lines, metadata.rejects),
     }
+
+
+def load_tables(folder: Path) -> dict[str, pa.Table]:
+    """All of ``TABLES`` from the parquet files that the ETL wrote.
+
+    Raises:
+        InputError: one is missing or not readable.
+    """
+    tables = {}
+    for name in TABLES:
+        path = folder / f"{name}.parquet"
+        try:
+            tables[name] = pq.read_table(path, schema=TABLES[name])
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; prepare the tables again") from error
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: not a readable parquet file ({error})") from error
+    return tables
