@@ -53,12 +53,13 @@ def listening_edges(
     key = user.astype(np.int64) * n_songs + song
     pairs, place, count = np.unique(key, return_inverse=True, return_counts=True)
     total = np.bincount(place, weights=completion, minlength=len(pairs))
-    average = total / np.maximum(count, 1)
+    average = total / count
     who = pairs // max(n_songs, 1)
-    starts = np.flatnonzero(np.concatenate([[True], who[1:] != who[:-1]])) if len(pairs) else []
-    most = np.maximum.reduceat(count, starts) if len(pairs) else np.zeros(0)
-    highest = np.repeat(most, np.diff([*starts, len(pairs)]))
-    weight = COMPLETION_SHARE * average + (1 - COMPLETION_SHARE) * count / np.maximum(highest, 1)
+    _, of_user = np.unique(who, return_inverse=True)
+    most = np.zeros(int(of_user.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(most, of_user, count)
+    highest = most[of_user]
+    weight = COMPLETION_SHARE * average + (1 - COMPLETION_SHARE) * count / highest
     columns = (who, pairs - who * n_songs, count, average, weight)
     return pa.table(
         [

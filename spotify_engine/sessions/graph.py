@@ -81,11 +81,11 @@ def build_session_graph(
         user, genre = prefers["user"].to_numpy(), prefers["genre"].to_numpy()
         affinity = normalised_affinity(user, prefers["affinity"].to_numpy(), sizes[USER])
         _connect(data, PREFERS, user, genre, affinity[:, None])
-        for kind, table, name in (
+        for relation, table, owner in (
             (BELONGS_TO, tables["artist_genres"], "artist"),
             (HAS_GENRE, tables["song_genres"], "song"),
         ):
-            _connect(data, kind, table[name].to_numpy(), table["genre"].to_numpy())
+            _connect(data, relation, table[owner].to_numpy(), table["genre"].to_numpy())
     _describe_genres(data, tables)
     return data
 

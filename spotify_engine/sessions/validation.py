@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -13,13 +12,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table as RichTable
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from spotify_engine.sessions.edges import song_artists
+from spotify_engine.sessions.measures import DAY, Measured, facts
 from spotify_engine.sessions.schema import SESSIONS_FILE, UNKNOWN_TYPE, USER_TYPES
 from spotify_engine.sessions.splits import TEST, TemporalSplitConfig, temporal_parts
 
-_DAY = 86_400
 _OVERLAP_SECONDS = 5  # clocks and crossfades
 
 
@@ -112,71 +110,12 @@ class ValidationReport:
         return table
 
 
-class _Data:
-    """The tables, and what several checks need of them."""
-
-    def __init__(self, tables: Mapping[str, pa.Table]) -> None:
-        self.tables = tables
-        events = tables["events"]
-        self.user, self.song, self.time, self.session, self.ms, self.completion = (
-            events[name].to_numpy()
-            for name in ("user", "song", "time", "session", "ms_played", "completion")
-        )
-        self.n_users, self.n_songs = len(tables["users"]), len(tables["songs"])
-        self.n_genres = len(tables["genres"])
-        self.types = np.array(tables["users"]["type"].to_pylist(), dtype=object)
-
-    @property
-    def same_user(self) -> np.ndarray:
-        """bool ``[events - 1]``: a play and the one before are of one user."""
-        return self.user[1:] == self.user[:-1]
-
-    @cached_property
-    def plays_of_user(self) -> np.ndarray:
-        return np.bincount(self.user, minlength=self.n_users)
-
-    @cached_property
-    def plays_of_song(self) -> np.ndarray:
-        return np.bincount(self.song, minlength=self.n_songs)
-
-    @cached_property
-    def genres_of_song(self) -> sparse.csr_matrix:
-        """float ``[songs, genres]``; the genres of a song share its plays."""
-        links = self.tables["song_genres"]
-        song, genre = links["song"].to_numpy(), links["genre"].to_numpy()
-        shape = (self.n_songs, self.n_genres)
-        matrix = sparse.csr_matrix((np.ones(len(song)), (song, genre)), shape=shape)
-        total = np.asarray(matrix.sum(axis=1)).ravel()
-        return sparse.diags(1 / np.maximum(total, 1)) @ matrix
-
-    @cached_property
-    def genre_plays(self) -> np.ndarray:
-        return np.asarray(self.plays_of_song @ self.genres_of_song).ravel()
-
-    @cached_property
-    def hours(self) -> np.ndarray:
-        """int ``[24]``: plays in each hour of the day, UTC."""
-        return np.bincount(self.time % _DAY // 3600, minlength=24)
-
-    @cached_property
-    def components(self) -> np.ndarray:
-        """Sizes of the connected components of users and songs that played each other."""
-        n = self.n_users + self.n_songs
-        links = sparse.coo_matrix(
-            (np.ones(len(self.user), np.int8), (self.user, self.n_users + self.song)), shape=(n, n)
-        )
-        _, label = connected_components(links, directed=False)
-        part_of = np.concatenate([self.plays_of_user > 0, self.plays_of_song > 0])
-        sizes = np.bincount(label[part_of])
-        return np.sort(sizes[sizes > 0])[::-1]
-
-
 def validate(
     tables: Mapping[str, pa.Table], config: ValidationConfig | None = None
 ) -> ValidationReport:
     """Check tables (as ``schema.TABLES``, with at least one event) against the limits."""
-    data, config = _Data(tables), config or ValidationConfig()
-    return ValidationReport([check(data, config) for check in CHECKS], _facts(data))
+    data, config = Measured(tables), config or ValidationConfig()
+    return ValidationReport([check(data, config) for check in CHECKS], facts(data))
 
 
 def _most(name: str, part: float, whole: float, limit: float, detail: str) -> Check:
@@ -194,7 +133,7 @@ def _not_given(name: str, what: str) -> Check:
     return Check(name, True, None, "-", f"no {what} are given")
 
 
-def _rejected(data: _Data, config: ValidationConfig) -> Check:
+def _rejected(data: Measured, config: ValidationConfig) -> Check:
     sources = data.tables["rejects"]["source"].to_pylist()
     rejected = sum(source == SESSIONS_FILE for source in sources)
     return _most(
@@ -203,7 +142,7 @@ def _rejected(data: _Data, config: ValidationConfig) -> Check:
     )  # fmt: skip
 
 
-def _repeated(data: _Data, config: ValidationConfig) -> Check:
+def _repeated(data: Measured, config: ValidationConfig) -> Check:
     order = np.lexsort((data.song, data.time, data.user))
     same = np.ones(max(len(order) - 1, 0), bool)
     for column in (data.user, data.time, data.song):
@@ -212,7 +151,7 @@ def _repeated(data: _Data, config: ValidationConfig) -> Check:
     return _most("no repeated plays", same.sum(), len(order), config.max_repeated, detail)
 
 
-def _overlap(data: _Data, config: ValidationConfig) -> Check:
+def _overlap(data: Measured, config: ValidationConfig) -> Check:
     early = data.time[:-1] + data.ms[:-1] / 1000 - _OVERLAP_SECONDS > data.time[1:]
     return _most(
         "one play at a time", (early & data.same_user).sum(), len(data.user), config.max_overlap,
@@ -220,13 +159,13 @@ def _overlap(data: _Data, config: ValidationConfig) -> Check:
     )  # fmt: skip
 
 
-def _artists(data: _Data, config: ValidationConfig) -> Check:
+def _artists(data: Measured, config: ValidationConfig) -> Check:
     without = (song_artists(dict(data.tables)) < 0).sum()
     detail = "songs without artist"
     return _most("songs have artists", without, data.n_songs, config.max_without_artist, detail)
 
 
-def _genres(data: _Data, config: ValidationConfig) -> Check:
+def _genres(data: Measured, config: ValidationConfig) -> Check:
     if not data.n_genres:
         return _not_given("songs have genres", "genres")
     without = (np.diff(data.genres_of_song.indptr) == 0).sum()
@@ -234,21 +173,21 @@ def _genres(data: _Data, config: ValidationConfig) -> Check:
     return _most("songs have genres", without, data.n_songs, config.max_without_genre, detail)
 
 
-def _histories(data: _Data, config: ValidationConfig) -> Check:
+def _histories(data: Measured, config: ValidationConfig) -> Check:
     return _most(
         "users have histories", (data.plays_of_user == 0).sum(), data.n_users,
         config.max_without_history, "users who only have preferences",
     )  # fmt: skip
 
 
-def _heard(data: _Data, config: ValidationConfig) -> Check:
+def _heard(data: Measured, config: ValidationConfig) -> Check:
     unheard = (data.plays_of_song == 0).sum()
     return _most(
         "songs are heard", unheard, data.n_songs, config.max_unheard, "songs that nobody played"
     )
 
 
-def _genre_spread(data: _Data, config: ValidationConfig) -> Check:
+def _genre_spread(data: Measured, config: ValidationConfig) -> Check:
     if not data.n_genres:
         return _not_given("genres are mixed", "genres")
     share = data.genre_plays[data.genre_plays > 0]
@@ -258,7 +197,7 @@ def _genre_spread(data: _Data, config: ValidationConfig) -> Check:
     return _least("genres are mixed", value, config.min_effective_genres, detail)
 
 
-def _types(data: _Data, config: ValidationConfig) -> Check:
+def _types(data: Measured, config: ValidationConfig) -> Check:
     """Fails when a type is missing or not known, or a more active one plays less."""
     if set(data.types) == {UNKNOWN_TYPE}:
         return _not_given("types differ in activity", "user types")
@@ -276,20 +215,20 @@ def _types(data: _Data, config: ValidationConfig) -> Check:
     )  # fmt: skip
 
 
-def _hour_share(data: _Data, config: ValidationConfig) -> Check:
+def _hour_share(data: Measured, config: ValidationConfig) -> Check:
     detail = "plays in the busiest hour; times without a clock are all at midnight"
     return _most(
         "times have a clock", data.hours.max(), len(data.user), config.max_hour_share, detail
     )
 
 
-def _hour_contrast(data: _Data, config: ValidationConfig) -> Check:
+def _hour_contrast(data: Measured, config: ValidationConfig) -> Check:
     value = float(data.hours.max() / max(data.hours.min(), 1))
     detail = "busiest hour over quietest; even times are no people's"
     return _least("days have a rhythm", value, config.min_hour_contrast, detail)
 
 
-def _completion_mean(data: _Data, config: ValidationConfig) -> Check:
+def _completion_mean(data: Measured, config: ValidationConfig) -> Check:
     low, high = config.completion
     value = float(data.completion.mean())
     return Check(
@@ -298,30 +237,30 @@ def _completion_mean(data: _Data, config: ValidationConfig) -> Check:
     )  # fmt: skip
 
 
-def _completion_spread(data: _Data, config: ValidationConfig) -> Check:
+def _completion_spread(data: Measured, config: ValidationConfig) -> Check:
     detail = "standard deviation; a constant says nothing about liking"
     value = float(data.completion.std())
     return _least("completion varies", value, config.min_completion_std, detail)
 
 
-def _session_plays(data: _Data, config: ValidationConfig) -> Check:
+def _session_plays(data: Measured, config: ValidationConfig) -> Check:
     value = len(data.session) / (int(data.session.max()) + 1)
     detail = "mean plays a session; of single plays there is no next song"
     return _least("sessions have sequences", value, config.min_session_plays, detail)
 
 
-def _connected(data: _Data, config: ValidationConfig) -> Check:
+def _connected(data: Measured, config: ValidationConfig) -> Check:
     value = float(data.components[0] / data.components.sum())
     detail = "users and songs in the largest connected component"
     return _least("graph is connected", value, config.min_connected, detail)
 
 
-def _days(data: _Data, config: ValidationConfig) -> Check:
-    value = float(data.time.max() - data.time.min()) / _DAY
+def _days(data: Measured, config: ValidationConfig) -> Check:
+    value = float(data.time.max() - data.time.min()) / DAY
     return _least("time is long enough", value, config.min_days, "days from first to last play")
 
 
-def _tested(data: _Data, config: ValidationConfig) -> Check:
+def _tested(data: Measured, config: ValidationConfig) -> Check:
     part = temporal_parts(data.user, data.session, TemporalSplitConfig())
     tested = len(np.unique(data.user[part == TEST]))
     value = tested / int((data.plays_of_user > 0).sum())
@@ -329,7 +268,7 @@ def _tested(data: _Data, config: ValidationConfig) -> Check:
     return _least("users can be tested", value, config.min_tested_users, detail)
 
 
-def _preferences(data: _Data, config: ValidationConfig) -> Check:
+def _preferences(data: Measured, config: ValidationConfig) -> Check:
     prefers = data.tables["user_genre_preferences"]
     if not len(prefers):
         return _not_given("preferences show", "preferences")
@@ -350,7 +289,7 @@ def _preferences(data: _Data, config: ValidationConfig) -> Check:
     return _least("preferences show", value, config.min_preference_lift, detail)
 
 
-CHECKS: tuple[Callable[[_Data, ValidationConfig], Check], ...] = (
+CHECKS: tuple[Callable[[Measured, ValidationConfig], Check], ...] = (
     _rejected,
     _repeated,
     _overlap,
@@ -370,38 +309,3 @@ CHECKS: tuple[Callable[[_Data, ValidationConfig], Check], ...] = (
     _tested,
     _preferences,
 )
-
-
-def _facts(data: _Data) -> dict[str, Any]:
-    others = sorted(set(data.types) - set(USER_TYPES))
-    of_kind = {kind: data.types == kind for kind in (*USER_TYPES, *others)}
-    sessions = int(data.session.max()) + 1
-    lengths = np.minimum(np.bincount(data.session, minlength=sessions), 50)
-    ranks = np.unique(np.geomspace(1, data.n_songs, 60).astype(int))
-    names = data.tables["genres"]["name"].to_pylist()
-    genres = sorted(zip(data.genre_plays.tolist(), names, strict=True), reverse=True)
-    return {
-        "users": data.n_users,
-        "songs": data.n_songs,
-        "events": len(data.user),
-        "sessions": sessions,
-        "genres": {name: plays for plays, name in genres},
-        "types": {kind: _of_type(data, hit) for kind, hit in of_kind.items() if hit.any()},
-        "weekdays": np.bincount((data.time // _DAY + 3) % 7, minlength=7).tolist(),  # from Monday
-        "session_lengths": np.bincount(lengths).tolist(),  # the last: 50 and more
-        "components": data.components[:20].tolist(),
-        "song_ranks": ranks.tolist(),
-        "song_plays": np.sort(data.plays_of_song)[::-1][ranks - 1].tolist(),
-    }
-
-
-def _of_type(data: _Data, users: np.ndarray) -> dict[str, Any]:
-    plays = users[data.user]
-    hours = np.bincount(data.time[plays] % _DAY // 3600, minlength=24)
-    completion, _ = np.histogram(data.completion[plays], np.linspace(0, 1, 21))
-    return {
-        "users": int(users.sum()),
-        "plays": int(plays.sum()),
-        "hours": hours.tolist(),
-        "completion": completion.tolist(),
-    }
