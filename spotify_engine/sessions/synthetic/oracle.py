@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
-_DENSE_CELLS = 20_000_000  # sessions x songs at a time: 160 MB
+_DENSE_CELLS = 1_000_000  # sessions x songs at a time: larger ones don't fit into caches
 
 
 @dataclass(frozen=True)

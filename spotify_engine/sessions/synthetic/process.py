@@ -154,7 +154,8 @@ class Process:
         q += artists[:, world.song_artist] * world.by_artist.probability
         genres = self._genres(walk, hour)
         genres = genres / genres.sum(axis=1, keepdims=True) * weights[:, [GENRE]]
-        q += genres @ self._songs_of_genre
+        # Sparse, for the same reason as in Walk.append.
+        q += (self._genre_of_song @ genres.T).T
         favourites = self._favourites(walk, hour).astype(np.float64)
         favourites *= weights[:, [FAVOURITE]] / favourites.sum(axis=1, keepdims=True)
         np.add.at(q, (rows[:, None], self.listeners.favourites[walk.user]), favourites)
@@ -167,8 +168,9 @@ class Process:
         return self.world.followers.matrix(len(self.world.followers.offsets) - 1)
 
     @cached_property
-    def _songs_of_genre(self) -> np.ndarray:
-        return self.world.by_genre.matrix(self.world.n_songs).toarray()
+    def _genre_of_song(self) -> sparse.csr_matrix:
+        """float64 ``[songs, genres]``: P(s | genre g)."""
+        return self.world.by_genre.matrix(self.world.n_songs).T.tocsr()
 
     def _weights(self, walk: Walk) -> np.ndarray:
         weights = self.listeners.mixture[walk.user]
