@@ -200,8 +200,10 @@ def test_order_hour_and_user_move_the_next_song(process: Process) -> None:
         assert abs(base - other).sum() / 2 > 0.05, "total variation"
 
 
-def test_plays_are_what_the_sessions_say(world: World) -> None:
-    _, plays = generate_block(CONFIG, world, 1)
+@pytest.mark.parametrize("activity", [1, 10])
+def test_plays_are_what_the_sessions_say(world: World, activity: float) -> None:
+    """Also of people who listen so much that one session must end for the next to be another."""
+    _, plays = generate_block(SyntheticConfig.tiny(activity=activity), world, 1)
     session, _ = sessionise(plays.user, plays.time)
     starts = np.unique(plays.session, return_inverse=True)[1]
     np.testing.assert_array_equal(session, starts)

@@ -236,6 +236,16 @@ def test_blanks_around_ids_do_not_make_other_users(folder: Path) -> None:
     assert read_tables(folder)["events"].equals(expected["events"])
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+def test_plays_of_one_second_stay_in_the_files_order(folder: Path, chunk_bytes: int) -> None:
+    at = "a1,2025-01-12T12:00:00Z"
+    plays = ["b,t2,1", "a,t4,2", "b,t1,3", "b,t4,4", "a,t1,5"]
+    rows = [",".join([*play.split(",")[:2], at, play[-1], "9"]) for play in plays]
+    (folder / "raw_sessions.csv").write_text("\n".join([SESSIONS.splitlines()[0], *rows]) + "\n")
+    events = read_tables(folder, SessionDataConfig(chunk_bytes=chunk_bytes))["events"]
+    assert events["ms_played"].to_pylist() == [2, 5, 1, 3, 4]
+
+
 def test_edges_of_a_selection(tables: dict[str, pa.Table]) -> None:
     events = tables["events"]
     counts = Counter(columns(events.slice(0, 100), "user", "song"))
