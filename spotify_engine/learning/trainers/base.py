@@ -129,8 +129,19 @@ class BaseTrainer(ABC):
                 metrics["validation_seconds"] = perf_counter() - started
             value = self._from_rank_zero(metrics.get(self.monitor, 0.0))
             best = self.stopping.update(epoch, value)
+            self.after_epoch(value)
             self.history.append(metrics)
             on_epoch(EpochReport(epoch, metrics, best, self.save))
+
+    def after_epoch(self, value: float) -> None:
+        """What the monitored metric decides, alike on all workers: a learning rate, say."""
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a subclass needs to resume beside model and optimisers: tensors, plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
 
     @property
     def finished(self) -> bool:
@@ -153,6 +164,7 @@ class BaseTrainer(ABC):
             "next_epoch": self.next_epoch,
             "best": [self.stopping.best, self.stopping.best_epoch],
             "history": self.history,
+            "extra": self.extra_state(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(state, folder / STATE_FILE)
@@ -174,6 +186,7 @@ class BaseTrainer(ABC):
         self.next_epoch = state["next_epoch"]
         self.stopping.best, self.stopping.best_epoch = state["best"]
         self.history = state["history"]
+        self.load_extra_state(state["extra"])
 
 
 def load_state(folder: Path) -> dict[str, Any]:
