@@ -14,7 +14,8 @@ from rich.text import Text
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.explain import Explanation, plot_attention
-from spotify_engine.playlists.recommender import PlaylistRecommender, Recommendation
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.recommendation import Recommendation
 
 
 @dataclass(frozen=True)

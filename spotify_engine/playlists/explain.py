@@ -12,33 +12,10 @@ import torch
 
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
 from spotify_engine.playlists.model import EPSILON
+from spotify_engine.recommendation import Reason
 
 SEEDS_NAMED = 3
 LISTENING = ("seed", "other_seeds", "item_item")  # reasons that are about listening
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One term of a score.
-
-    Attributes:
-        kind: ``seed``, ``other_seeds`` (similar listening), ``item_item`` (often in playlists
-            with), ``genre`` (the track's artists and their genres) or ``popularity``; one
-            playlist's terms sum to the score.
-        text: in words.
-        contribution: the term, in the score's unit.
-        attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
-        track: id row of the seed, for ``seed``.
-    """
-
-    kind: str
-    text: str
-    contribution: float
-    attention: float | None = None
-    track: int | None = None
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,40 +16,20 @@ from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.learning.attention import Projected
 from spotify_engine.learning.item_item import add_item_item_scores
 from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.explain import Explainer, Explanation, Reason
+from spotify_engine.playlists.explain import Explainer, Explanation
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
 from spotify_engine.playlists.matching import track_key, track_keys
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
+from spotify_engine.recommendation import Reason, Recommendation
 from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
 
 PIPELINE = "playlists"
 TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
 MAX_SEEDS = 10_000
 ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights in a bundle
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One track that would complete a playlist.
-
-    Attributes:
-        id: as in the features file, or ``key:...`` for a track it doesn't have.
-        score: ``p . t + bias`` and the item-item term; with a fallback, the number of training
-            playlists.
-        reasons: their contributions sum to the score, unless there is a fallback.
-        fallback: None, or what stood in for the playlist's tracks: ``title`` (popular within the
-            genres that the title names) or ``popularity``.
-    """
-
-    id: str
-    name: str
-    artist: str
-    score: float
-    reasons: list[Reason] = field(default_factory=list)
-    fallback: str | None = None
 
 
 class PlaylistRecommender:

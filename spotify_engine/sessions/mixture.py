@@ -28,9 +28,12 @@ class SessionModelConfig(BaseModel):
 
     memory: int = Field(6, ge=1, le=50)
     """Songs back that are attended to."""
-    shrink_transition: float = Field(20.0, gt=0)
+    discount: float = Field(0.5, ge=0, lt=1)
+    """Taken off every counted pair (absolute discounting, Ney et al. 1994): what occurred once is
+    mostly chance."""
+    shrink_transition: float = Field(1.0, gt=0)
     """Plays of popularity mixed into the songs that came after a song."""
-    shrink_follow: float = Field(20.0, gt=0)
+    shrink_follow: float = Field(5.0, gt=0)
     """The same, for the artists that came after an artist."""
     shrink_taste: float = Field(5.0, gt=0)
     """The same, for the genres of a user."""
@@ -50,11 +53,13 @@ class Shares:
         transition: float64 ``[n]``, from the song right before.
         follow: float64 ``[n, memory]``, from the artist of each recent song to the play's.
         replay: float64 ``[n]``, as one of the user's own songs.
+        public: float64 ``[n]``, as a sign of the song's popularity with others.
     """
 
     transition: np.ndarray
     follow: np.ndarray
     replay: np.ndarray
+    public: np.ndarray
 
     @classmethod
     def undecided(cls, queries: Queries) -> Shares:
@@ -62,7 +67,8 @@ class Shares:
         followed = (queries.recent[:, 0] >= 0).astype(np.float64)
         follow = np.zeros(queries.recent.shape)
         follow[:, 0] = followed
-        return cls(followed, follow, np.ones(len(queries)))
+        everything = np.ones(len(queries))
+        return cls(followed, follow, everything, everything)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Counts:
     """What was counted in the training part.
 
     Attributes:
-        plays: float64 ``[songs]``.
+        plays: float64 ``[songs]``, by their public shares.
         listens: csr float64 ``[users, songs]``, plays of each, by their shares.
         transitions: csr float64 ``[songs, songs]``, how often the column came right after the row.
         artist: int64 ``[songs]``; songs without a known artist share one of their own.
@@ -119,7 +125,7 @@ class Counts:
         moved = source != target
         weight = shares.follow[row, place][moved]
         changes = _sum(weight, source[moved], target[moved], (n_artists, n_artists)).toarray()
-        plays = np.bincount(song, minlength=n_songs).astype(np.float64)
+        plays = np.bincount(song, shares.public, minlength=n_songs)
         taste = _sum(np.ones(len(user)), user, song, (n_users, n_songs)) @ membership
         return cls(plays, listens, transitions, artist, changes, membership, np.asarray(taste))
 
@@ -159,17 +165,7 @@ class SessionModel(nn.Module):
         n_users, n_genres = counts.taste.shape
         self.n_users, self.n_songs = n_users, len(counts.plays)
         self.use(counts)
-        prior = config.song_prior
-        n_artists = len(counts.changes)
-        by_artist = np.bincount(counts.artist, counts.plays + prior, minlength=n_artists)
-        self.song_share = (counts.plays + prior) / (counts.plays + prior).sum()
-        self.within_artist = (counts.plays + prior) / by_artist[counts.artist]
-        self.artist_share = by_artist / by_artist.sum()
-        in_genre = counts.membership * (counts.plays + prior)[:, None]
-        totals = in_genre.sum(axis=0)
-        self.within_genre = torch.from_numpy(
-            (in_genre / np.maximum(totals, TINY)).astype(np.float32)
-        )
+        totals = (counts.membership * (counts.plays + config.song_prior)[:, None]).sum(axis=0)
         self.has_genre = torch.from_numpy(totals > 0)
         share = totals / max(totals.sum(), TINY)
         taste = counts.taste + config.shrink_taste * share
@@ -193,7 +189,22 @@ class SessionModel(nn.Module):
     def use(self, counts: Counts) -> None:
         """Take other counts of the same plays, by other shares."""
         self.counts = counts
-        mine = np.asarray(counts.listens @ counts.membership)
+        plays = counts.plays + self.config.song_prior
+        by_artist = np.bincount(counts.artist, plays, minlength=len(counts.changes))
+        self.song_share = plays / plays.sum()
+        self.within_artist = plays / by_artist[counts.artist]
+        self.artist_share = by_artist / by_artist.sum()
+        in_genre = counts.membership * plays[:, None]
+        totals = np.maximum(in_genre.sum(axis=0), TINY)
+        self.within_genre = torch.from_numpy((in_genre / totals).astype(np.float32))
+        discount = self.config.discount
+        self.listens = _discounted(counts.listens, discount)
+        self.transitions = _discounted(counts.transitions, discount)
+        self.changes = np.maximum(counts.changes - discount, 0)
+        follow = self.changes + self.config.shrink_follow * self.artist_share
+        self.follow = (follow / follow.sum(axis=1, keepdims=True)).astype(np.float32)
+        self.after = np.asarray(self.transitions.sum(axis=1)).ravel()
+        mine = np.asarray(self.listens @ counts.membership)
         mass = np.concatenate([mine, np.zeros((1, mine.shape[1]))])
         self.replay_mass = torch.from_numpy(mass.astype(np.float32))
 
@@ -251,29 +262,33 @@ class SessionModel(nn.Module):
         counts, config = self.counts, self.config
         recent = queries.recent
         last = np.maximum(recent[:, 0], 0)
-        pair = _cells(counts.transitions, last, target) - shares.transition
-        total = np.asarray(counts.transitions.sum(axis=1)).ravel()[last] - shares.transition
+        discount = config.discount
+        pair = _cells(counts.transitions, last, target) - shares.transition - discount
+        total = self.after[last] - shares.transition
         shrink = config.shrink_transition
-        popular = self.song_share[target]
+        plays = counts.plays[target] + config.song_prior
+        others = (plays - shares.public) / plays  # what is left without the play itself
+        popular = self.song_share[target] * others
         transition = (np.maximum(pair, 0) + shrink * popular) / (np.maximum(total, 0) + shrink)
         artist = counts.artist[target]
         # Where there is no recent song, attention gives no weight to what is read here.
         sources = counts.artist[np.maximum(recent, 0)]
-        within = self.within_artist[target][:, None]
+        within = (self.within_artist[target] * others)[:, None]
         same = sources == artist[:, None]
         own = shares.follow * ~same
-        changes = counts.changes[sources, artist[:, None]] - own
-        totals = counts.changes.sum(axis=1)[sources] - own
+        changes = counts.changes[sources, artist[:, None]] - own - discount
+        totals = self.changes.sum(axis=1)[sources] - own
         shrink = config.shrink_follow
         follow = (np.maximum(changes, 0) + shrink * self.artist_share[artist][:, None]) / (
             np.maximum(totals, 0) + shrink
         )
-        mine = np.maximum(_cells(counts.listens, queries.user, target) - shares.replay, 0)
+        mine = _cells(counts.listens, queries.user, target) - shares.replay - discount
+        mine = np.maximum(mine, 0)
         values = {
             "transition": transition,
             "same": same * within,
             "follow": follow * within,
-            "within_genre": self.within_genre[target].numpy(),
+            "within_genre": self.within_genre[target].numpy() * others[:, None],
             "mine": mine,
             "own": shares.replay,
             "popular": popular,
@@ -323,50 +338,62 @@ class SessionModel(nn.Module):
             (terms[:, TRANSITION] / total).double().numpy(),
             (follow / total[:, None]).double().numpy(),
             (terms[:, REPLAY] / total).double().numpy(),
+            1 - (terms[:, REPLAY] / total).double().numpy(),
         )
 
     # All songs of each query: ranking
 
     @torch.no_grad()
-    def terms(self, queries: Queries) -> np.ndarray:
-        """float32 ``[n, terms, songs]``: the addends of every song's probability."""
-        counts, config = self.counts, self.config
+    def terms(self, queries: Queries, replay: sparse.csr_array | None = None) -> np.ndarray:
+        """The addends of every song's probability.
+
+        Args:
+            replay: ``[n, songs]``, plays of each query's user in place of what was counted.
+
+        Returns:
+            float32 ``[n, terms, songs]``
+        """
+        counts, shrink = self.counts, self.config.shrink_transition
         user, recent, hour, length = self._tensors(queries)
         when = self.when(hour)
-        gates = self.gates(user, length).numpy()
         weights = self.attention(recent, self.recency).numpy()
         n = len(queries)
         out = np.zeros((n, len(TERMS), self.n_songs), np.float32)
-        rows = np.arange(n)
         followed = np.flatnonzero(queries.recent[:, 0] >= 0)
         last = queries.recent[followed, 0]
-        after = counts.transitions[last]
-        total = np.asarray(after.sum(axis=1))[:, None] + config.shrink_transition
-        out[followed, TRANSITION] = after.toarray() / total
-        out[followed, TRANSITION] += config.shrink_transition / total * self.song_share
-        n_artists = len(counts.changes)
-        same = np.zeros((n, n_artists), np.float32)
-        np.add.at(same, (rows[:, None], np.append(counts.artist, 0)[queries.recent]), weights)
-        out[:, ARTIST] = same[:, counts.artist] * self.within_artist
-        changes = counts.changes
-        follow = (changes + config.shrink_follow * self.artist_share) / (
-            changes.sum(axis=1, keepdims=True) + config.shrink_follow
-        )
-        out[:, FOLLOW] = (same @ follow)[:, counts.artist] * self.within_artist
+        total = (self.after[last] + shrink)[:, None]
+        out[followed, TRANSITION] = (
+            self.transitions[last].toarray() + shrink * self.song_share
+        ) / total
+        artists = np.zeros((n, len(counts.changes)), np.float32)
+        sources = counts.artist[np.maximum(queries.recent, 0)]
+        np.add.at(artists, (np.arange(n)[:, None], sources), weights)
+        out[:, ARTIST] = artists[:, counts.artist] * self.within_artist
+        out[:, FOLLOW] = (artists @ self.follow)[:, counts.artist] * self.within_artist
         genre = self.genre_weights(user, recent, when).numpy()
         out[:, GENRE] = genre @ self.within_genre.numpy().T
-        suits = when.exp().numpy() @ counts.membership.T
         known = np.flatnonzero(queries.user >= 0)
-        mine = counts.listens[queries.user[known]].toarray() * suits[known]
+        if replay is None:
+            mine = self.listens[queries.user[known]].toarray()
+        else:
+            mine = replay[known].toarray()
+        mine *= when.exp().numpy()[known] @ counts.membership.T
         out[known, REPLAY] = mine / np.maximum(mine.sum(axis=1, keepdims=True), 1e-2)
         out[:, POPULARITY] = self.song_share
-        out *= gates[:, :, None]
+        out *= self.gates(user, length).numpy()[:, :, None]
         return out
 
     def score(self, queries: Queries) -> np.ndarray:
         """float32 ``[n, songs]``: the probability of each song to be next."""
         scores: np.ndarray = self.terms(queries).sum(axis=1)
         return scores
+
+
+def _discounted(counts: sparse.csr_array, discount: float) -> sparse.csr_array:
+    found = counts.copy()
+    found.data = np.maximum(found.data - discount, 0)
+    found.eliminate_zeros()
+    return found
 
 
 def _cells(matrix: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
