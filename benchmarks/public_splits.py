@@ -35,6 +35,7 @@ from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import Scorer, playlist_matrix
+from spotify_engine.evaluation.baselines.bpr import BPR
 from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
 from spotify_engine.evaluation.baselines.ials import IALS
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
@@ -228,6 +229,7 @@ def scorers_for(data: PublicSet) -> dict[str, Method]:
         ),
         "itemknn": tuned([partial(ItemKNN, each) for each in itemknn_grid()]),
         "itemknn-averaging": tuned([partial(AveragingItemKNN, each) for each in itemknn_grid()]),
+        "bpr": tuned([partial(BPR, each) for each in grids.bpr]),
         "ials": tuned([partial(IALS, each) for each in grids.ials]),
         "ease-published": as_given(
             partial(EASE, EASEConfig(regularisation=80 if gowalla else 200), EASE_MEMORY_GIB)

@@ -11,12 +11,12 @@ from pathlib import Path
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     flags.add_argument("--run", type=Path, required=True, help="run directory of train_kaggle.py")
-    which = flags.add_mutually_exclusive_group(required=True)
+    which = flags.add_mutually_exclusive_group()
     which.add_argument("--playlist", help="name or number of a playlist of the run")
     which.add_argument(
         "--tracks", nargs="+", metavar="'ARTIST - TITLE'", help="a new playlist (or track ids)"
     )
-    flags.add_argument("--title", help="title of a new playlist, for when no track is known")
+    flags.add_argument("--title", help="title of a new playlist, alone or for unknown tracks")
     flags.add_argument("--k", type=int, default=10, help="how many (10)")
     flags.add_argument("--explain", action="store_true", help="say why, for each track")
     flags.add_argument("--plot", type=Path, metavar="PNG", help="draw an attention heatmap")
@@ -24,7 +24,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
+    flags = parser()
+    arguments = flags.parse_args(argv)
+    if not (arguments.playlist or arguments.tracks or arguments.title):
+        flags.error("give --playlist, --tracks or --title")
     from spotify_engine.errors import InputError
     from spotify_engine.playlists.completion import complete_playlist, find_playlist
     from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -32,18 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         recommender = PlaylistRecommender.load(arguments.run / "bundle")
-        if arguments.tracks:
-            tracks, title = arguments.tracks, arguments.title
-        else:
+        if arguments.playlist:
             tracks, title = find_playlist(arguments.run, arguments.playlist)
+        else:
+            tracks, title = arguments.tracks or [], arguments.title
         completion = complete_playlist(recommender, tracks, title, arguments.k)
         if arguments.plot:
             completion.plot(arguments.plot)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for text in completion.unknown:
-        console.print(f"[yellow]not in the catalogue:[/yellow] {text}", highlight=False)
+    for line in completion.remarks():
+        console.print(line, style="yellow", highlight=False, markup=False)
     console.print(completion.table())
     if arguments.explain:
         for text in completion.texts():

@@ -15,11 +15,13 @@ from spotify_engine.evaluation.leaderboard import EvaluationConfig
 from spotify_engine.evaluation.splits import HoldoutConfig
 from spotify_engine.learning.item_item import ItemItemConfig
 from spotify_engine.learning.trainers.playlist import TrainingConfig
+from spotify_engine.playlists.cold_start import ColdStartConfig
 from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.genres import GenreConfig
 from spotify_engine.playlists.graph import GraphConfig
 from spotify_engine.playlists.model import PlaylistGATConfig
 from spotify_engine.playlists.start import StartConfig
+from spotify_engine.playlists.titles import TitleConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
@@ -69,7 +71,9 @@ class KaggleJob(BaseModel):
     start: StartConfig = StartConfig()
     training: TrainingConfig = TrainingConfig()
     item_item: ItemItemConfig = ItemItemConfig()
+    titles: TitleConfig = TitleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    cold_start: ColdStartConfig = ColdStartConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")

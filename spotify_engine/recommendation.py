@@ -10,14 +10,16 @@ class Reason:
     """One term of a score.
 
     Attributes:
-        kind: which term. Of a playlist: ``seed``, ``other_seeds`` (similar listening),
-            ``item_item`` (often in playlists with), ``genre`` (the track's artists and their
-            genres) or ``popularity``. Of a session: one of ``sessions.mixture.TERMS``, or
-            ``collaborative`` and ``genre`` of a GAT. The terms sum to the score.
+        kind: which term; the terms of one recommendation sum to its score. Of a playlist: ``seed``,
+            ``other_seeds`` (similar listening), ``item_item`` (often in playlists with), ``genre``
+            (the track's artists and their genres), ``title`` (similarly named playlists) or
+            ``popularity``. Of a session: one of ``sessions.mixture.TERMS``, or ``collaborative``
+            and ``genre`` of a GAT.
         text: in words.
         contribution: the term, in the score's unit.
         attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
-        track: id row of the seed, for ``seed``.
+        track: id row of the seed, for ``seed``; None for a seed that the catalogue doesn't have.
+        name: of the seed, for ``seed``.
     """
 
     kind: str
@@ -25,6 +27,7 @@ class Reason:
     contribution: float
     attention: float | None = None
     track: int | None = None
+    name: str | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -36,14 +39,23 @@ class Recommendation:
 
     Attributes:
         id: as in the input files, or ``key:...`` for a track that the features file doesn't have.
-        score: higher is better. Of a playlist: ``p . t + bias`` and the item-item term; of a
-            session: the probability to be next. With a fallback on popularity: the plays or
-            playlists in training.
-        reasons: their contributions sum to the score, unless there is a fallback.
-        fallback: None, or what stood in for what was not known: ``title`` (popular within the
-            genres that a playlist's title names), ``popularity``, ``session`` (the user is not
-            known), ``similar users`` (the user's few plays were supplemented by theirs) or
-            ``new song`` (nobody has played it: it stands where its artist does).
+        score: of a playlist, ``p . t + bias`` and the item-item term, or with the fallback
+            ``title`` a term for popularity; with ``title genres`` and ``popularity``, the number of
+            training playlists. Of a session, the probability to be next; with ``popularity``, the
+            number of training plays.
+        reasons: their contributions sum to the score.
+        fallback: None, or what stood in for the playlist's tracks:
+
+            - ``artist``: no seed is in a training playlist; the seeds' artists (and audio) are
+            - ``title``: nothing is known of the tracks; playlists with similar titles are
+            - ``title genres``: the title is like no other, and popular within genres it names
+            - ``popularity``: none of these, or of a session: neither its user nor a song is known
+
+            or, in a session:
+
+            - ``session``: the user is not known, the songs of the session are
+            - ``similar users``: the user's few plays are supplemented by those of similar users
+            - ``new song``: nobody has played this song; it stands where its artist does
     """
 
     id: str

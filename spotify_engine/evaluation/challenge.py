@@ -30,8 +30,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from spotify_engine.evaluation.baselines import Scorer
-from spotify_engine.evaluation.leaderboard import ScoreFunction, evaluate_scorer
-from spotify_engine.evaluation.ranking import NOTHING, hit_matrix, per_playlist_metrics
+from spotify_engine.evaluation.ranking import (
+    NOTHING,
+    ScoreFunction,
+    evaluate_scorer,
+    hit_matrix,
+    per_playlist_metrics,
+)
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.ragged import Ragged
 
@@ -60,9 +65,9 @@ class BreakdownConfig(BaseModel):
     """Most train tracks of a playlist in each band; one more band has all longer ones."""
     popularity_edges: tuple[int, ...] = Field(default=(0, 2, 10, 100), min_length=1)
     """Most training playlists with a held-out track in each band; 0: unseen in training."""
-    max_playlists: int | None = Field(default=2000, ge=1)
+    max_playlists: int | None = Field(default=500, ge=1)
     """Measure each group on this many playlists, the same for all scorers; None: on all."""
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=128, ge=1)
     """Playlists scored at a time: memory is about three times batch x tracks floats."""
     seed: int = Field(default=0, ge=0)
     """Of the draws of seed tracks and playlists."""

@@ -54,6 +54,9 @@ def render_breakdown(breakdowns: Mapping[str, Breakdown]) -> Table:
         table.add_row(f"[italic]{heading}[/italic]")
         for index, row in enumerate(first[part]):
             lead = [row["group"], f"{row['playlists']:,}", f"{row['held_out']:,}"]
+            if not row["playlists"]:
+                table.add_row(*lead)
+                continue
             for figure in _figures(row):
                 values = [each[part][index][figure] for each in breakdowns.values()]
                 table.add_row(*lead, _label(figure), *_cells(figure, values))

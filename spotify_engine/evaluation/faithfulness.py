@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from spotify_engine.evaluation.ranking import ScoreFunction
 from spotify_engine.ragged import Ragged
-
-ScoreFunction = Callable[[Ragged], np.ndarray]
 
 
 def deletion_test(

@@ -15,17 +15,22 @@ from rich.table import Table
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import Scorer, TooLarge
+from spotify_engine.evaluation.baselines.bpr import BPR, BPRConfig
 from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.evaluation.baselines.popularity import Popularity
 from spotify_engine.evaluation.beyond_accuracy import Catalogue, beyond_accuracy_metrics
-from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
+from spotify_engine.evaluation.challenge import (
+    Breakdown,
+    BreakdownConfig,
+    challenge_breakdown,
+)
+from spotify_engine.evaluation.ranking import ScoreFunction, evaluate_scorer, ranking_metrics
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.ragged import Ragged
 
-BaselineName = Literal["popularity", "itemknn", "ials", "ease"]
-ScoreFunction = Callable[[Ragged], np.ndarray]
+BaselineName = Literal["popularity", "bpr", "itemknn", "ials", "ease"]
 HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
     "ndcg": "ndcg",
     "warm_recall": "warm rec.",
@@ -48,10 +53,14 @@ class EvaluationConfig(BaseModel):
     """Length of the lists that are kept; at least the largest of ``ks``."""
     selection_k: int = Field(default=10, ge=1)
     """Baselines are tuned, and the leaderboard is sorted, by recall at this one of ``ks``."""
-    baselines: tuple[BaselineName, ...] = ("popularity", "itemknn", "ials", "ease")
+    baselines: tuple[BaselineName, ...] = ("popularity", "bpr", "itemknn", "ials", "ease")
     """In the order they are run."""
     tune_baselines: bool = True
     """Choose each baseline's settings on val among its grid; else take the first of the grid."""
+    bpr: tuple[BPRConfig, ...] = Field(
+        default=tuple(BPRConfig(regularisation=r) for r in (0.01, 0.003, 0.03)), min_length=1
+    )
+    """Grid of BPR factors."""
     itemknn: tuple[ItemKNNConfig, ...] = Field(
         default=tuple(
             ItemKNNConfig(neighbours=neighbours, shrink=shrink)
@@ -86,6 +95,8 @@ class EvaluationConfig(BaseModel):
     """Measure on this many playlists, drawn once for all scorers; None: on all."""
     seed: int = Field(default=0, ge=0)
     """Of that draw."""
+    breakdown: BreakdownConfig | None = BreakdownConfig()
+    """Groups that are measured apart, beside the leaderboard; None: none."""
 
     @model_validator(mode="after")
     def _lists_are_long_enough(self) -> EvaluationConfig:
@@ -108,6 +119,7 @@ class Row:
         tuning_seconds: of fitting and ranking val for the whole grid.
         note: why it was skipped, or what was chosen among how many.
         predictions, scores: the test lists, ``[playlists, top_k]``; None when it was skipped.
+        breakdown: test figures by group; None when it was skipped or not asked for.
     """
 
     name: str
@@ -120,48 +132,12 @@ class Row:
     note: str = ""
     predictions: np.ndarray | None = None
     scores: np.ndarray | None = None
+    breakdown: Breakdown | None = None
 
     def report(self) -> dict[str, Any]:
-        """Everything but the lists, ready for JSON."""
-        return {
-            key: value for key, value in vars(self).items() if key not in ("predictions", "scores")
-        }
-
-
-def evaluate_scorer(
-    scorer: Scorer | ScoreFunction,
-    seeds: Ragged,
-    exclude: Ragged,
-    truth: Ragged,
-    n_tracks: int,
-    k: int,
-    batch: int = 256,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank all tracks for each playlist with something held out.
-
-    Memory is bounded by ``batch`` x ``n_tracks`` scores.
-
-    Args:
-        scorer: fitted; or a function from seeds to float32 ``[playlists, n_tracks]``.
-        seeds, exclude, truth: over the same playlists. Only ``truth``'s lengths are looked at.
-
-    Returns:
-        Tracks int32 ``[playlists, k]`` and scores float32; -1 and -inf where nothing is held out.
-
-    Raises:
-        ValueError: the scores have a wrong shape, or NaN.
-    """
-    score = scorer.score if isinstance(scorer, Scorer) else scorer
-    predictions = np.full((len(truth), k), NOTHING, np.int32)
-    kept_scores = np.full((len(truth), k), -np.inf, np.float32)
-    asked = np.flatnonzero(truth.lengths)
-    for start in range(0, len(asked), batch):
-        rows = asked[start : start + batch]
-        scores = score(seeds.select(rows))
-        if scores.shape != (len(rows), n_tracks):
-            raise ValueError(f"scores must be {(len(rows), n_tracks)}, got {scores.shape}")
-        predictions[rows], kept_scores[rows] = top_k(scores, exclude.select(rows), k)
-    return predictions, kept_scores
+        """Everything but lists and groups, ready for JSON."""
+        apart = ("predictions", "scores", "breakdown")
+        return {key: value for key, value in vars(self).items() if key not in apart}
 
 
 def measured_part(part: Ragged, config: EvaluationConfig) -> Ragged:
@@ -254,6 +230,9 @@ def score_row(
         note=note,
         predictions=predictions,
         scores=scores,
+        breakdown=None
+        if config.breakdown is None
+        else challenge_breakdown(scorer, split, catalogue.first_artist, config.breakdown),
     )
 
 
@@ -325,6 +304,8 @@ def _grid(
     match name:
         case "popularity":
             grid = [(Popularity, {})]
+        case "bpr":
+            grid = [(partial(BPR, each), each.model_dump()) for each in config.bpr]
         case "itemknn":
             grid = [(partial(ItemKNN, each), each.model_dump()) for each in config.itemknn]
         case "ials":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.baselines import Scorer
 from spotify_engine.evaluation.splits import check_ids, read_columns
 from spotify_engine.ragged import Ragged
 
@@ -23,6 +24,7 @@ SCHEMA = pa.schema(
     ]
 )
 NOTHING = -1  # where a list is shorter than k
+ScoreFunction = Callable[[Ragged], np.ndarray]  # from seeds to float32 [playlists, tracks]
 
 
 def top_k(scores: np.ndarray, exclude: Ragged, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +75,42 @@ def top_k(scores: np.ndarray, exclude: Ragged, k: int) -> tuple[np.ndarray, np.n
     ids[:, :width] = np.take_along_axis(chosen, best_first, axis=1)
     ids[best == -np.inf] = NOTHING
     return ids, best
+
+
+def evaluate_scorer(
+    scorer: Scorer | ScoreFunction,
+    seeds: Ragged,
+    exclude: Ragged,
+    truth: Ragged,
+    n_tracks: int,
+    k: int,
+    batch: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank all tracks for each playlist with something held out.
+
+    Memory is bounded by ``batch`` x ``n_tracks`` scores.
+
+    Args:
+        scorer: fitted; or a function from seeds to float32 ``[playlists, n_tracks]``.
+        seeds, exclude, truth: over the same playlists. Only ``truth``'s lengths are looked at.
+
+    Returns:
+        Tracks int32 ``[playlists, k]`` and scores float32; -1 and -inf where nothing is held out.
+
+    Raises:
+        ValueError: the scores have a wrong shape, or NaN.
+    """
+    score = scorer.score if isinstance(scorer, Scorer) else scorer
+    predictions = np.full((len(truth), k), NOTHING, np.int32)
+    kept_scores = np.full((len(truth), k), -np.inf, np.float32)
+    asked = np.flatnonzero(truth.lengths)
+    for start in range(0, len(asked), batch):
+        rows = asked[start : start + batch]
+        scores = score(seeds.select(rows))
+        if scores.shape != (len(rows), n_tracks):
+            raise ValueError(f"scores must be {(len(rows), n_tracks)}, got {scores.shape}")
+        predictions[rows], kept_scores[rows] = top_k(scores, exclude.select(rows), k)
+    return predictions, kept_scores
 
 
 def hit_matrix(predictions: np.ndarray, truth: Ragged, n_tracks: int | None = None) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -31,6 +33,52 @@ def sum_gradients(model: nn.Module) -> None:
             parameter.grad = _sum_rows(parameter)
 
 
+def sum_over_workers(value: float) -> float:
+    """The sum of what every worker brings; the value itself with one worker."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total)
+    return float(total)
+
+
+def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
+    """All workers' rows, ``[sum(counts), width]``, in the order of ranks.
+
+    A gradient flows back to where a row came from, summed over the workers that used it; every
+    worker must take part in both directions.
+
+    Args:
+        counts: rows of each worker.
+    """
+    if len(counts) == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows, counts)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        return torch.cat(_gathered(rows, counts))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.split(ctx.counts)[dist.get_rank()], None
+
+
+def _gathered(rows: Tensor, counts: list[int]) -> list[Tensor]:
+    """Every worker's rows. Gathering needs equal shapes: pad to the longest, cut afterwards."""
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    padded[: len(rows)] = rows.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return [part[:n] for part, n in zip(parts, counts, strict=True)]
+
+
 def _gradient(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
@@ -43,21 +91,12 @@ def _sum_rows(table: nn.Parameter) -> Tensor:
     else:
         local = table.grad.coalesce()
         rows, values = local.indices()[0], local.values()
-    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, torch.tensor([len(rows)]))
-    # Gathering needs equal shapes: pad to the longest, cut afterwards.
-    longest = max(int(n) for n in counts)
-    padded_rows = torch.zeros(longest, dtype=torch.int64)
-    padded_rows[: len(rows)] = rows
-    padded_values = values.new_zeros((longest, values.shape[1]))
-    padded_values[: len(values)] = values
-    all_rows = [torch.empty_like(padded_rows) for _ in counts]
-    all_values = [torch.empty_like(padded_values) for _ in counts]
-    dist.all_gather(all_rows, padded_rows)
-    dist.all_gather(all_values, padded_values)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(rows)]))
+    counts = [int(n) for n in sizes]
     return torch.sparse_coo_tensor(
-        torch.cat([part[: int(n)] for part, n in zip(all_rows, counts, strict=True)])[None],
-        torch.cat([part[: int(n)] for part, n in zip(all_values, counts, strict=True)]),
+        torch.cat(_gathered(rows, counts))[None],
+        torch.cat(_gathered(values, counts)),
         table.shape,
         check_invariants=False,
     ).coalesce()

@@ -19,9 +19,10 @@ class ItemItemConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    neighbours: int = Field(100, ge=0, le=1000)
-    """Tracks that each track is predicted from; 0 leaves the term out."""
-    regularisation: tuple[float, ...] = Field((50.0, 200.0), min_length=1)
+    neighbours: int = Field(50, ge=0, le=1000)
+    """Tracks that each track is predicted from; 0 leaves the term out. Few are better company for
+    the model than many, though more are better alone."""
+    regularisation: tuple[float, ...] = Field((20.0, 50.0, 200.0), min_length=1)
     """Ridges to choose from, as ``EASEConfig.regularisation``."""
     weights: tuple[float, ...] = Field((0.0, 0.25, 0.5, 1.0, 2.0, 4.0), min_length=1)
     """What the term is multiplied by, to choose from; 1 gives it, at the top of a list, the spread

@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.sampler import BaseSampler, HeteroSamplerOutput, NodeSamplerInput
 
 from spotify_engine.learning.attention import Neighbours
+from spotify_engine.learning.draws import NodeDraws
 
 EdgeType = tuple[str, str, str]
 
@@ -39,12 +40,13 @@ class IncomingEdges:
         return cls(indptr, source[order], order)
 
     def sample(
-        self, nodes: np.ndarray, fanout: int, rng: np.random.Generator
+        self, nodes: np.ndarray, fanout: int, draws: NodeDraws, relation: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw up to ``fanout`` edges a node, uniformly and without repeats; all when it is -1.
 
         Args:
             nodes: int ``[n]`` destinations.
+            relation: which one this is, so that each draws other numbers.
 
         Returns:
             (counts int64 ``[n]``, positions int64 ``[counts.sum()]`` into ``source``).
@@ -57,12 +59,15 @@ class IncomingEdges:
         positions += np.repeat(start - ends + counts, counts)
         crowded = np.flatnonzero(degree > counts)
         if len(crowded):
-            drawn = _distinct(degree[crowded], fanout, rng) + start[crowded][:, None]
+            chosen = _distinct(degree[crowded], fanout, draws, nodes[crowded], relation)
+            drawn = chosen + start[crowded][:, None]
             positions[(ends - counts)[crowded][:, None] + np.arange(fanout)] = drawn
         return counts, positions
 
 
-def _distinct(below: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def _distinct(
+    below: np.ndarray, n: int, draws: NodeDraws, nodes: np.ndarray, relation: int
+) -> np.ndarray:
     """``n`` distinct ints in ``[0, below)`` for each of ``below``, every subset equally likely.
 
     Floyd's algorithm, a column at a time (Bentley and Floyd, CACM 30(9), 1987).
@@ -70,7 +75,7 @@ def _distinct(below: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
     chosen = np.empty((len(below), n), dtype=np.int64)
     for i in range(n):
         last = below - n + i
-        draw = (rng.random(len(below)) * (last + 1)).astype(np.int64)
+        draw = (draws.uniform(nodes, relation, i) * (last + 1)).astype(np.int64)
         taken = (chosen[:, :i] == draw[:, None]).any(axis=1)
         chosen[:, i] = np.where(taken, last, draw)
     return chosen
@@ -92,7 +97,7 @@ class NeighbourSampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.incoming, self.fanouts = dict(incoming), fanouts
-        self.rng = np.random.default_rng(seed)
+        self.seed, self.calls = seed, 0
         # Local number of each global node, -1 when it is not in the sample. Kept between calls so
         # that a call costs what it touches, not the size of the graph.
         self._local = {kind: np.full(n, -1, dtype=np.int64) for kind, n in num_nodes.items()}
@@ -118,7 +123,11 @@ class NeighbourSampler(BaseSampler):
         return self.sample(index.input_type, index.node.numpy())
 
     def sample(
-        self, kind: str, roots: np.ndarray, late: np.ndarray | None = None
+        self,
+        kind: str,
+        roots: np.ndarray,
+        late: np.ndarray | None = None,
+        draws: NodeDraws | None = None,
     ) -> HeteroSamplerOutput:
         """Sample around nodes of one type.
 
@@ -127,7 +136,11 @@ class NeighbourSampler(BaseSampler):
             late: more distinct ids, none of them in ``roots``, that join as if hop one had found
                 them: they are expanded one hop less, because their states are needed one layer
                 earlier.
+            draws: which neighbours a node draws; other ones at each call when left out.
         """
+        if draws is None:
+            draws = NodeDraws(self.seed, self.calls)
+            self.calls += 1
         nodes: dict[str, list[np.ndarray]] = {name: [] for name in self._local}
         totals = dict.fromkeys(self._local, 0)
 
@@ -146,9 +159,11 @@ class NeighbourSampler(BaseSampler):
             frontier = {name: parts[-1] for name, parts in nodes.items()}
             first = {name: totals[name] - len(ids) for name, ids in frontier.items()}
             reached: dict[str, list[np.ndarray]] = {name: [empty] for name in nodes}
-            for relation, incoming in self.incoming.items():
+            for number, (relation, incoming) in enumerate(self.incoming.items()):
                 source_kind, _, destination_kind = relation
-                counts, positions = incoming.sample(frontier[destination_kind], fanout, self.rng)
+                counts, positions = incoming.sample(
+                    frontier[destination_kind], fanout, draws, number
+                )
                 source = incoming.source[positions]
                 cols[relation].append(np.repeat(np.arange(len(counts)), counts))
                 cols[relation][-1] += first[destination_kind]

@@ -13,38 +13,48 @@ from rich.table import Table
 from rich.text import Text
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.explain import Explanation, plot_attention
+from spotify_engine.playlists.explain import Explanation
+from spotify_engine.playlists.heatmap import plot_attention
+from spotify_engine.playlists.lookup import Resolved
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.recommendation import Recommendation
+
+FALLBACKS = {
+    "artist": "no track is in a training playlist; by what is known of their artists and sound",
+    "title": "no track is known; by playlists with similar titles",
+    "title genres": "no track is known; popular tracks of the genres that the title names",
+    "popularity": "neither tracks nor title say anything; popular tracks",
+}
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Recommendations for one playlist, and what was not found of it.
+    """Recommendations for one playlist, and what was found of it.
 
     Attributes:
         tracks: as asked for.
-        unknown: those of them that the catalogue doesn't have.
+        found: of them.
     """
 
     recommender: PlaylistRecommender
     tracks: Sequence[str]
     title: str | None
-    unknown: list[str]
+    found: Resolved
     recommended: list[Recommendation]
 
     @cached_property
     def explanations(self) -> list[Explanation]:
-        """One each; none where a fallback answered."""
-        if any(each.fallback for each in self.recommended):
+        """One each; none where nothing is known of the tracks."""
+        if not len(self.found):
             return []
         return self.recommender.explain(self.tracks, [each.id for each in self.recommended])
 
     def table(self) -> Table:
-        known = len(set(self.tracks)) - len(set(self.unknown))
+        known, by_artist = len(self.found.rows), len(self.found.by_artist)
+        tracks = f"{known} known tracks" + f", {by_artist} known by artist" * bool(by_artist)
         # Titles and names may hold what rich would read as markup.
-        title = Text(f"{self.title or 'New playlist'}: {known} known tracks")
-        table = Table(title=title, expand=True)
+        title = Text(f"{self.title or 'New playlist'}: {tracks}")
+        table = Table(title=title, caption=self._said_of_fallbacks(), expand=True)
         for column in ("#", "track", "artist", "score", "because"):
             table.add_column(column, justify="right" if column in "#score" else "left")
         because = [self._in_short(each) for each in self.explanations] or [
@@ -55,10 +65,30 @@ class Completion:
             table.add_row(*(Text(cell) for cell in cells))
         return table
 
+    def remarks(self) -> list[str]:
+        """What of the tracks asked for is unknown or known in part, a line each."""
+        artists, names = self.recommender.tables["artists"]["name"], self.recommender.names
+        heard = self.recommender.popularity
+        unheard = [names[row] for row in self.found.rows if not heard[row]]
+        some = ", ".join(unheard[:3]) + ", ..." * (len(unheard) > 3)
+        in_part = f"in no training playlist, known by artist and sound: {len(unheard)} ({some})"
+        return [
+            *([in_part] if unheard else []),
+            *(
+                f"not in the catalogue, its artist {artists[each.artist]} stands in: {each.asked}"
+                for each in self.found.by_artist
+            ),
+            *(f"not in the catalogue: {text}" for text in self.found.unknown),
+        ]
+
+    def _said_of_fallbacks(self) -> Text | None:
+        """Which fallbacks answered, in words."""
+        used = dict.fromkeys(each.fallback for each in self.recommended if each.fallback)
+        return Text("; ".join(f"{name}: {FALLBACKS[name]}" for name in used)) if used else None
+
     def _in_short(self, explanation: Explanation) -> str:
         """The strongest seeds and shared genres, for one line of a table."""
-        names = self.recommender.names
-        seeds = [names[each.track] for each in explanation.reasons if each.track is not None]
+        seeds = [each.name for each in explanation.reasons if each.name is not None]
         parts = ["like " + ", ".join(f'"{name}"' for name in seeds[:2])]
         if explanation.matched_genres:
             parts.append(", ".join(explanation.matched_genres[:2]))
@@ -69,7 +99,9 @@ class Completion:
         if self.explanations:
             return [explanation.text for explanation in self.explanations]
         return [
-            f'Recommending "{each.name}" by {each.artist} because:\n   - {each.reasons[0]}'
+            "\n   - ".join(
+                [f'Recommending "{each.name}" by {each.artist} because:', *map(str, each.reasons)]
+            )
             for each in self.recommended
         ]
 
@@ -81,11 +113,11 @@ class Completion:
         """
         if not self.explanations:
             raise InputError(f"{path}: no track of the playlist is known, so nothing was attended")
-        seeds, _ = self.recommender.resolve(self.tracks)
-        names = self.recommender.names
+        names = [self.recommender.names[row] for row in self.found.rows]
+        names += [f"({each.name})" for each in self.found.by_artist]
         labels = [f"{each.artist} - {each.name}" for each in self.recommended]
         try:
-            plot_attention(self.explanations, [names[row] for row in seeds], labels, path)
+            plot_attention(self.explanations, names, labels, path)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: can't be written ({error})") from error
 
@@ -94,9 +126,8 @@ def complete_playlist(
     recommender: PlaylistRecommender, tracks: Sequence[str], title: str | None, k: int
 ) -> Completion:
     """Complete a playlist given by ids or ``Artist - Title`` texts."""
-    _, unknown = recommender.resolve(tracks)
-    found = recommender.complete(tracks, title=title, k=k)
-    return Completion(recommender, tracks, title, unknown, found)
+    recommended = recommender.complete(tracks, title=title, k=k)
+    return Completion(recommender, tracks, title, recommender.resolve(tracks), recommended)
 
 
 def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:

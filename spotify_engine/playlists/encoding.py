@@ -16,7 +16,15 @@ from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.sampler import IncomingEdges
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.model import EPSILON, HeteroGATLayer, PlaylistGAT
-from spotify_engine.playlists.schema import CONTAINS, IN, MADE, PLAYLIST, TRACK, EdgeType
+from spotify_engine.playlists.schema import (
+    ARTIST,
+    CONTAINS,
+    IN,
+    MADE,
+    PLAYLIST,
+    TRACK,
+    EdgeType,
+)
 from spotify_engine.ragged import Ragged
 
 # A destination chunk bounds what one attention call holds in memory.
@@ -45,16 +53,17 @@ class EncodedTracks:
 
 @torch.no_grad()
 def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
-    """Run all layers over the whole graph, layer by layer, with every neighbour of every node."""
+    """Run all layers over the whole graph, layer by layer, with every neighbour of every node.
+
+    Tracks past those that the model was made for are new: they have no embedding and no bias.
+    """
     model.eval()
     incoming = {
         kind: IncomingEdges.from_edge_index(data[kind].edge_index, data[kind[2]].num_nodes)
         for kind in data.edge_types
     }
     used = {TRACK, PLAYLIST} | {kind[0] for kind in model.layer(0).relations}
-    states = {
-        kind: model.inputs(kind, data[kind].x, torch.arange(data[kind].num_nodes)) for kind in used
-    }
+    states = {kind: _first_states(model, kind, data[kind].x) for kind in used}
     first, folds = states, []
     artists = _rows(incoming[MADE], 0, len(states[TRACK])) if MADE in incoming else None
     for depth in range(len(model.layers)):
@@ -73,6 +82,40 @@ def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
             for kind in reached
         }  # fmt: skip
     raise AssertionError("a model has a last layer")
+
+
+def _first_states(model: PlaylistGAT, kind: str, features: Tensor) -> Tensor:
+    ids, rows = torch.arange(len(features)), model.shape.nodes[kind]
+    known = ids < rows if kind == TRACK and len(features) > rows else None
+    return model.inputs(kind, features, ids.clamp(max=max(rows - 1, 0)), known)
+
+
+def encode_with_stand_ins(
+    model: PlaylistGAT, data: HeteroData, unknown: np.ndarray
+) -> tuple[EncodedTracks, list[Tensor]]:
+    """:func:`encode_tracks`, and what a playlist sees of a track of which only the artist is known.
+
+    Args:
+        unknown: float32 ``[features]`` of a track without audio.
+
+    Returns:
+        (the graph's tracks; for each layer, values ``[artists, heads, channels]`` of a new track by
+        each artist, nothing in a graph without artists)
+    """
+    if MADE not in data.edge_types:
+        return encode_tracks(model, data), []
+    n, artists = data[TRACK].num_nodes, data[ARTIST].num_nodes
+    joined = copy(data)
+    joined[TRACK].x = torch.cat([data[TRACK].x, torch.from_numpy(unknown).expand(artists, -1)])
+    joined[TRACK].num_nodes = n + artists
+    # The artist speaks to the stand-in, but not the other way round.
+    of = torch.arange(artists)
+    joined[MADE].edge_index = torch.cat([data[MADE].edge_index, torch.stack([of, n + of])], dim=1)
+    found = encode_tracks(model, joined)
+    folds = [Projected(each.values[:n].clone(), each.keys[:n].clone()) for each in found.folds]
+    stand_ins = [each.values[n:].clone() for each in found.folds]
+    parts, vectors = found.parts[:, :n].clone(), found.vectors[:n].clone()
+    return EncodedTracks(folds, parts, vectors, found.bias), stand_ins
 
 
 def _update_all(

@@ -4,18 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
 from spotify_engine.playlists.model import EPSILON
 from spotify_engine.recommendation import Reason
 
 SEEDS_NAMED = 3
+TITLES_NAMED = 3
 LISTENING = ("seed", "other_seeds", "item_item")  # reasons that are about listening
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The tracks that a playlist is completed from.
+
+    Attributes:
+        rows: int64 ``[seeds]``, rows of the catalogue; -1 for a track that it doesn't have.
+        names: ``[seeds]``.
+        artists: int ``[seeds]``, rows of the first artists.
+        approximated: bool ``[seeds]``, those of which only artist and audio are known: no training
+            playlist holds them.
+        folds: for each layer, the seeds as the playlist's attention sees them.
+    """
+
+    rows: np.ndarray
+    names: list[str]
+    artists: np.ndarray
+    approximated: np.ndarray
+    folds: list[Projected]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def known(self) -> np.ndarray:
+        """int64, rows of those that are in the catalogue."""
+        return self.rows[self.rows >= 0]
 
 
 @dataclass(frozen=True)
@@ -62,6 +91,7 @@ class Explainer:
         popularity: np.ndarray,
     ) -> None:
         self.names, self.artists, self.popularity = names, artists, popularity
+        self.artist_names: list[str] = tables["artists"]["name"].to_pylist()
         self.genre_names: list[str] = tables["genres"]["name"].to_pylist()
         # Standing among all tracks, 0 (least heard) to 1.
         ranks = np.searchsorted(np.sort(popularity), popularity, side="right")
@@ -70,9 +100,8 @@ class Explainer:
         n_artists = len(tables["artists"])
         self.artist_genres: list[list[int]] = [[] for _ in range(n_artists)]
         links = tables["artist_genres"]
-        for artist, genre in zip(
-            links["artist"].to_pylist(), links["genre"].to_pylist(), strict=True
-        ):
+        self._performs = links["artist"].to_numpy(), links["genre"].to_numpy()
+        for artist, genre in zip(*(each.tolist() for each in self._performs), strict=True):
             self.artist_genres[artist].append(genre)
 
     def genres_of(self, track: int) -> list[int]:
@@ -80,27 +109,26 @@ class Explainer:
 
     def tracks_of_genres(self, genres: np.ndarray) -> np.ndarray:
         """Bool ``[tracks]``: whose first artist has one of the genres."""
-        wanted = set(genres.tolist())
-        has = np.array([not wanted.isdisjoint(own) for own in self.artist_genres], dtype=bool)
+        has = np.zeros(len(self.artist_names), dtype=bool)
+        artist, genre = self._performs
+        has[artist[np.isin(genre, genres)]] = True
         return has[self.first_artist] if len(has) else np.zeros(len(self.names), dtype=bool)
 
     def explain(
         self,
         encoded: EncodedTracks,
-        seeds: np.ndarray,
+        seeds: Seeds,
         attention: torch.Tensor,
         recommended: np.ndarray,
         together: np.ndarray,
     ) -> list[Explanation]:
         """
         Args:
-            seeds: int ``[seeds]``.
             attention: ``[seeds, heads]`` of the last layer, as used in the score.
             recommended: int ``[n]``.
             together: float ``[seeds, n]``, the item-item term by seed.
         """
-        values = encoded.folds[-1].values[seeds]
-        weighted = (attention[:, :, None] * values).flatten(1)
+        weighted = (attention[:, :, None] * seeds.folds[-1].values).flatten(1)
         # p has length 1: every seed's part of it is divided by the same number.
         weighted = weighted / weighted.sum(0).norm().clamp(min=EPSILON)
         # [3 parts, seeds, n]: what each seed adds through each part of each recommended track.
@@ -108,8 +136,8 @@ class Explainer:
         bias = encoded.bias[recommended].numpy()
         mean_attention = attention.mean(1).numpy()
         playlist_genres = np.zeros(len(self.genre_names))
-        for seed in seeds:
-            playlist_genres[self.genres_of(seed)] += 1 / len(seeds)
+        for artist in seeds.artists:
+            playlist_genres[self.artist_genres[artist]] += 1 / len(seeds)
         return [
             self._explain_one(
                 int(track),
@@ -126,7 +154,7 @@ class Explainer:
     def _explain_one(
         self,
         track: int,
-        seeds: np.ndarray,
+        seeds: Seeds,
         attention: np.ndarray,
         terms: np.ndarray,
         together: np.ndarray,
@@ -174,18 +202,19 @@ class Explainer:
         )
 
     def _listening_reasons(
-        self, seeds: np.ndarray, attention: np.ndarray, listening: np.ndarray
+        self, seeds: Seeds, attention: np.ndarray, listening: np.ndarray
     ) -> list[Reason]:
         """The strongest seeds one by one, the others together."""
         strongest = np.argsort(-listening, kind="stable")
         reasons = [
             Reason(
                 "seed",
-                f'Similar to "{self.names[seeds[i]]}" in the playlist '
+                f"Similar to {self._named(seeds, i)} "
                 f"(attention: {attention[i]:.2f}, score {listening[i]:+.2f})",
                 float(listening[i]),
                 float(attention[i]),
-                int(seeds[i]),
+                int(seeds.rows[i]) if seeds.rows[i] >= 0 else None,
+                seeds.names[i],
             )
             for i in strongest[:SEEDS_NAMED]
         ]
@@ -196,19 +225,27 @@ class Explainer:
             reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
         return reasons
 
-    def _together_reason(self, seeds: np.ndarray, together: np.ndarray) -> Reason:
+    def _named(self, seeds: Seeds, i: int) -> str:
+        name = f'"{seeds.names[i]}" in the playlist'
+        if seeds.rows[i] < 0:
+            return (
+                f"{name}, of which only the artist {self.artist_names[seeds.artists[i]]} is known"
+            )
+        return f"{name}, which no training playlist has" * bool(seeds.approximated[i]) or name
+
+    def _together_reason(self, seeds: Seeds, together: np.ndarray) -> Reason:
         strongest = np.argsort(-together, kind="stable")[:SEEDS_NAMED]
-        names = [f'"{self.names[seeds[i]]}"' for i in strongest if together[i] > 0]
+        names = [f'"{seeds.names[i]}"' for i in strongest if together[i] > 0]
         share = float(together.sum())
         often = f"Often in playlists with {', '.join(names)}" if names else "Rarely with the others"
         return Reason("item_item", f"{often} (score {share:+.2f})", share)
 
     def _matches(
-        self, track: int, seeds: np.ndarray, genres: list[str], affinity: list[float]
+        self, track: int, seeds: Seeds, genres: list[str], affinity: list[float]
     ) -> list[str]:
         """What the track's artist and the playlist have in common, in words."""
         artist = self.first_artist[track]
-        count = int((self.first_artist[seeds] == artist).sum())
+        count = int((seeds.artists == artist).sum())
         matches = []
         if count:
             times = f"{count} track{'s' * (count != 1)}"
@@ -218,6 +255,24 @@ class Explainer:
             for genre, value in list(zip(genres, affinity, strict=True))[:3]
         ]
         return matches or ["No genre or artist in common"]
+
+    def title_reason(
+        self, title: str, playlists: Sequence[str], contributions: np.ndarray
+    ) -> Reason:
+        """What similarly named playlists add.
+
+        Args:
+            playlists: their titles.
+            contributions: float ``[playlists]``.
+        """
+        share = float(contributions.sum())
+        strongest = np.argsort(-contributions, kind="stable")
+        # Many playlists share one title.
+        named = list(dict.fromkeys(playlists[i] for i in strongest if contributions[i] > 0))
+        names = ", ".join(f'"{name}"' for name in named[:TITLES_NAMED])
+        n = len(playlists)
+        text = f'Suits {n} playlist{"s" * (n != 1)} named like "{title}"'
+        return Reason("title", f"{text}{f': {names}' * bool(names)} (score {share:+.2f})", share)
 
     def popularity_reason(self, track: int, contribution: float, title: str | None) -> Reason:
         """What a track's standing among all tracks adds."""
@@ -249,44 +304,3 @@ class Explainer:
             f"   - {reasons[-1]}",
         ]
         return "\n".join(lines)
-
-
-def plot_attention(
-    explanations: Sequence[Explanation],
-    seeds: Sequence[str],
-    recommended: Sequence[str],
-    path: Path,
-) -> None:
-    """Draw a playlist's attention over its tracks, above what each adds to each score, as PNG.
-
-    Args:
-        seeds, recommended: labels of the columns and of the rows.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    terms = np.stack([explanation.seeds for explanation in explanations])
-    # More columns than these are not legible: the tracks with most attention are shown.
-    shown = np.sort(np.argsort(-explanations[0].attention, kind="stable")[:40])
-    width = max(7.0, 0.34 * len(shown) + 4)
-    figure = Figure(figsize=(width, 3.4 + 0.32 * len(recommended)), layout="constrained")
-    FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
-    heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
-    top.set_yticks([0], ["attention"])
-    figure.suptitle("Attention over the playlist's tracks,\nand what each adds to each score")
-    figure.colorbar(heat, ax=top, pad=0.01)
-    limit = float(np.abs(terms[:, shown]).max()) or 1.0
-    heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)
-    bottom.set_yticks(range(len(recommended)), [_short(text) for text in recommended])
-    bottom.set_xticks(
-        range(len(shown)), [_short(seeds[i]) for i in shown], rotation=60, ha="right", fontsize=8
-    )
-    figure.colorbar(heat, ax=bottom, pad=0.01, label="share of score")
-    figure.savefig(path, dpi=130)
-
-
-def _short(text: str, limit: int = 34) -> str:
-    # "$" would start mathematics in a label.
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return text.replace("$", r"\$")

@@ -70,6 +70,11 @@ class AudioScale:
         std = filled.std(axis=0)
         return cls(median, filled.mean(axis=0), np.where(std > 1e-6, std, 1.0))
 
+    @property
+    def unknown(self) -> np.ndarray:
+        """Float32 ``[1, 8]``: what :meth:`apply` gives for a track of which nothing is known."""
+        return self.apply(np.full((1, len(self.median)), np.nan, np.float32))
+
     def apply(self, audio: np.ndarray) -> np.ndarray:
         """Float32 ``[tracks, 8]``: seven standardised features and a flag for any missing one."""
         missing = np.isnan(audio)

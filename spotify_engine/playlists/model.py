@@ -23,9 +23,9 @@ class PlaylistGATConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedding_dim: int = Field(128, ge=1, le=1024)
+    embedding_dim: int = Field(256, ge=1, le=1024)
     """Learned numbers a node brings, beside its features."""
-    layers: tuple[int, ...] = Field((128,), min_length=1, max_length=6)
+    layers: tuple[int, ...] = Field((256,), min_length=1, max_length=6)
     """Output width of each layer; the last one is the width of p and t in the score."""
     heads: tuple[int, ...] = (4,)
     """Attention heads of each layer."""
@@ -119,9 +119,12 @@ class HeteroGATLayer(nn.Module):
         assert isinstance(module, BipartiteGAT)
         return module
 
-    def project(self, states: Mapping[str, Tensor]) -> dict[EdgeType, Projected]:
-        """Sources of every relation as attention sees them."""
-        return {kind: self.gat(kind).project(states[kind[0]]) for kind in self.relations}
+    def project(
+        self, states: Mapping[str, Tensor], relations: Iterable[EdgeType] | None = None
+    ) -> dict[EdgeType, Projected]:
+        """Sources of relations (None: of every one) as attention sees them."""
+        chosen = self.relations if relations is None else relations
+        return {kind: self.gat(kind).project(states[kind[0]]) for kind in chosen}
 
     def update(
         self,
@@ -283,6 +286,7 @@ class PlaylistGAT(nn.Module):
         reach: list[dict[str, int]],
         playlists: Tensor,
         seeds: Neighbours,
+        ranked: int,
     ) -> tuple[Tensor, Tensor, list[dict[EdgeType, Tensor]]]:
         """Playlist and track vectors of a sampled neighbourhood.
 
@@ -293,26 +297,30 @@ class PlaylistGAT(nn.Module):
             playlists: ``[B, width]`` first states of the playlists to complete, which are not
                 among the sampled nodes.
             seeds: their seed tracks, as rows of the sampled tracks.
+            ranked: how many leading sampled tracks get a vector.
 
         Returns:
-            (p ``[B, out]`` of length 1, t ``[reach[-1][track], out]`` of length 1 / temperature,
-            whose product is the score without bias; attention by layer and edge type of the
-            sampled neighbourhood)
+            (p ``[B, out]`` of length 1, t ``[ranked, out]`` of length 1 / temperature, whose
+            product is the score without bias; attention by layer and edge type of the sampled
+            neighbourhood)
         """
         first, attention = states, []
         for depth, counts in enumerate(reach):
             layer = self.layer(depth)
             states = self.with_skip(depth, states, first, neighbours.get(MADE))
-            projected = layer.project(states)
-            seen = projected[IN]
-            if layer.last and self.training:
-                dropped = F.dropout(states[TRACK], self.config.seed_dropout)
-                seen = layer.gat(IN).project(dropped)
+            if layer.last:
+                # Seeds are read and ranked tracks updated, and most tracks are only one of both.
+                counts = {TRACK: ranked}
+                projected = layer.project(states, [r for r in layer.relations if r[2] == TRACK])
+                read, source = torch.unique(seeds.source, return_inverse=True)
+                dropped = F.dropout(states[TRACK][read], self.config.seed_dropout, self.training)
+                seen, seeds = layer.gat(IN).project(dropped), Neighbours(seeds.indptr, source)
+            else:
+                projected = layer.project(states)
+                seen = projected[IN]
             playlists, _ = layer.update(PLAYLIST, playlists, {IN: seen}, {IN: seeds})
             updated, weights = {}, {}
             for kind, n in counts.items():
-                if kind == PLAYLIST and layer.last:
-                    continue
                 edges = {
                     relation: Neighbours(
                         neighbours[relation].indptr[: n + 1],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,24 +14,29 @@ import torch
 from scipy import sparse
 
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.learning.attention import Projected
 from spotify_engine.learning.item_item import add_item_item_scores
-from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.explain import Explainer, Explanation
+from spotify_engine.playlists import bundling
+from spotify_engine.playlists.encoding import (
+    EncodedTracks,
+    encode_with_stand_ins,
+    fold_in,
+    score_tracks,
+)
+from spotify_engine.playlists.explain import Explainer, Explanation, Seeds
+from spotify_engine.playlists.fallbacks import Fallbacks, best_of
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
-from spotify_engine.playlists.matching import track_key, track_keys
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.lookup import Asked, Lookup, Resolved
+from spotify_engine.playlists.model import PlaylistGAT
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
+from spotify_engine.playlists.stand_ins import StandIns
+from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
 from spotify_engine.recommendation import Reason, Recommendation
-from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
+from spotify_engine.store.bundle import open_bundle
 
-PIPELINE = "playlists"
-TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
 MAX_SEEDS = 10_000
-ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights in a bundle
 
 
 class PlaylistRecommender:
@@ -49,30 +56,39 @@ class PlaylistRecommender:
         scale: AudioScale | None,
         popularity: np.ndarray,
         items: sparse.csr_array | None = None,
+        stand_ins: StandIns | None = None,
+        titles: TitleModel | None = None,
     ) -> None:
         """
         Args:
-            tables: as ``schema.TABLES``, those of :data:`TABLES`.
+            tables: as ``schema.TABLES``, those of ``bundling.TABLES``.
             popularity: int ``[tracks]``, training playlists that hold each track.
             items: float32 ``[seed, track]``, weights of the item-item term; None: there is none.
+            stand_ins: None: a track that isn't in the catalogue is unknown, whoever made it.
+            titles: None: of a title, only the genres that it names count.
         """
-        self.items = items
+        self.items, self.stand_ins = items, stand_ins
         self.model, self.encoded, self.scale = model, encoded, scale
-        self.tables = {name: tables[name] for name in TABLES}
+        self.tables = {name: tables[name] for name in bundling.TABLES}
         self.popularity = popularity
         tracks = self.tables["tracks"]
         self.audio = None if scale is None else scale.apply(audio_matrix(tracks))
         self.ids: list[str] = tracks["id"].to_pylist()
         self.names: list[str] = tracks["name"].to_pylist()
         self.artists: list[str] = tracks["artist_name"].to_pylist()
-        self._by_id = {id_: row for row, id_ in enumerate(self.ids)}
-        # Of tracks that share a key, the first stays: tables hold one track a key.
-        self._by_key: dict[str, int] = {}
-        names, artists = (tracks[column].combine_chunks() for column in ("name", "artist_name"))
-        for row, key in enumerate(track_keys(names, artists).to_pylist()):
-            self._by_key.setdefault(key, row)
-        self._titles = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
+        self._lookup = Lookup(tracks, self.tables["artists"], self._heard_artists())
         self._explainer = Explainer(self.tables, self.names, self.artists, popularity)
+        genres = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
+        self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self._explainer)
+
+    def _heard_artists(self) -> np.ndarray:
+        """Bool ``[artists]``: whose vector has learned from a training playlist, and stands in."""
+        heard = np.zeros(len(self.tables["artists"]), bool)
+        if self.stand_ins is not None:
+            by = self.tables["track_artists"]
+            in_training = self.popularity[by["track"].to_numpy()] > 0
+            heard[by["artist"].to_numpy()[in_training]] = True
+        return heard
 
     @classmethod
     def from_training(
@@ -86,42 +102,26 @@ class PlaylistRecommender:
     ) -> Self:
         """From a trained model and its graph."""
         popularity = np.bincount(train.values, minlength=data[TRACK].num_nodes).astype(np.int32)
-        return cls(model, encode_tracks(model, data), tables, scale, popularity, items)
+        unknown = np.zeros((1, 0), np.float32) if scale is None else scale.unknown
+        encoded, values = encode_with_stand_ins(model, data, unknown)
+        stand_ins = StandIns.of(model, values)
+        return cls(model, encoded, tables, scale, popularity, items, stand_ins)
 
     def with_items(self, items: sparse.csr_array) -> Self:
         """The same model with an item-item term."""
-        tables, popularity = self.tables, self.popularity
-        return type(self)(self.model, self.encoded, tables, self.scale, popularity, items)
+        other = copy(self)
+        other.items = items
+        return other
+
+    def with_titles(self, titles: TitleModel | None) -> Self:
+        """The same model, knowing training playlists by these titles, or by none."""
+        other = copy(self)
+        other.fallbacks = replace(self.fallbacks, titles=titles)
+        return other
 
     def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-        arrays = {
-            "track_parts": self.encoded.parts.numpy(),
-            "item_vectors": self.encoded.vectors.numpy(),
-            "item_bias": self.encoded.bias.numpy(),
-            "popularity": self.popularity,
-        }
-        if self.items is not None:
-            for part in ITEMS:
-                arrays[f"items_{part}"] = getattr(self.items, part)
-        for depth, projected in enumerate(self.encoded.folds):
-            arrays[f"fold_values_{depth}"] = projected.values.numpy()
-            arrays[f"fold_keys_{depth}"] = projected.keys.numpy()
-        if self.scale is not None:
-            scale = self.scale
-            arrays["audio_scale"] = np.stack([scale.median, scale.mean, scale.std])
-        shape = self.model.shape
-        content = {
-            **manifest,
-            "pipeline": PIPELINE,
-            "model": self.model.config.model_dump(mode="json"),
-            "graph": {
-                "nodes": shape.nodes,
-                "features": shape.features,
-                "relations": [list(kind) for kind in shape.relations],
-            },
-        }
-        write_bundle(folder, content, arrays, self.tables, self.model.state_dict())
+        bundling.save(self, folder, manifest)
 
     @classmethod
     def load(cls, bundle: Path | str) -> Self:
@@ -130,85 +130,46 @@ class PlaylistRecommender:
         Raises:
             InputError: it is damaged, of another pipeline or release; names the file.
         """
-        opened = open_bundle(bundle, PIPELINE)
+        opened = open_bundle(bundle, bundling.PIPELINE)
         try:
-            return cls._from_bundle(opened)
+            return cls(*bundling.load(opened))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             first = str(error).splitlines()[0]
             raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
 
-    @classmethod
-    def _from_bundle(cls, bundle: Bundle) -> Self:
-        config = PlaylistGATConfig.model_validate(bundle.manifest["model"])
-        graph = bundle.manifest["graph"]
-        relations = tuple((r[0], r[1], r[2]) for r in graph["relations"])
-        model = PlaylistGAT(GraphShape(graph["nodes"], graph["features"], relations), config)
-        model.load_state_dict(bundle.weights())
-        model.eval()
-
-        def tensor(name: str) -> torch.Tensor:
-            return torch.from_numpy(bundle.array(name))
-
-        folds = [
-            Projected(tensor(f"fold_values_{depth}"), tensor(f"fold_keys_{depth}"))
-            for depth in range(len(config.layers))
-        ]
-        encoded = EncodedTracks(
-            folds, tensor("track_parts"), tensor("item_vectors"), tensor("item_bias")
-        )
-        tables = {name: bundle.table(name) for name in TABLES}
-        n = graph["nodes"][TRACK]
-        for what, rows in (
-            ("item_vectors.npy", len(encoded.vectors)),
-            ("item_bias.npy", len(encoded.bias)),
-            ("tracks.parquet", len(tables["tracks"])),
-        ):
-            if rows != n:
-                raise InputError(f"{bundle.folder / what}: {rows} rows for {n} tracks")
-        has_scale = "audio_scale.npy" in bundle.manifest["files"]
-        scale = AudioScale(*bundle.array("audio_scale")) if has_scale else None
-        items = None
-        if "items_data.npy" in bundle.manifest["files"]:
-            data, indices, indptr = (bundle.array(f"items_{part}") for part in ITEMS)
-            items = sparse.csr_array((data, indices, indptr), shape=(n, n))
-            items.check_format(full_check=True)
-        return cls(model, encoded, tables, scale, bundle.array("popularity"), items)
-
-    def resolve(self, tracks: Iterable[str | tuple[str, str]]) -> tuple[np.ndarray, list[str]]:
+    def resolve(self, tracks: Iterable[Asked]) -> Resolved:
         """Find tracks by id, by (artist, name), or by a text like ``Artist - Title``.
 
-        Returns:
-            (rows int64, distinct, in the order asked; the texts that were not found)
+        Tells those of the catalogue, those of which only the artist is known, and unknown ones
+        apart.
         """
-        rows: dict[int, None] = {}
-        unknown: list[str] = []
-        for track in tracks:
-            row = self._find(track)
-            if row is None:
-                unknown.append(track if isinstance(track, str) else " - ".join(track))
-            else:
-                rows[row] = None
-        return np.fromiter(rows, dtype=np.int64), unknown
-
-    def _find(self, track: str | tuple[str, str]) -> int | None:
-        if not isinstance(track, str):
-            return self._by_key.get(track_key(track[1], track[0]))
-        if track in self._by_id:
-            return self._by_id[track]
-        # Both names may hold a dash themselves, so every one of them may be the one between.
-        pieces = track.split(" - ")
-        for cut in range(1, len(pieces)):
-            artist, name = " - ".join(pieces[:cut]), " - ".join(pieces[cut:])
-            row = self._by_key.get(track_key(name, artist))
-            if row is not None:
-                return row
-        return None
+        return self._lookup.resolve(tracks)
 
     def score(self, seeds: Ragged) -> np.ndarray:
         """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``."""
         return self._score(self._fold(seeds)[0], seeds)
+
+    def playlist_vectors(self, seeds: Ragged) -> np.ndarray:
+        """p of each playlist, float32 ``[playlists, out]``."""
+        return self._fold(seeds)[0].numpy()
+
+    def score_by_artist(self, seeds: Ragged) -> np.ndarray:
+        """Scores as :meth:`score` gives them, had the seeds' first artists been all that is known.
+
+        Raises:
+            ValueError: the model has no artists.
+        """
+        if self.stand_ins is None:
+            raise ValueError("a model without artists can't score by artist")
+        tracks, local = np.unique(seeds.values, return_inverse=True)
+        artists = self._explainer.first_artist[tracks]
+        folds = self.stand_ins.folds(artists, [self.ids[track] for track in tracks])
+        lists = Ragged(seeds.offsets, local)
+        audio = None if self.scale is None else self.scale.unknown.repeat(len(tracks), axis=0)
+        vectors, _ = fold_in(self.model, folds, lists, playlist_features(lists, audio))
+        return score_tracks(vectors, self.encoded)
 
     def _score(self, vectors: torch.Tensor, seeds: Ragged) -> np.ndarray:
         scores = score_tracks(vectors, self.encoded)
@@ -223,16 +184,17 @@ class PlaylistRecommender:
 
     def complete(
         self,
-        tracks: Sequence[str | tuple[str, str]],
+        tracks: Sequence[Asked],
         title: str | None = None,
         k: int = 10,
-        exclude: Iterable[str | tuple[str, str]] = (),
+        exclude: Iterable[Asked] = (),
     ) -> list[Recommendation]:
         """The k best tracks for a playlist, best first.
 
         Args:
-            tracks: what :meth:`resolve` understands; tracks not found are left out.
-            title: names genres to fall back on when no track is known.
+            tracks: what :meth:`resolve` understands. One that isn't found is replaced by its
+                artist, or left out when the artist isn't found either.
+            title: what is fallen back on when that leaves no track.
             k: at least 1; fewer come back when the catalogue is exhausted.
             exclude: more tracks not to recommend, as in ``tracks``.
 
@@ -243,68 +205,85 @@ class PlaylistRecommender:
             raise InputError(f"k is {k}; ask for at least 1 recommendation")
         if len(tracks) > MAX_SEEDS:
             raise InputError(f"tracks has {len(tracks):,} entries; the limit is {MAX_SEEDS:,}")
-        seeds, _ = self.resolve(tracks)
-        hidden = Ragged.from_lists([np.union1d(seeds, self.resolve(exclude)[0])])
+        found = self.resolve(tracks)
+        hidden = Ragged.from_lists([np.union1d(found.rows, self.resolve(exclude).rows)])
         k = min(k, len(self.ids))
-        if not len(seeds):
-            return self._fall_back(title, k, hidden)
-        ragged = Ragged.from_lists([seeds])
-        vectors, attention = self._fold(ragged)
-        chosen, scores = top_k(self._score(vectors, ragged), hidden, k)
-        chosen = chosen[0][chosen[0] != NOTHING]
-        explanations = self._explain(seeds, attention, chosen)
+        if not len(found):
+            return [
+                self._recommendation(*each) for each in self.fallbacks.complete(title, k, hidden)
+            ]
+        seeds = self._seeds(found)
+        vectors, attention = self._fold_seeds(seeds)
+        scores = self._score(vectors, Ragged.from_lists([seeds.known]))
+        chosen, best = best_of(scores, hidden, k)
+        fallback = "artist" if seeds.approximated.all() else None
         return [
-            self._recommendation(row, float(score), explanation.reasons)
+            self._recommendation(row, score, explanation.reasons, fallback)
             for row, score, explanation in zip(
-                chosen.tolist(), scores[0], explanations, strict=False
+                chosen, best, self._explain(seeds, attention, np.array(chosen)), strict=True
             )
         ]
 
-    def explain(
-        self, tracks: Sequence[str | tuple[str, str]], recommended: Sequence[str]
-    ) -> list[Explanation]:
+    def explain(self, tracks: Sequence[Asked], recommended: Sequence[str]) -> list[Explanation]:
         """Why each of ``recommended`` (ids) suits a playlist of ``tracks``.
 
         Raises:
-            InputError: no track of the playlist, or a recommended one, is not in the catalogue.
+            InputError: nothing is known of the playlist's tracks, or a recommended one is not in
+                the catalogue.
         """
-        seeds, _ = self.resolve(tracks)
-        if not len(seeds):
+        found = self.resolve(tracks)
+        if not len(found):
             raise InputError("none of the playlist's tracks is known; there is nothing to explain")
-        chosen, unknown = self.resolve(recommended)
-        if unknown:
-            raise InputError(f"{unknown[0]!r} is not in the catalogue")
-        _, attention = self._fold(Ragged.from_lists([seeds]))
-        return self._explain(seeds, attention, chosen)
+        chosen = self.resolve(recommended)
+        if chosen.by_artist or chosen.unknown:
+            missing = [*(each.asked for each in chosen.by_artist), *chosen.unknown]
+            raise InputError(f"{missing[0]!r} is not in the catalogue")
+        seeds = self._seeds(found)
+        _, attention = self._fold_seeds(seeds)
+        return self._explain(seeds, attention, chosen.rows)
+
+    def _seeds(self, found: Resolved) -> Seeds:
+        rows, others = found.rows, found.by_artist
+        folds = [Projected(each.values[rows], each.keys[rows]) for each in self.encoded.folds]
+        if others:
+            assert self.stand_ins is not None
+            artists = np.array([each.artist for each in others])
+            new = self.stand_ins.folds(artists, [each.key for each in others])
+            folds = [
+                Projected(*(torch.cat(pair) for pair in zip(known, added, strict=True)))
+                for known, added in zip(folds, new, strict=True)
+            ]
+        return Seeds(
+            rows=np.append(rows, np.full(len(others), -1)),
+            names=[*(self.names[row] for row in rows), *(each.name for each in others)],
+            artists=np.append(
+                self._explainer.first_artist[rows], [each.artist for each in others]
+            ).astype(np.int64),
+            approximated=np.append(self.popularity[rows] == 0, np.ones(len(others), bool)),
+            folds=folds,
+        )
+
+    def _fold_seeds(self, seeds: Seeds) -> tuple[torch.Tensor, torch.Tensor]:
+        audio = None
+        if self.audio is not None and self.scale is not None:
+            new = self.scale.unknown.repeat(len(seeds) - len(seeds.known), axis=0)
+            audio = np.concatenate([self.audio[seeds.known], new])
+        whole = Ragged.from_lists([np.arange(len(seeds))])
+        return fold_in(self.model, seeds.folds, whole, playlist_features(whole, audio))
 
     def _explain(
-        self, seeds: np.ndarray, attention: torch.Tensor, chosen: np.ndarray
+        self, seeds: Seeds, attention: torch.Tensor, chosen: np.ndarray
     ) -> list[Explanation]:
         together = np.zeros((len(seeds), len(chosen)), np.float32)
-        if self.items is not None:
+        if self.items is not None and len(seeds.known):
             # Every seed alone, as the score adds them up.
-            together = self.items[seeds][:, chosen].toarray() / np.sqrt(len(seeds))
+            share = self.items[seeds.known][:, chosen].toarray() / np.sqrt(len(seeds.known))
+            together[seeds.rows >= 0] = share
         return self._explainer.explain(self.encoded, seeds, attention, chosen, together)
 
     def _recommendation(
-        self, row: int, score: float, reasons: list[Reason], fallback: str | None = None
+        self, row: int, score: float, reasons: list[Reason], fallback: str | None
     ) -> Recommendation:
         return Recommendation(
             self.ids[row], self.names[row], self.artists[row], score, reasons, fallback
         )
-
-    def _fall_back(self, title: str | None, k: int, hidden: Ragged) -> list[Recommendation]:
-        """Popular tracks, of the title's genres first when it names any that the data has."""
-        wanted = self._titles.ids(title)
-        matching = self._explainer.tracks_of_genres(wanted)
-        popularity = self.popularity.astype(np.float32)
-        # Tracks of the title's genres stand before all others, each group by popularity.
-        first = np.where(matching, popularity + popularity.max(initial=0) + 1, popularity)
-        chosen = top_k(first[None], hidden, k)[0][0]
-        found = []
-        for row in chosen[chosen != NOTHING].tolist():
-            fallback = "title" if matching[row] else "popularity"
-            score = float(popularity[row])
-            reason = self._explainer.popularity_reason(row, score, title if matching[row] else None)
-            found.append(self._recommendation(row, score, [reason], fallback))
-        return found

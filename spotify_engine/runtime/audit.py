@@ -12,19 +12,20 @@ import pyarrow.parquet as pq
 
 from spotify_engine.config import KaggleJob, load_config, read_yaml
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.challenge import Breakdown, challenge_breakdown
 from spotify_engine.evaluation.leaderboard import (
     EvaluationConfig,
     Row,
     baseline_rows,
-    evaluate_scorer,
     measure,
     measured_part,
 )
-from spotify_engine.evaluation.ranking import load_predictions
+from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
+from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
-from spotify_engine.runtime.kaggle import track_catalogue
+from spotify_engine.runtime.measuring import track_catalogue, votes_needed
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -47,7 +48,8 @@ class Audit:
 
 
 def audit_run(run: Path, baselines: bool) -> Audit:
-    """Recompute test figures from ``predictions.parquet``, val from the bundle, and all baselines.
+    """Recompute test figures from ``predictions.parquet``, the others from the bundle, and all
+    baselines.
 
     Raises:
         InputError: a file of the run is missing or damaged.
@@ -71,7 +73,12 @@ def audit_run(run: Path, baselines: bool) -> Audit:
         recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
     )
     val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
-    ours = Row(recommender.name, val=val, test=test)
+    breakdown = None
+    if settings.breakdown is not None:
+        breakdown = challenge_breakdown(
+            recommender.score, split, catalogue.first_artist, settings.breakdown
+        )
+    ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
     rows = [ours, *(baseline_rows(split, catalogue, settings) if baselines else [])]
 
     reported = {ours.name: report["metrics"], **report["baselines"]}
@@ -82,7 +89,37 @@ def audit_run(run: Path, baselines: bool) -> Audit:
             figures = getattr(row, part)
             compared += len(figures)
             differences += _differences(f"{row.name} {part}", figures, reported[row.name][part])
+        groups = _figures(row.breakdown)
+        compared += len(groups)
+        there = _figures(report["breakdown"].get(row.name))
+        differences += _differences(f"{row.name} test", groups, there)
+    titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
+    cold_start = _by_case(
+        measure_cold_start(recommender, titles, split, config.cold_start, votes_needed(config))
+    )
+    compared += len(cold_start)
+    differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
     return Audit(rows, settings, differences, compared)
+
+
+def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
+    """A breakdown's figures by part, group and name."""
+    return {
+        f"{part} {row['group']} {name}": value
+        for part, rows in (breakdown or {}).items()
+        for row in rows
+        for name, value in row.items()
+        if name != "group"
+    }
+
+
+def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{row['case']}: {name} {figure}": value
+        for row in found
+        for name in ("ours", "popularity")
+        for figure, value in (row[name] or {}).items()
+    }
 
 
 def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:

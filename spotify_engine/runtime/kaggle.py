@@ -16,15 +16,9 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
-from spotify_engine.evaluation.faithfulness import deletion_test
+from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
-from spotify_engine.evaluation.leaderboard import (
-    Catalogue,
-    baseline_rows,
-    render_leaderboard,
-    score_row,
-)
+from spotify_engine.evaluation.leaderboard import Catalogue
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
 from spotify_engine.graphs import render_summary, summary
@@ -36,12 +30,13 @@ from spotify_engine.playlists.graph import (
     save_graph,
 )
 from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.start import find_start
+from spotify_engine.playlists.titles import TitleModel, TitleSettings, choose_titles
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
+from spotify_engine.runtime.measuring import measure_run, track_catalogue
 from spotify_engine.runtime.run import Run, console, flatten, write_text
 from spotify_engine.runtime.train import TrainingInputs, load_best, train_playlists
 
@@ -193,33 +188,43 @@ class PlaylistPipeline:
         found: dict[str, Any] = self.run.stage("item_item", work)
         return found
 
+    def compare_titles(self) -> dict[str, Any]:
+        """How titles are compared, chosen on validation."""
+
+        def work() -> dict[str, Any]:
+            split = self.data_split
+            with console.status("Comparing titles"):
+                titles, found = choose_titles(
+                    self.titles,
+                    split.train,
+                    split.val,
+                    self.gat.playlist_vectors(split.train),
+                    self.gat.encoded,
+                    self.config.titles,
+                )
+            return {"chosen": vars(titles.settings) if titles else None, **found}
+
+        found: dict[str, Any] = self.run.stage("titles", work)
+        return found
+
     def evaluate(self) -> dict[str, Any]:
         """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
 
         def work() -> dict[str, Any]:
-            recommender = self.recommender
-            split, config = self.data_split, self.config.evaluation
-            ours = score_row(
-                recommender.name, recommender.score, split, self.catalogue, config,
-                fit_seconds=self.run.seconds["train"],
-            )  # fmt: skip
+            seconds = self.run.seconds["train"]
+            ours, found = measure_run(
+                self.config,
+                self.recommender,
+                self.gat,
+                self.data_split,
+                self.catalogue,
+                self.titles,
+                seconds,
+            )
             assert ours.predictions is not None
             assert ours.scores is not None
             save_predictions(self.run.predictions, ours.predictions, ours.scores)
-            alone = []
-            if recommender.items is not None:
-                name = f"{recommender.name} alone"
-                alone = [score_row(name, self.gat.score, split, self.catalogue, config)]
-            with console.status("Fitting and tuning the baselines on the same split"):
-                baselines = baseline_rows(split, self.catalogue, config)
-            console.print(render_leaderboard([ours, *alone, *baselines], config))
-            return {
-                "metrics": {"val": ours.val, "test": ours.test},
-                "without_item_item": alone[0].report() if alone else None,
-                "baselines": {row.name: row.report() for row in baselines},
-                "faithfulness": self.faithfulness(recommender),
-                "parameters": parameter_counts(recommender.model),
-            }
+            return found
 
         found: dict[str, Any] = self.run.stage("evaluate", work)
         return found
@@ -260,18 +265,26 @@ class PlaylistPipeline:
             "start": results["start"],
             "epochs": results["train"],
             "item_item": results["item_item"],
+            "titles": results["titles"],
             **results["evaluate"],
         }
         write_text(self.run.report, json.dumps(content, indent=2))
         plot_report(content, PlaylistRecommender.name, self.run.picture)
+        if content["breakdown"]:
+            plot_breakdown(content["breakdown"], self.run.breakdown_picture)
         return content
 
     @cached_property
     def recommender(self) -> PlaylistRecommender:
-        """The best checkpoint with its item-item term, if it has one."""
-        if not self.run.stages["item_item"]["result"]["used"]:
-            return self.gat
-        return self.gat.with_items(sparse.load_npz(self.run.item_item))
+        """The best checkpoint with its item-item term and titles, if it has them."""
+        found, train = self.gat, self.data_split.train
+        if self.run.stages["item_item"]["result"]["used"]:
+            found = found.with_items(sparse.load_npz(self.run.item_item))
+        if chosen := self.run.stages["titles"]["result"]["chosen"]:
+            vectors = found.playlist_vectors(train)
+            settings = TitleSettings(**chosen)
+            found = found.with_titles(TitleModel.fit(self.titles, train, vectors, settings))
+        return found
 
     @cached_property
     def gat(self) -> PlaylistRecommender:
@@ -281,15 +294,6 @@ class PlaylistPipeline:
         return PlaylistRecommender.from_training(
             model, data, self.tables, scale, self.data_split.train
         )
-
-    def faithfulness(self, recommender: PlaylistRecommender) -> dict[str, Any]:
-        ids = recommender.ids
-
-        def explain(seeds: np.ndarray, track: int) -> np.ndarray:
-            return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
-
-        rng = np.random.default_rng(self.config.evaluation.seed)
-        return deletion_test(recommender.score, explain, self.data_split.train, rng)
 
     @property
     def training_inputs(self) -> TrainingInputs:
@@ -304,6 +308,11 @@ class PlaylistPipeline:
     @cached_property
     def data_split(self) -> Split:
         return load_split(self.run.split, len(self.table("tracks")), self.n_playlists)
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Of the playlists; empty for one without a name."""
+        return [title or "" for title in self.table("playlists")["name"].to_pylist()]
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -333,17 +342,6 @@ class PlaylistPipeline:
         partial.replace(path)
 
 
-def track_catalogue(tables: dict[str, pa.Table]) -> Catalogue:
-    """First artists and genres of tracks, as the beyond-accuracy metrics need them."""
-    first_artist = tables["tracks"]["artist"].to_numpy()
-    links = tables["artist_genres"]
-    if not len(links):
-        return Catalogue(first_artist)
-    artist, genre, weight = (links[name].to_numpy() for name in ("artist", "genre", "weight"))
-    n_genres = len(tables["genres"])
-    return Catalogue(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))
-
-
 def run_all(run: Run) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = PlaylistPipeline(run)
@@ -354,6 +352,7 @@ def run_all(run: Run) -> dict[str, Any]:
     pipeline.begin()
     pipeline.train()
     pipeline.mix()
+    pipeline.compare_titles()
     pipeline.evaluate()
     pipeline.publish()
     return pipeline.report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from rich.console import Console
 from spotify_engine.config import KaggleJob, dump_yaml
 from spotify_engine.errors import InputError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -38,13 +40,19 @@ class Run:
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
         self.start, self.item_item = out / "start", out / "item_item.npz"
         self.bundle, self.picture = out / "bundle", out / "report.png"
+        self.breakdown_picture = out / "breakdown.png"
         self._stages_file = out / "stages.json"
         inputs = {
             name: _fingerprint(path) for name, path in config.inputs.model_dump().items() if path
         }
         self._check_same(inputs)
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "config.yaml", dump_yaml(config))
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_text(out / "config.yaml", dump_yaml(config))
+        except OSError as error:
+            raise InputError(
+                f"{out}: can't be written ({error.strerror}); give an --out that can be"
+            ) from error
         self.stages: dict[str, dict[str, Any]] = _read_json(self._stages_file) or {
             "inputs": {"result": inputs}
         }
@@ -84,6 +92,14 @@ class Run:
         except InputError:
             self._forget_if_empty()
             raise
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise InputError(
+                f"{error.filename or self.out}: stage {name} can't write "
+                f"({os.strerror(error.errno)}); make room, then run the same command again to go "
+                "on from there"
+            ) from error
         seconds = perf_counter() - started
         self.stages[name] = {"seconds": seconds, "result": result}
         self._save()

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import load_split
+from spotify_engine.learning.exchange import sum_over_workers
 from spotify_engine.learning.trainers.base import EpochReport, TrainingDiverged, load_state
 from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
 from spotify_engine.playlists.graph import load_graph
@@ -28,8 +30,11 @@ from spotify_engine.playlists.start import Start
 from spotify_engine.runtime.run import write_text
 
 RAY_NAME = "ray"
+NOTES = "checkpoint_manager_snapshot.json"  # Ray's name for it
+CHECKPOINT = "checkpoint_"
 DIVERGED = "diverged.json"
 SECONDS_BETWEEN_NEWS = 15.0
+ROOM_FOR_NOTES = 1 << 20  # bytes
 # Ray Train hands these on to its workers.
 QUIET = {
     # Printing through a logger shows every line twice.
@@ -89,6 +94,7 @@ def train_playlists(
             "model": model.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
             "threads": max(1, int(cluster.cpus_per_worker)),
+            "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ray.train.ScalingConfig(
@@ -110,13 +116,42 @@ def train_playlists(
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _explained(error, checkpoints) from error
-    best = result.get_best_checkpoint(MONITOR, "max")
-    assert best is not None
+    if result.return_value is not None:
+        raise _stopped(result, checkpoints)
     assert result.checkpoint is not None
-    for name, checkpoint in (("best", best), ("last", result.checkpoint)):
-        _export(Path(checkpoint.path), checkpoints / name)
-    history: list[dict[str, float]] = load_state(checkpoints / "last")["history"]
+    last = load_state(Path(result.checkpoint.path))
+    _, best_epoch = last["best"]
+    best = _folder(checkpoints / RAY_NAME, best_epoch)
+    if not best.exists():  # an equally good one was kept
+        known = result.get_best_checkpoint(MONITOR, "max")
+        assert known is not None
+        best = Path(known.path)
+    for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
+        _export(folder, checkpoints / name)
+    history: list[dict[str, float]] = last["history"]
     return history
+
+
+def _folder(storage: Path, epoch: int) -> Path:
+    """Where an epoch's checkpoint is: names sort by age, and the start, epoch -1, is 0."""
+    return storage / f"{CHECKPOINT}{epoch + 1:06d}"
+
+
+def _newest_without_notes(storage: Path) -> str | None:
+    """The newest checkpoint, if what Ray has noted of them all is no longer readable; else None.
+
+    Ray overwrites its notes in place, so that a disk that fills up meanwhile cuts them off.
+    """
+    notes = storage / NOTES
+    try:
+        json.loads(notes.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        notes.unlink()
+        saved = sorted(storage.glob(f"{CHECKPOINT}*"))
+        return str(saved[-1]) if saved else None
+    return None
 
 
 def _require_writable(checkpoints: Path) -> None:
@@ -131,19 +166,36 @@ def _require_writable(checkpoints: Path) -> None:
         ) from error
 
 
+def _stopped(result: ray.train.Result, checkpoints: Path) -> InputError:
+    """What the workers returned in place of finishing, as an error that says where to go on."""
+    found = result.return_value
+    message = found["message"]
+    if "batch" in found:
+        write_text(checkpoints / DIVERGED, json.dumps(found, indent=2))
+        message += f"; batch and settings: {checkpoints / DIVERGED}"
+    if result.checkpoint is not None:
+        message += f"; last good checkpoint: {result.checkpoint.path}"
+    return InputError(message)
+
+
 def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Exception:
     """A clear error where the cause is known, else the error itself."""
-    if (checkpoints / DIVERGED).exists():
-        found = json.loads((checkpoints / DIVERGED).read_text())
-        return InputError(f"{found['message']}; batch and settings: {checkpoints / DIVERGED}")
-    for failure in getattr(error, "worker_failures", {}).values():
+    cause: object = getattr(error, "controller_failure", None)
+    for failure in [cause, *getattr(error, "worker_failures", {}).values()]:
         cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, InputError):
+            return cause
         if isinstance(cause, OSError) and cause.errno is not None:
-            return InputError(
-                f"{checkpoints}: a checkpoint could not be written ({cause.strerror}); the last "
-                "good one is kept: make room or give rights, then run the same command again"
-            )
+            return InputError(_cannot_save(checkpoints, cause))
     return error
+
+
+def _cannot_save(folder: Path, error: OSError) -> str:
+    reason = os.strerror(error.errno) if error.errno else error
+    return (
+        f"{folder}: a checkpoint can't be written ({reason}); make room or give rights, then run "
+        "the same command again to go on from the last one"
+    )
 
 
 class _BatchTrainer(TorchTrainer):
@@ -180,7 +232,17 @@ def _export(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
-def _train_worker(config: dict[str, Any]) -> None:
+class _CannotSave(RuntimeError):
+    """Rank 0 failed to write a checkpoint; raised on every worker."""
+
+
+def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
+    """One worker's part.
+
+    Returns:
+        None, or what ended the training before its time and would again (plain values, with the
+        message for the user): had it been raised, Ray would try again.
+    """
     torch.set_num_threads(config["threads"])
     # Some of Ray Train's news goes past its own log level.
     logging.getLogger().setLevel(logging.WARNING)
@@ -193,8 +255,11 @@ def _train_worker(config: dict[str, Any]) -> None:
     if previous is not None:
         with previous.as_directory() as folder:
             trainer.restore(Path(folder))
+    elif config["resume"]:
+        trainer.restore(Path(config["resume"]))
     if rank == 0:
         trainer.progress = _progress(trainer)
+    storage = Path(config["checkpoints"]) / RAY_NAME
 
     def on_epoch(report: EpochReport) -> None:
         due = (report.epoch + 1) % training.checkpoint_every == 0
@@ -203,23 +268,45 @@ def _train_worker(config: dict[str, Any]) -> None:
             _say(report, training.epochs)
         if not (report.best or due or last):
             return
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = None
-            if rank == 0:
-                report.save(Path(folder))
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(report.metrics, checkpoint=checkpoint)
+        checkpoint, problem = _folder(storage, report.epoch), ""
+        if rank == 0:
+            try:
+                _write_checkpoint(report, checkpoint)
+            except OSError as error:
+                problem = _cannot_save(storage.parent, error)
+        # None may report and wait for the others if another has given up.
+        if sum_over_workers(float(bool(problem))):
+            raise _CannotSave(problem)
+        ray.train.report(
+            report.metrics,
+            checkpoint=ray.train.Checkpoint.from_directory(checkpoint) if rank == 0 else None,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
 
-    diverged = Path(config["checkpoints"]) / DIVERGED
-    if diverged.exists():
-        # Ray tries again after a failure, but the same batch would only diverge again.
-        raise TrainingDiverged(json.loads(diverged.read_text())["message"])
     try:
         trainer.fit(on_epoch)
     except TrainingDiverged as error:
         settings = {name: config[name] for name in ("model", "training")}
-        found = {"message": str(error), **error.where, "config": settings}
-        write_text(diverged, json.dumps(found, indent=2))
+        return {"message": str(error), **error.where, "config": settings}
+    except _CannotSave as error:
+        return {"message": str(error)}
+    return None
+
+
+def _write_checkpoint(report: EpochReport, folder: Path) -> None:
+    """Write a checkpoint in one step: killed or without room, there is none, not half of one."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        report.save(partial)
+        # Else Ray's notes would be the next to fail.
+        if shutil.disk_usage(partial).free < ROOM_FOR_NOTES:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        # Written before, but not reported: the worker ended in between.
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

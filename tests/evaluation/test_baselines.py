@@ -3,6 +3,7 @@ import pytest
 from scipy import sparse
 
 from spotify_engine.evaluation.baselines import TooLarge, itemknn, playlist_matrix
+from spotify_engine.evaluation.baselines.bpr import BPR, BPRConfig
 from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
@@ -11,6 +12,7 @@ from spotify_engine.ragged import Ragged
 
 # The default penalty is for vectors with thousands of pairs, not for the two dozen tracks here.
 IALS_OF_4 = IALSConfig(factors=4, regularisation=0.03)
+BPR_OF_4 = BPRConfig(factors=4, learning_rate=0.05, regularisation=0.05, epochs=60)
 IALS_OF_64 = IALSConfig(regularisation=0.03)
 
 
@@ -22,8 +24,8 @@ def random_playlists(n_playlists=80, n_tracks=30, seed=0):
 
 @pytest.mark.parametrize(
     "make",
-    [ItemKNN, lambda: IALS(IALS_OF_4), lambda: IALS(IALS_OF_64), EASE],
-    ids=["itemknn", "ials of 4", "ials of 64", "ease"],
+    [ItemKNN, lambda: IALS(IALS_OF_4), lambda: IALS(IALS_OF_64), EASE, lambda: BPR(BPR_OF_4)],
+    ids=["itemknn", "ials of 4", "ials of 64", "ease", "bpr"],
 )
 def test_personal_baseline_conforms(conformance_check, make):
     conformance_check(make)
@@ -33,8 +35,10 @@ def test_popularity_conforms(conformance_check):
     conformance_check(Popularity, personal=False)
 
 
-def test_playlist_matrix_is_binary():
-    matrix = playlist_matrix(Ragged.from_lists([[2, 0, 2], [], [1]]), 4)
+def test_playlist_matrix_is_binary_and_leaves_the_lists_alone():
+    lists = Ragged.from_lists([[2, 0, 2], [], [1]])
+    matrix = playlist_matrix(lists, 4)
+    assert [row.tolist() for row in lists] == [[2, 0, 2], [], [1]]
     np.testing.assert_array_equal(matrix.toarray(), [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
 
 

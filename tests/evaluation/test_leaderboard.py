@@ -10,17 +10,22 @@ from scipy import sparse
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation import leaderboard
 from spotify_engine.evaluation.baselines.ials import IALSConfig
+from spotify_engine.evaluation.baselines.popularity import Popularity
 from spotify_engine.evaluation.beyond_accuracy import Catalogue
+from spotify_engine.evaluation.challenge import BreakdownConfig, challenge_breakdown
 from spotify_engine.evaluation.leaderboard import (
     EvaluationConfig,
     baseline_rows,
-    evaluate_scorer,
     measure,
     measured_part,
     render_leaderboard,
     score_row,
 )
-from spotify_engine.evaluation.ranking import load_predictions, save_predictions
+from spotify_engine.evaluation.ranking import (
+    evaluate_scorer,
+    load_predictions,
+    save_predictions,
+)
 from spotify_engine.evaluation.splits import HoldoutConfig, load_split, make_split, save_split
 from spotify_engine.ragged import Ragged
 
@@ -29,6 +34,7 @@ SMALL = EvaluationConfig(
     ks=(1, 5),
     selection_k=5,
     top_k=8,
+    breakdown=None,
     ials=(
         IALSConfig(factors=2, iterations=3, regularisation=0.03),
         IALSConfig(factors=4, iterations=3, regularisation=0.03),
@@ -67,7 +73,7 @@ class Recorder:
 
 def test_every_baseline_beats_chance_on_two_blocks(split, catalogue):
     rows = {row.name: row for row in baseline_rows(split, catalogue, SMALL)}
-    assert list(rows) == ["popularity", "itemknn", "ials", "ease"]
+    assert list(rows) == ["popularity", "bpr", "itemknn", "ials", "ease"]
     for name in ("itemknn", "ials", "ease"):
         assert rows[name].test["recall@5"] > rows["popularity"].test["recall@5"]
         assert rows[name].test["genre_consistency@5"] > 0.95
@@ -118,6 +124,20 @@ def test_fitting_sees_train_alone_and_only_the_chosen_settings_rank_test(
     for _, scorer in made:
         assert [fitted is split.train for fitted in scorer.fitted] == [True]
     assert [len(scorer.seeds) for _, scorer in made] == [1, 1, 2], "val; val; val and test"
+
+
+def test_groups_of_the_chosen_settings_come_with_each_row(split, catalogue):
+    groups = BreakdownConfig(seed_counts=(1, 2), k=5, list_length=12)
+    config = SMALL.model_copy(update={"breakdown": groups})
+    rows = {row.name: row for row in baseline_rows(split, catalogue, config)}
+    assert rows["ials"].breakdown["seeds"][0].keys() == rows["ease"].breakdown["seeds"][0].keys()
+    popularity = Popularity().fit(split.train, N_TRACKS)
+    expected = challenge_breakdown(popularity, split, catalogue.first_artist, groups)
+    assert rows["popularity"].breakdown == expected
+    assert "breakdown" not in rows["popularity"].report()
+    without = score_row("popularity", popularity, split, catalogue, SMALL)
+    assert without.breakdown is None
+    assert without.test == rows["popularity"].test
 
 
 def test_without_tuning_the_first_settings_are_used(split, catalogue):

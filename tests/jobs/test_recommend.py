@@ -64,6 +64,36 @@ def test_an_unknown_track_is_named_and_a_title_alone_still_gets_an_answer(
     assert "0 known tracks" in printed
 
 
+def test_a_title_alone_is_answered(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    titles = pd.read_parquet(run / "tables" / "playlists.parquet")["name"]
+    title = titles[titles.duplicated()].iloc[0]
+    assert recommend(run, "--title", title, "--k", "3", "--explain") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{title}: 0 known tracks" in printed
+    assert "title: no track is known; by playlists with similar titles" in printed
+    assert printed.count(f'named like "{title}"') >= 3
+
+
+def test_a_new_track_by_a_known_artist_is_said_to_be_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = pd.read_parquet(run / "tables" / "tracks.parquet").nlargest(1, "n_playlists")
+    artist = tracks["artist_name"].iloc[0]
+    assert recommend(run, "--tracks", f"{artist} - Not Yet Out", "--k", "2", "--explain") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"its artist {artist} stands in: {artist} - Not Yet Out" in printed
+    assert "0 known tracks, 1 known by artist" in printed
+    assert "artist: no track is in a training playlist" in printed
+    assert f'"Not Yet Out" in the playlist, of which only the artist {artist} is known' in printed
+
+
+def test_something_must_be_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        recommend(run)
+    assert stopped.value.code == 2
+    assert "give --playlist, --tracks or --title" in capsys.readouterr().err
+
+
 def test_an_unknown_playlist_is_refused_in_one_line(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

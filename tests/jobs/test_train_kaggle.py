@@ -42,7 +42,7 @@ def test_the_run_directory_holds_what_is_promised(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {
         "config.yaml", "tables", "split.parquet", "predictions.parquet", "report.json",
-        "checkpoints", "bundle",
+        "checkpoints", "bundle", "report.png", "breakdown.png",
     }  # fmt: skip
     assert (run / "checkpoints" / "best").is_dir()
     assert (run / "checkpoints" / "last").is_dir()
@@ -133,12 +133,13 @@ def test_the_report_is_complete(run: Path, report: dict[str, Any], split: pd.Dat
     assert data["graph"]["edges"]["playlist__contains__track"] == data["split"]["train"]
 
     stages = {
-        "prepare", "split", "genres", "graph", "start", "train", "item_item", "evaluate", "bundle",
+        "prepare", "split", "genres", "graph", "start", "train", "item_item", "titles", "evaluate",
+        "bundle",
     }  # fmt: skip
     assert report["seconds"].keys() == stages
     assert all(seconds > 0 for seconds in report["seconds"].values())
     assert sum(report["parameters"].values()) > 0
-    assert report["baselines"].keys() == {"popularity", "itemknn", "ials", "ease"}
+    assert report["baselines"].keys() == {"popularity", "bpr", "itemknn", "ials", "ease"}
     assert report["faithfulness"]
     assert report["start"]["chosen"] in report["start"]["tried"]
     assert report["item_item"]["chosen"] in report["item_item"]["tried"]
@@ -153,6 +154,40 @@ def test_the_report_is_complete(run: Path, report: dict[str, Any], split: pd.Dat
             assert {f"recall@{k}" for k in (5, 10, 20)} <= row[part].keys()
 
 
+def test_groups_are_measured_for_every_scorer(report: dict[str, Any]) -> None:
+    breakdown = report["breakdown"]
+    ours = ["playlist-gat"]
+    if report["without_item_item"]:
+        ours.append("playlist-gat alone")
+    assert list(breakdown) == [*ours, *report["baselines"]]
+    for part in ("seeds", "lengths", "popularity"):
+        measured = [[row["playlists"] for row in each[part]] for each in breakdown.values()]
+        assert all(each == measured[0] for each in measured)
+        assert sum(measured[0]) > 100
+    # All train tracks are seeds in both: groups by length part the leaderboard's playlists.
+    rows = [row for row in breakdown["playlist-gat"]["lengths"] if row["playlists"]]
+    n = [row["playlists"] for row in rows]
+    assert sum(n) == report["metrics"]["test"]["playlists"]
+    mean = sum(row["recall@10"] * row["playlists"] for row in rows) / sum(n)
+    assert mean == pytest.approx(report["metrics"]["test"]["recall@10"])
+
+
+def test_with_little_known_every_case_beats_popularity(report: dict[str, Any]) -> None:
+    rows = {row["case"]: row for row in report["cold_start"]}
+    assert report["titles"]["chosen"]
+    # The sample's titles name genres or nothing; its tracks are of taste groups.
+    for case in (
+        "a title like another's alone",
+        "a genre in a title, no title alike",
+        "one seed track",
+        "artists of the tracks alone",
+    ):
+        assert rows[case]["playlists"] >= 20
+        ours, popularity = rows[case]["ours"], rows[case]["popularity"]
+        assert ours["recall@10"] > 1.2 * popularity["recall@10"], case
+        assert ours["recall@100"] > 1.1 * popularity["recall@100"], case
+
+
 def test_the_console_shows_progress_and_the_leaderboard_without_noise(
     finished: tuple[Path, str],
 ) -> None:
@@ -161,6 +196,8 @@ def test_the_console_shows_progress_and_the_leaderboard_without_noise(
         assert printed.count(f"epoch {epoch}/{EPOCHS}: loss") == 1
     assert "chunks read" in printed
     assert "playlist-gat" in printed
+    for title in ("same split", "Test part by groups", "Test part with little known"):
+        assert title in printed
     assert "…" not in printed
     for noise in ("Traceback", "INFO", "WARNING", "Reporting training result", "Checkpoint("):
         assert noise not in printed
@@ -176,7 +213,7 @@ def test_the_same_command_again_does_nothing_and_succeeds(
     assert train_kaggle.main([*training_flags, f"--out={run}"]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     printed = capsys.readouterr().out
-    assert printed.count("done before") == 9
+    assert printed.count("done before") == 10
 
 
 def test_after_a_kill_the_same_command_goes_on_and_ends_up_the_same(

@@ -10,7 +10,7 @@ from torch import nn
 from spotify_engine.learning.exchange import sum_gradients
 from spotify_engine.learning.trainers.base import BaseTrainer
 
-ROWS, WIDTH = 12, 3
+ROWS, WIDTH = 5000, 3
 
 
 def build() -> nn.ModuleDict:
@@ -42,6 +42,24 @@ def gradients(model: nn.ModuleDict) -> dict[str, torch.Tensor | None]:
     }
 
 
+class Wire:
+    """Counts the numbers that this worker gives to each kind of exchange."""
+
+    def __init__(self) -> None:
+        self.sent = {"all_gather": 0, "all_reduce": 0}
+        gather, reduce = dist.all_gather, dist.all_reduce
+
+        def counted_gather(parts: list[torch.Tensor], tensor: torch.Tensor) -> None:
+            self.sent["all_gather"] += tensor.numel()
+            gather(parts, tensor)
+
+        def counted_reduce(tensor: torch.Tensor) -> None:
+            self.sent["all_reduce"] += tensor.numel()
+            reduce(tensor)
+
+        dist.all_gather, dist.all_reduce = counted_gather, counted_reduce
+
+
 class Scripted(BaseTrainer):
     """Only rank 0 knows how good an epoch was."""
 
@@ -63,14 +81,17 @@ def main(rank: int, folder: Path) -> None:
         "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2
     )
     found = []
+    wire = Wire()
     for scene in SCENES:
         model = build()
         if scene[rank]:
             backward(model, scene[rank])
+        wire.sent.update(all_gather=0, all_reduce=0)
         sum_gradients(model)
         found.append(gradients(model))
+        found[-1]["sent"] = dict(wire.sent)
         found[-1]["is_sparse"] = model["table"].weight.grad.is_sparse
-        found[-1]["rows_sent"] = model["table"].weight.grad._nnz()
+        found[-1]["rows"] = model["table"].weight.grad._nnz()
     best: list[bool] = []
     Scripted().fit(lambda report: best.append(report.best))
     found.append({"best": best})

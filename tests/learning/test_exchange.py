@@ -61,7 +61,12 @@ def test_embeddings_travel_as_the_rows_touched(found, scene):
     ours, theirs = worker.SCENES[scene]
     for rank in range(2):
         assert found[rank][scene]["is_sparse"]
-        assert found[rank][scene]["rows_sent"] == len({*ours, *theirs})
+        assert found[rank][scene]["rows"] == len({*ours, *theirs})
+        # Of each table: how many rows, their ids, their values; the longer list sets the size.
+        longest = max(len({*ours}), len({*theirs}))
+        rows = (1 + longest * (1 + worker.WIDTH)) + (1 + longest * (1 + 1))
+        layer = 4 * worker.WIDTH + 4
+        assert found[rank][scene]["sent"] == {"all_gather": rows, "all_reduce": layer}
 
 
 def test_all_workers_stop_after_the_same_epoch(found):

@@ -10,6 +10,7 @@ from scipy.stats import chisquare
 from torch_geometric.data import HeteroData
 from torch_geometric.sampler import NodeSamplerInput
 
+from spotify_engine.learning.draws import NodeDraws
 from spotify_engine.learning.sampler import (
     IncomingEdges,
     NeighbourSampler,
@@ -125,8 +126,33 @@ def test_same_seed_same_sample_and_calls_leave_no_trace(data, question, seed):
     once = parts(NeighbourSampler.from_data(data, fanouts, seed))
     used = NeighbourSampler.from_data(data, fanouts, 1)
     used.sample("u", np.arange(3))
-    used.rng = np.random.default_rng(seed)
+    used.seed, used.calls = seed, 0
     assert parts(used) == once
+
+
+@settings(max_examples=50)
+@given(graphs(), questions(), st.integers(0, 99))
+def test_a_node_draws_the_same_neighbours_whatever_else_is_asked_for(data, question, key):
+    roots, late, fanouts = question
+    sampler = NeighbourSampler.from_data(data, fanouts)
+
+    def drawn(nodes):
+        """Edges of each root by relation; the roots are the first nodes of a sample."""
+        out = sampler.sample("v", nodes, draws=NodeDraws(key))
+        return {
+            (relation, node): out.edge[relation][out.col[relation] == row].tolist()
+            for relation in (LIKES, NEAR)
+            for row, node in enumerate(nodes.tolist())
+        }
+
+    together = drawn(np.concatenate([roots, late]))
+    assert drawn(roots[::-1]) | drawn(late) == together
+
+
+def test_calls_without_a_key_draw_other_neighbours(chain):
+    chain[NEAR].edge_index = torch.stack([torch.arange(1, 9), torch.zeros(8, dtype=torch.int64)])
+    sampler = NeighbourSampler.from_data(chain, (2,))
+    assert len({tuple(sampler.sample("v", np.array([0])).node["v"].tolist()) for _ in "12345"}) > 1
 
 
 @settings(max_examples=50)
@@ -165,8 +191,8 @@ def test_neighbours_of_leaves_dropped_edges_out(data, question, seed):
 
 
 def test_floyd_draws_every_subset_equally_often():
-    draws = _distinct(np.full(30_000, 6), 3, np.random.default_rng(0))
-    counts = Counter(map(frozenset, draws.tolist()))
+    drawn = _distinct(np.full(30_000, 6), 3, NodeDraws(0), np.arange(30_000), 0)
+    counts = Counter(map(frozenset, drawn.tolist()))
     assert set(counts) == {frozenset(c) for c in combinations(range(6), 3)}
     assert chisquare(list(counts.values())).pvalue > 0.01
 
@@ -180,10 +206,9 @@ def test_neighbours_are_drawn_uniformly_whatever_the_degrees():
         ]
     )
     incoming = IncomingEdges.from_edge_index(edge_index, 3)
-    rng = np.random.default_rng(0)
     seen = np.zeros(edge_index.shape[1])
-    for _ in range(4000):
-        counts, positions = incoming.sample(np.array([2, 0, 1]), 4, rng)
+    for call in range(4000):
+        counts, positions = incoming.sample(np.array([2, 0, 1]), 4, NodeDraws(0, call))
         assert counts.tolist() == [4, 4, 2]
         seen[incoming.edge_id[positions]] += 1
     assert (seen[7:9] == 4000).all()

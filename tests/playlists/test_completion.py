@@ -22,7 +22,7 @@ def printed(completion):
 
 def test_table_shows_rank_track_score_and_reasons_in_short(recommender):
     completion = complete_playlist(recommender, ["id0", "id3", "nothing"], "Mine", 4)
-    assert completion.unknown == ["nothing"]
+    assert completion.remarks() == ["not in the catalogue: nothing"]
     text = printed(completion)
     assert "Mine: 2 known tracks" in text
     for number, each in enumerate(completion.recommended, start=1):
@@ -53,11 +53,34 @@ def test_explanations_are_those_of_the_recommended(recommender):
 
 def test_fallback_is_said_and_can_not_be_plotted(recommender, tmp_path):
     completion = complete_playlist(recommender, ["nothing"], "rock", 3)
-    assert "[title] Popular of the genres" in printed(completion)
+    assert "[title genres] Popular of the genres" in printed(completion)
+    assert "title genres: no track is known; popular" in printed(completion)
     assert completion.explanations == []
     assert completion.texts()[0].startswith('Recommending "Song')
     with pytest.raises(InputError, match="nothing was attended"):
         completion.plot(tmp_path / "heat.png")
+
+
+def test_artists_that_stand_in_are_said_explained_and_drawn(recommender, tmp_path):
+    completion = complete_playlist(recommender, ["Artist 3 - New", "Nobody - X"], None, 3)
+    assert completion.remarks() == [
+        "not in the catalogue, its artist Artist 3 stands in: Artist 3 - New",
+        "not in the catalogue: Nobody - X",
+    ]
+    text = printed(completion)
+    assert "0 known tracks, 1 known by artist" in text
+    assert "artist: no track is in a training playlist" in text
+    assert 'like "New"' in text
+    assert all("only the artist Artist 3 is known" in text for text in completion.texts())
+    completion.plot(tmp_path / "heat.png")
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+    unheard = complete_playlist(recommender, ["id0", "id24", "id25"], None, 3)
+    assert unheard.remarks() == [
+        "in no training playlist, known by artist and sound: 2 (Song 24, Song 25)"
+    ]
+    mixed = complete_playlist(recommender, ["id0", "Artist 3 - New"], None, 3)
+    assert "1 known tracks, 1 known by artist" in printed(mixed)
+    assert "artist: no track" not in printed(mixed)
 
 
 def test_plot_writes_a_png_or_says_why_not(recommender, tmp_path):

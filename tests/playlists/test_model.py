@@ -120,7 +120,8 @@ def test_every_parameter_gets_a_gradient(world):
         {kind: data[kind].num_nodes for kind in (*model.layer(depth).own, PLAYLIST)}
         for depth in range(3)
     ]
-    p, t, attention = model(states, neighbours, reach, states[PLAYLIST], neighbours[IN])
+    ranked = data[TRACK].num_nodes
+    p, t, attention = model(states, neighbours, reach, states[PLAYLIST], neighbours[IN], ranked)
     (p @ t.T).square().sum().backward()
     unused = [name for name, p in model.named_parameters() if p.grad is None]
     assert unused == ["bias.weight"], "added to the scores outside"

@@ -2,12 +2,15 @@ import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores, item_item_weights
+from spotify_engine.playlists import stand_ins
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.titles import TitleModel, TitleSettings
 from spotify_engine.ragged import Ragged
 from spotify_engine.store.bundle import write_bundle
 
@@ -20,9 +23,18 @@ def recommender(make_recommender):
 
 
 @pytest.fixture(scope="module")
-def bundle(recommender, tmp_path_factory):
+def titled(recommender, world):
+    """Knows its playlists as "Rock morning 0", "Jazz evening 1", ..."""
+    titles = [f"{('Rock morning', 'Jazz evening')[i % 2]} {i}" for i in range(40)]
+    vectors = recommender.playlist_vectors(world.train)
+    settings = TitleSettings(letters=0.4, neighbours=6, popularity=0.3)
+    return recommender.with_titles(TitleModel.fit(titles, world.train, vectors, settings))
+
+
+@pytest.fixture(scope="module")
+def bundle(titled, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "bundle"
-    recommender.save(folder, {"config": {}, "metrics": {}, "data_fingerprint": "abc"})
+    titled.save(folder, {"config": {}, "metrics": {}, "data_fingerprint": "abc"})
     return folder
 
 
@@ -47,6 +59,16 @@ def test_a_loaded_bundle_recommends_the_same(make_recommender, tmp_path, graph, 
     np.testing.assert_array_equal(loaded.score(seeds), made.score(seeds))
 
 
+def test_a_loaded_bundle_knows_titles_and_stands_in_alike(titled, tmp_path):
+    titled.save(tmp_path / "bundle", {"config": {}, "metrics": {}})
+    loaded = PlaylistRecommender.load(tmp_path / "bundle")
+    for title in ("evening jazz", "Evenings", "rock", "polka"):
+        assert loaded.complete([], title=title) == titled.complete([], title=title)
+    for tracks in (["Artist 3 - New"], ["id0", "Artist 7 - New", "Artist 8 - Newer"]):
+        assert loaded.complete(tracks) == titled.complete(tracks)
+    assert not list((tmp_path / "bundle").glob("*.pkl"))
+
+
 def test_lists_are_the_best_of_the_scores(recommender):
     found = recommender.complete(["id3", "id9"], k=24)
     scores = recommender.score(Ragged.from_lists([[3, 9]]))[0]
@@ -67,43 +89,6 @@ def test_contributions_of_the_reasons_sum_to_the_score(recommender, seeds):
         assert total == pytest.approx(each.score, abs=1e-4)
         attention = sum(reason.attention or 0 for reason in each.reasons)
         assert attention == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        "id3",
-        ("Duo - One", "Alive - Live"),
-        ("DUO - one", "  alive - LIVE "),
-        "Duo - One - Alive - Live",
-        "duo - one - ALIVE - live",
-    ],
-)
-def test_a_track_is_found_however_it_is_given(recommender, asked):
-    rows, unknown = recommender.resolve([asked])
-    assert rows.tolist() == [3]
-    assert unknown == []
-    assert recommender.complete([asked]) == recommender.complete(["id3"])
-
-
-def test_resolving_keeps_order_drops_repeats_and_lists_the_unknown(recommender):
-    rows, unknown = recommender.resolve(
-        [
-            "id8",
-            "Artist 0 - Song 1",
-            "nothing",
-            "id8",
-            ("Artist 0", "song 1"),
-            ("Nobody", "Nothing"),
-        ]
-    )
-    assert rows.tolist() == [8, 1]
-    assert unknown == ["nothing", "Nobody - Nothing"]
-    assert recommender.resolve([])[0].dtype == np.int64
-
-
-def test_name_and_artist_are_not_swapped(recommender):
-    assert recommender.resolve(["Song 1 - Artist 0"])[1] == ["Song 1 - Artist 0"]
 
 
 def test_seeds_and_excluded_tracks_are_never_recommended(recommender):
@@ -136,6 +121,81 @@ def test_unknown_tracks_are_left_out(recommender):
     assert recommender.complete(["id2", "nothing"]) == recommender.complete(["id2"])
 
 
+@pytest.mark.parametrize(
+    "tracks",
+    [
+        ["Artist 3 - New"],
+        [("artist 3 ", "New"), "Artist 8 - Newer"],
+        ["id0", "Artist 7 - New"],
+        ["id0", "id20", "Artist 7 - New", "Artist 0 - Newer", "Nobody - Nothing"],
+        ["id24"],
+    ],
+)
+@pytest.mark.parametrize("with_items", [False, True])
+def test_a_new_track_by_a_known_artist_is_a_seed(recommender, world, tracks, with_items):
+    of = recommender
+    if with_items:
+        of = of.with_items(item_item_weights(world.train, 26, 10, [1.0])[0])
+    found = of.complete(tracks, k=26)
+    seeds = of.resolve(tracks)
+    known = [f"id{row}" for row in seeds.rows]
+    # Track 24 is in no playlist.
+    approximated = not set(known) - {"id24"}
+    assert {each.fallback for each in found} == {"artist" if approximated else None}
+    assert not {each.id for each in found} & set(known)
+    new = [each.name for each in seeds.by_artist]
+    for each in found:
+        total = sum(reason.contribution for reason in each.reasons)
+        assert total == pytest.approx(each.score, abs=1e-4)
+        attention = sum(reason.attention or 0 for reason in each.reasons)
+        assert attention == pytest.approx(1, abs=1e-5)
+        for reason in each.reasons:
+            if reason.name in new:
+                assert reason.track is None
+                assert "of which only the artist Artist" in reason.text
+            if reason.name == "Song 24":
+                assert "which no training playlist has" in reason.text
+    if known and new:
+        assert found != of.complete(known, k=26), "it counts"
+    explained = of.explain(tracks, [each.id for each in found])
+    assert [e.score for e in explained] == pytest.approx([f.score for f in found], abs=1e-4)
+
+
+def test_new_tracks_of_one_artist_are_nearly_alike_and_always_the_same(recommender):
+    def scores(name):
+        return {each.id: each.score for each in recommender.complete([("Artist 3", name)], k=26)}
+
+    one, again, other = scores("New"), scores("  NEW"), scores("Newer")
+    assert one == again
+    assert one != other
+    elsewhere = {e.id: e.score for e in recommender.complete(["Artist 9 - New"], k=26)}
+    near = max(abs(one[i] - other[i]) for i in one)
+    far = max(abs(one[i] - elsewhere[i]) for i in one)
+    assert 0 < near < far / 4
+
+
+def test_scoring_by_artist_is_what_completing_new_tracks_does(recommender, monkeypatch):
+    """Whole batches for the measurement and single playlists for the user, but for the noise."""
+    seeds = Ragged.from_lists([[0, 15], [7], []])
+    noisy = recommender.score_by_artist(seeds)
+    monkeypatch.setattr(stand_ins, "NOISE", 0.0)
+    scores = recommender.score_by_artist(seeds)
+    for row, new in zip(scores, (["Artist 0 - X", "Artist 7 - X"], ["Artist 3 - X"]), strict=False):
+        found = {each.id: each.score for each in recommender.complete(new, k=26)}
+        assert [found[f"id{i}"] for i in range(26)] == pytest.approx(row.tolist(), abs=1e-5)
+    np.testing.assert_allclose(scores[2], recommender.encoded.bias.numpy(), atol=1e-6)
+    difference = np.abs(noisy - scores).max()
+    assert 0 < difference < 0.3 * np.abs(scores).max()
+
+
+def test_a_model_without_artists_has_nobody_to_stand_in(make_recommender):
+    without = make_recommender(graph={"artists": False})
+    assert without.resolve(["Artist 3 - New"]).unknown == ["Artist 3 - New"]
+    assert without.complete(["Artist 3 - New"], k=1)[0].fallback == "popularity"
+    with pytest.raises(ValueError, match="without artists"):
+        without.score_by_artist(Ragged.from_lists([[0]]))
+
+
 @pytest.mark.parametrize("title", [None, "", "my summer", "hyperpop"])
 def test_without_a_known_track_popularity_answers(recommender, world, title):
     found = recommender.complete(["no such - track"], title=title, k=26)
@@ -153,12 +213,80 @@ def test_a_title_that_names_a_genre_answers_first(recommender, world):
     # Artists 5 to 10 play jazz: tracks 10 to 21.
     jazz = sorted(range(10, 22), key=lambda i: (-counts[i], i))
     assert [each.id for each in found[:12]] == [f"id{i}" for i in jazz]
-    assert [each.fallback for each in found] == ["title"] * 12 + ["popularity"] * 14
+    assert [each.fallback for each in found] == ["title genres"] * 12 + ["popularity"] * 14
     assert 'of the genres in "Smooth JAZZ nights"' in found[0].reasons[0].text
 
 
-def test_a_known_track_comes_before_the_title(recommender):
-    assert recommender.complete(["id0"], title="jazz") == recommender.complete(["id0"])
+def test_a_known_track_comes_before_the_title(titled):
+    assert titled.complete(["id0"], title="jazz") == titled.complete(["id0"])
+    new = ["Artist 3 - New"]
+    assert titled.complete(new, title="jazz") == titled.complete(new)
+
+
+def test_a_title_is_answered_by_similarly_named_playlists(titled, world):
+    """The mean of the vectors of the nearest, by hand; reasons say so and sum to the score."""
+    title = "jazz evening 7"
+    weights = titled.fallbacks.titles.weights([title])
+    assert (weights.indices % 2 == 1).all()
+    assert weights.nnz == 6
+    p = weights.data @ titled.playlist_vectors(world.train)[weights.indices]
+    counts = np.bincount(world.train.values, minlength=26)
+    scores = titled.encoded.vectors.numpy() @ p + titled.encoded.bias.numpy()
+    scores = scores + 0.3 * np.log1p(counts)
+    found = titled.complete(["no such - track"], title=title, k=24, exclude=["id3", "id4"])
+    expected = [i for i in np.argsort(-scores, kind="stable") if i not in (3, 4)]
+    assert [each.id for each in found] == [f"id{i}" for i in expected]
+    np.testing.assert_allclose([each.score for each in found], scores[expected], atol=1e-5)
+    for each in found:
+        assert each.fallback == "title"
+        assert sum(r.contribution for r in each.reasons) == pytest.approx(each.score, abs=1e-4)
+        assert [r.kind for r in each.reasons] == ["title", "popularity"]
+        assert each.reasons[0].text.startswith(f'Suits 6 playlists named like "{title}"')
+
+
+def test_titles_named_in_a_reason_are_those_that_speak_for_the_track(titled):
+    found = titled.complete([], title="jazz evening 7", k=26)
+    known = titled.fallbacks.titles
+    weights = known.weights(["jazz evening 7"])
+    for each in found:
+        row = int(each.id[2:])
+        alike = known.vectors[weights.indices] @ titled.encoded.vectors[row].numpy()
+        shares = weights.data * alike
+        best = known.titles[weights.indices[shares.argmax()]]
+        assert (f'"{best}"' in each.reasons[0].text) == (shares.max() > 0)
+
+
+@pytest.mark.parametrize(
+    ("title", "fallback"),
+    [
+        ("Evening jazz", "title"),
+        ("smooth JAZZ for polka dancers", "title genres"),
+        ("rock morning 7", "title"),
+        ("polka", "popularity"),
+        ("", "popularity"),
+        (None, "popularity"),
+    ],
+)
+def test_each_answer_says_what_stood_in(recommender, titled, title, fallback):
+    of = recommender if fallback == "title genres" else titled
+    assert of.complete(["Nobody - Nothing"], title=title, k=1)[0].fallback == fallback
+
+
+def test_a_title_that_shares_no_genre_with_those_it_is_like_goes_by_its_genres(recommender, world):
+    titles = [f"my {('morning', 'evening', 'polka')[i % 3]}" for i in range(40)]
+    vectors = recommender.playlist_vectors(world.train)
+    settings = TitleSettings(letters=0.0, neighbours=5, popularity=0.0)
+    known = TitleModel.fit(titles, world.train, vectors, settings)
+    of = recommender.with_titles(known)
+    assert of.complete([], title="evening soup", k=1)[0].fallback == "title"
+    assert of.complete([], title="evening jazz", k=1)[0].fallback == "title genres"
+    named = TitleModel.fit(["jazz evening", *titles[1:]], world.train, vectors, settings)
+    of_jazz = recommender.with_titles(named)
+    assert of_jazz.complete([], title="evening jazz", k=1)[0].fallback == "title"
+    asked = ["evening jazz", "my polka", "morning rock"]
+    found = of.fallbacks.alike(known, asked)
+    assert (np.diff(found.indptr) > 0).tolist() == [False, True, False]
+    np.testing.assert_array_equal(found.toarray()[1], known.weights(asked).toarray()[1])
 
 
 def test_an_unseen_playlist_needs_no_training(recommender, world):
@@ -187,7 +315,7 @@ def edited(bundle, tmp_path, change):
     opened = PlaylistRecommender.load(bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     arrays = {p.stem: np.load(p) for p in bundle.glob("*.npy")}
-    tables = dict(opened.tables)
+    tables = {p.stem: pq.read_table(p) for p in bundle.glob("*.parquet")}
     change(manifest, arrays, tables)
     manifest = {k: v for k, v in manifest.items() if k not in ("files", "format_version")}
     write_bundle(tmp_path / "edited", manifest, arrays, tables, opened.model.state_dict())
@@ -226,11 +354,21 @@ def fewer_tracks(manifest, arrays, tables):
     tables["tracks"] = tables["tracks"].slice(0, 20)
 
 
+def fewer_titles(manifest, arrays, tables):
+    tables["titles"] = tables["titles"].slice(1)
+
+
+def fewer_artists(manifest, arrays, tables):
+    arrays["stand_in_values_0"] = arrays["stand_in_values_0"][1:]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (fewer_vectors, r"item_vectors\.npy: 25 rows for 26 tracks"),
         (fewer_tracks, r"tracks\.parquet: 20 rows for 26 tracks"),
+        (fewer_titles, r"title_vectors\.npy: 40 rows for 39 titles"),
+        (fewer_artists, r"stand_in_values_0\.npy: 12 rows for 13 artists"),
     ],
 )
 def test_rows_must_be_those_of_the_catalogue(bundle, tmp_path, change, message):

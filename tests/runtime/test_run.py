@@ -151,3 +151,26 @@ def test_flatten_joins_keys_by_dots():
         "a.c.d": None,
         "e": [1],
     }
+
+
+def test_a_full_disk_is_said_in_a_line_and_costs_no_finished_stage(out, csv):
+    run = Run(out, job(csv))
+    run.stage("prepare", lambda: {"rows": 3})
+
+    def full():
+        with open("/dev/full", "w") as file:
+            file.write("more than there is room for")
+
+    message = f"{out}: stage split can't write (No space left on device); make room, then run"
+    with pytest.raises(InputError, match=re.escape(message)):
+        run.stage("split", full)
+    again = Run(out, job(csv))
+    assert again.stage("prepare", lambda: pytest.fail("done before")) == {"rows": 3}
+    assert again.stage("split", lambda: 7) == 7
+
+
+def test_an_out_that_cannot_be_made_is_named(tmp_path, csv):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "run"
+    with pytest.raises(InputError, match=re.escape(f"{out}: can't be written (Not a directory)")):
+        Run(out, job(csv))

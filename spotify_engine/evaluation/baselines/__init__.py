@@ -46,7 +46,8 @@ def playlist_matrix(playlists: Ragged, n_tracks: int) -> sparse.csr_array:
         (
             np.ones(len(playlists.values), np.float32),
             playlists.values.astype(np.int32),
-            playlists.offsets,
+            # Summing duplicates moves these in place.
+            playlists.offsets.copy(),
         ),
         shape=(len(playlists), n_tracks),
     )

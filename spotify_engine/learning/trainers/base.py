@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,7 +87,8 @@ class BaseTrainer(ABC):
     """Runs epochs until they are done or validation stops getting better.
 
     Subclasses bring the model, the optimisers and what an epoch does. Randomness must derive from
-    (seed, epoch, rank), so that an epoch after a resume equals the undisturbed one.
+    (seed, epoch), so that an epoch after a resume equals the undisturbed one, and several workers
+    learn what one would.
     """
 
     model: nn.Module
@@ -157,7 +159,11 @@ class BaseTrainer(ABC):
         return float(shared)
 
     def save(self, folder: Path) -> None:
-        """Write model, optimisers, epoch, early stopping and history."""
+        """Write model, optimisers, epoch, early stopping and history.
+
+        Raises:
+            OSError: they can't be written, such as for want of room.
+        """
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -167,7 +173,16 @@ class BaseTrainer(ABC):
             "extra": self.extra_state(),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(state, folder / STATE_FILE)
+        try:
+            with (folder / STATE_FILE).open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except RuntimeError as error:
+            # What torch raises of its own hides what the file system said.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
     def restore(self, folder: Path) -> None:
         """Continue from what :meth:`save` wrote.

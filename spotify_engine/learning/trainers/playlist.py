@@ -14,7 +14,8 @@ from torch_geometric.data import HeteroData
 
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.learning.attention import Neighbours
-from spotify_engine.learning.exchange import sum_gradients
+from spotify_engine.learning.draws import NodeDraws
+from spotify_engine.learning.exchange import gather_rows, sum_gradients, sum_over_workers
 from spotify_engine.learning.losses import bpr_loss, log_sampling_correction, masked_softmax_loss
 from spotify_engine.learning.masking import mask_targets
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
@@ -82,25 +83,32 @@ class TrainingConfig(BaseModel):
 
 
 class Step(NamedTuple):
-    """One worker's part of a batch.
+    """One worker's part of a batch, and what it must know of the others'.
 
     Attributes:
         playlists: int64 ``[B]``.
         seeds, targets: Ragged over them.
-        target_edges: int64, the targets' places in the training pairs.
-        offered: int64, distinct targets of the whole batch, sorted: every worker ranks its own
-            among them all.
-        draw: seeds the draw of further negatives, alike on all workers.
+        batch: int64, playlists of the whole batch.
+        batch_seeds: Ragged over them.
+        target_edges: int64, places in the training pairs of the whole batch's targets: no worker
+            may see what another has to predict, or it would learn from another graph than one
+            worker alone.
+        draw: seeds all that is random in the step, alike on all workers.
         share: this worker's part of the whole batch's targets.
     """
 
     playlists: np.ndarray
     seeds: Ragged
     targets: Ragged
+    batch: np.ndarray
+    batch_seeds: Ragged
     target_edges: np.ndarray
-    offered: np.ndarray
     draw: tuple[int, ...]
     share: float
+
+
+# What NodeDraws are for, beside the neighbours that the sampler draws for each relation.
+KNOWN, HIDDEN, RANKED = 1000, 1001, 1002
 
 
 class PlaylistTrainer(BaseTrainer):
@@ -176,15 +184,16 @@ class PlaylistTrainer(BaseTrainer):
             for start in range(0, len(order), config.batch_size):
                 batch = np.arange(start, min(start + config.batch_size, len(order)))
                 mine = batch[rank::size]
-                edges, everyones = targets.select(mine), self._tracks(targets.select(batch))
+                ours, everyones = self._tracks(targets.select(mine)), targets.select(batch).values
                 yield Step(
                     order[mine],
                     self._tracks(seeds.select(mine)),
-                    self._tracks(edges),
-                    edges.values,
-                    np.unique(everyones.values),
+                    ours,
+                    order[batch],
+                    self._tracks(seeds.select(batch)),
+                    everyones,
                     (config.seed, epoch, turn, start),
-                    len(edges.values) / max(len(everyones.values), 1),
+                    len(ours.values) / max(len(everyones), 1),
                 )
 
     def _tracks(self, places: Ragged) -> Ragged:
@@ -192,30 +201,34 @@ class PlaylistTrainer(BaseTrainer):
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        seed = [self.config.seed, epoch, self.worker.rank]
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        rng = self.sampler.rng = np.random.default_rng(seed)
-        total, done = 0.0, 0
+        total, number = 0.0, -1
         for number, step in enumerate(self.progress(self.steps(epoch))):
             self._set_rates(epoch * self.steps_per_epoch + number)
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-            if len(step.playlists):
-                loss = self.loss(step, rng)
-                if not math.isfinite(loss.item()):
-                    raise TrainingDiverged(
-                        f"loss became {loss.item()} in epoch {epoch}, batch {number} (playlists "
-                        f"{step.playlists[:5]}...); lower training.learning_rate "
-                        f"(now {self.config.learning_rate}) or training.embedding_learning_rate",
-                        {"epoch": epoch, "batch": number, "playlists": step.playlists.tolist()},
-                    )
-                (loss * step.share).backward()
-                total, done = total + loss.item(), done + 1
+            torch.manual_seed(int(np.random.SeedSequence(step.draw).generate_state(1)[0]))
+            # A worker without a playlist in this batch still encodes its part of the candidates.
+            loss = self.loss(step) * step.share
+            # All workers find out about trouble in the same step, and none waits for another.
+            value = sum_over_workers(loss.item())
+            self._require_finite("loss", value, epoch, number, step)
+            total += value
+            loss.backward()
             sum_gradients(self.model)
-            torch.nn.utils.clip_grad_norm_(self.layers, self.config.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(self.layers, self.config.clip_norm)
+            self._require_finite("gradient", norm.item(), epoch, number, step)
             for optimizer in self.optimizers:
                 optimizer.step()
-        return {"loss": total / max(done, 1)}
+        return {"loss": total / max(number + 1, 1)}
+
+    def _require_finite(self, what: str, value: float, epoch: int, number: int, step: Step) -> None:
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"{what} became {value} in epoch {epoch}, batch {number} (playlists "
+                f"{step.batch[:5]}...); lower training.learning_rate "
+                f"(now {self.config.learning_rate}) or training.embedding_learning_rate",
+                {"epoch": epoch, "batch": number, "playlists": step.batch.tolist()},
+            )
 
     def _set_rates(self, step: int) -> None:
         total = self.steps_per_epoch * self.config.epochs
@@ -224,13 +237,14 @@ class PlaylistTrainer(BaseTrainer):
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
 
-    def loss(self, step: Step, rng: np.random.Generator) -> Tensor:
+    def loss(self, step: Step) -> Tensor:
         """The configured loss of one step, with its targets' edges cut out of the graph."""
         # A track in no training playlist is never a target: as a negative it would only teach that
         # tracks without an embedding are wrong, and such are most of what is new.
         draw = np.random.default_rng(step.draw)
         drawn = self.warm[draw.integers(0, len(self.warm), self.config.negatives)]
-        candidates = np.union1d(step.offered, drawn)
+        # Every worker ranks its targets among those of the whole batch.
+        candidates = np.union1d(self.train.values[step.target_edges], drawn)
         vectors, tracks = self._vectors(step, candidates)
         bias = self.model.bias(torch.from_numpy(candidates))[:, 0]
         scores = torch.addmm(bias, vectors, tracks.T)
@@ -241,11 +255,15 @@ class PlaylistTrainer(BaseTrainer):
             taken = torch.zeros_like(scores, dtype=torch.bool)
             taken[member_row, member_column] = True
             taken[row, column] = True
-            other = torch.from_numpy(rng.integers(0, len(candidates), len(row)))
+            ids = step.playlists[step.targets.rows] * len(self.popularity) + step.targets.values
+            place = NodeDraws(*step.draw).uniform(ids, RANKED) * len(candidates)
+            other = torch.from_numpy(place.astype(np.int64))
             usable = ~taken[row, other]
-            return bpr_loss(scores[row, column][usable], scores[row, other][usable])
+            # Over all targets, so that workers' losses add up to that of the whole batch.
+            part = usable.sum() / max(len(usable), 1)
+            return bpr_loss(scores[row, column][usable], scores[row, other][usable]) * part
         # How often such a step would offer a track: as somebody's target, or drawn.
-        share = len(step.targets.values) / step.share / len(self.train.values)
+        share = len(step.target_edges) / len(self.train.values)
         as_target = self.popularity[candidates] * share
         expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
         corrected = scores - log_sampling_correction(expected)
@@ -253,46 +271,56 @@ class PlaylistTrainer(BaseTrainer):
         return masked_softmax_loss(corrected, row, column, hidden)
 
     def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
-        """p of the step's playlists and t of the candidates, from a sampled neighbourhood."""
+        """p of the step's playlists and t of the candidates, from a sampled neighbourhood.
+
+        Encoding the candidates is most of the work: each worker does a part of them for all.
+        """
+        draws = NodeDraws(*step.draw)
+        parts = np.array_split(candidates, self.worker.size)
+        part = parts[self.worker.rank]
         seeds = np.unique(step.seeds.values)
-        late = seeds[~np.isin(seeds, candidates, assume_unique=True)]
+        late = seeds[~np.isin(seeds, part, assume_unique=True)]
         if len(self.model.layers) == 1 and self.model.config.skip:
             # The only layer reads the artists of seeds as well: they are expanded like candidates.
-            sample = self.sampler.sample(TRACK, np.concatenate([candidates, late]))
+            sample = self.sampler.sample(TRACK, np.concatenate([part, late]), draws=draws)
         else:
-            sample = self.sampler.sample(TRACK, candidates, late)
-        hidden = np.concatenate([step.target_edges, self._edges_of_negatives(step, candidates)])
+            sample = self.sampler.sample(TRACK, part, late, draws)
+        others = self._edges_of_negatives(step, candidates, draws)
+        hidden = np.concatenate([step.target_edges, others])
         self.dropped[hidden] = True
         neighbours = {
             kind: neighbours_of(sample, kind, self.dropped if kind in (CONTAINS, IN) else None)
             for kind in self.relations
         }
         self.dropped[hidden] = False
-        features = torch.from_numpy(playlist_features(step.seeds, self.audio))
-        forgotten = np.full(len(sample.node[TRACK]), self.config.forget)
-        forgotten[: len(candidates)] = self.forgotten[candidates]
-        known = torch.from_numpy(self.sampler.rng.random(len(forgotten)) >= forgotten)
+        features = torch.from_numpy(playlist_features(step.batch_seeds, self.audio))
+        tracks = sample.node[TRACK].numpy()
+        ranked = np.isin(tracks, candidates)
+        forgotten = np.where(ranked, self.forgotten[tracks], self.config.forget)
+        known = torch.from_numpy(draws.uniform(tracks, KNOWN) >= forgotten)
         states = {}
         for kind in sorted({TRACK} | {kind[0] for kind in self.relations}):
             ids = sample.node[kind]
             x = self.data[kind].x[ids]
             if kind == PLAYLIST:
                 # In the graph, too, a playlist of this batch must not know its targets.
-                here, mine = _matches(ids.numpy(), step.playlists)
-                x[here] = features[mine]
+                here, theirs = _matches(ids.numpy(), step.batch)
+                x[here] = features[theirs]
             states[kind] = self.model.inputs(kind, x, ids, known if kind == TRACK else None)
         local = np.empty(len(self.popularity), dtype=np.int64)
-        tracks = sample.node[TRACK].numpy()
         local[tracks] = np.arange(len(tracks))
         seed_rows = Neighbours(
             torch.from_numpy(step.seeds.offsets), torch.from_numpy(local[step.seeds.values])
         )
-        playlists = self.model.inputs(PLAYLIST, features, None)
+        mine = torch.from_numpy(playlist_features(step.seeds, self.audio))
+        playlists = self.model.inputs(PLAYLIST, mine, None)
         reach = self.model.reach(sample.num_sampled_nodes)
-        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows)
-        return vectors, t[: len(candidates)]
+        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows, len(part))
+        return vectors, gather_rows(t, [len(each) for each in parts])
 
-    def _edges_of_negatives(self, step: Step, candidates: np.ndarray) -> np.ndarray:
+    def _edges_of_negatives(
+        self, step: Step, candidates: np.ndarray, draws: NodeDraws
+    ) -> np.ndarray:
         """One random edge of each candidate that is nobody's target here.
 
         Targets lose the edge that is predicted. If the others kept all of theirs, a track with an
@@ -300,10 +328,10 @@ class PlaylistTrainer(BaseTrainer):
         find what was held out by its missing edges, and the catalogue's held-out tracks do lack
         them.
         """
-        others = np.setdiff1d(candidates, step.targets.values, assume_unique=False)
+        others = np.setdiff1d(candidates, self.train.values[step.target_edges])
         edges = self.sampler.incoming[CONTAINS]
         degree = edges.indptr[others + 1] - edges.indptr[others]
-        pick = (self.sampler.rng.random(len(others)) * degree).astype(np.int64)
+        pick = (draws.uniform(others, HIDDEN) * degree).astype(np.int64)
         joined = degree > 0
         return edges.edge_id[(edges.indptr[others] + pick)[joined]]
 

@@ -16,18 +16,17 @@ def first_step(trainer, epoch=0):
 class Seen:
     """What reaches the model in one call of the loss, in ids of the whole graph."""
 
-    def __init__(self, trainer, step, seed=0):
+    def __init__(self, trainer, step):
         self.candidates = np.zeros(0, dtype=np.int64)
         sample = trainer.sampler.sample
 
-        def watched(kind, roots, late):
-            self.candidates, self.sample = roots, sample(kind, roots, late)
+        def watched(kind, roots, late, draws):
+            self.candidates, self.sample = roots, sample(kind, roots, late, draws)
             return self.sample
 
         trainer.sampler.sample = watched
-        trainer.sampler.rng = np.random.default_rng(seed)
         hook = trainer.model.register_forward_pre_hook(self._keep)
-        self.loss = trainer.loss(step, np.random.default_rng(seed))
+        self.loss = trainer.loss(step)
         hook.remove()
         trainer.sampler.sample = sample
 
@@ -135,7 +134,7 @@ def test_every_candidate_loses_an_edge_not_only_the_targets(world, make_trainer)
 def test_candidates_are_the_targets_and_the_negatives_drawn(world, make_trainer):
     trainer = make_trainer(world, negatives=5)
     step = first_step(trainer)
-    seen = Seen(trainer, step, seed=4)
+    seen = Seen(trainer, step)
     drawn = trainer.warm[np.random.default_rng(step.draw).integers(0, len(trainer.warm), 5)]
     assert seen.candidates.tolist() == sorted({*step.targets.values.tolist(), *drawn.tolist()})
 

@@ -1,0 +1,143 @@
+"""A playlist recommender as the files of a bundle, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy import sparse
+
+from spotify_engine.errors import InputError
+from spotify_engine.learning.attention import Projected
+from spotify_engine.playlists.encoding import EncodedTracks
+from spotify_engine.playlists.graph import AudioScale
+from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.schema import TRACK
+from spotify_engine.playlists.stand_ins import StandIns
+from spotify_engine.playlists.titles import TitleModel, TitleSettings
+from spotify_engine.store.bundle import Bundle, write_bundle
+
+if TYPE_CHECKING:
+    from spotify_engine.playlists.recommender import PlaylistRecommender
+
+PIPELINE = "playlists"
+TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
+ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights
+
+
+class Parts(NamedTuple):
+    """What ``PlaylistRecommender`` is made from, in its order."""
+
+    model: PlaylistGAT
+    encoded: EncodedTracks
+    tables: dict[str, pa.Table]
+    scale: AudioScale | None
+    popularity: np.ndarray
+    items: sparse.csr_array | None
+    stand_ins: StandIns | None
+    titles: TitleModel | None
+
+
+def save(recommender: PlaylistRecommender, folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
+    encoded, titles = recommender.encoded, recommender.fallbacks.titles
+    arrays = {
+        "track_parts": encoded.parts.numpy(),
+        "item_vectors": encoded.vectors.numpy(),
+        "item_bias": encoded.bias.numpy(),
+        "popularity": recommender.popularity,
+    }
+    tables = dict(recommender.tables)
+    if recommender.items is not None:
+        for part in ITEMS:
+            arrays[f"items_{part}"] = getattr(recommender.items, part)
+    for depth, projected in enumerate(encoded.folds):
+        arrays[f"fold_values_{depth}"] = projected.values.numpy()
+        arrays[f"fold_keys_{depth}"] = projected.keys.numpy()
+    if recommender.stand_ins is not None:
+        for depth, values in enumerate(recommender.stand_ins.values):
+            arrays[f"stand_in_values_{depth}"] = values.numpy()
+    if recommender.scale is not None:
+        scale = recommender.scale
+        arrays["audio_scale"] = np.stack([scale.median, scale.mean, scale.std])
+    if titles is not None:
+        arrays["title_vectors"] = titles.vectors
+        tables["titles"] = pa.table({"playlist": titles.playlists, "title": titles.titles})
+    shape = recommender.model.shape
+    content = {
+        **manifest,
+        "pipeline": PIPELINE,
+        "model": recommender.model.config.model_dump(mode="json"),
+        "titles": vars(titles.settings) if titles else None,
+        "graph": {
+            "nodes": shape.nodes,
+            "features": shape.features,
+            "relations": [list(kind) for kind in shape.relations],
+        },
+    }
+    write_bundle(folder, content, arrays, tables, recommender.model.state_dict())
+
+
+def load(bundle: Bundle) -> Parts:
+    """Read an opened bundle.
+
+    Raises:
+        InputError: an array has not as many rows as there are tracks.
+        LookupError, TypeError, ValueError, RuntimeError: parts don't fit each other.
+    """
+    config = PlaylistGATConfig.model_validate(bundle.manifest["model"])
+    graph, files = bundle.manifest["graph"], bundle.manifest["files"]
+    relations = tuple((r[0], r[1], r[2]) for r in graph["relations"])
+    model = PlaylistGAT(GraphShape(graph["nodes"], graph["features"], relations), config)
+    model.load_state_dict(bundle.weights())
+    model.eval()
+
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(bundle.array(name))
+
+    depths = range(len(config.layers))
+    folds = [
+        Projected(tensor(f"fold_values_{depth}"), tensor(f"fold_keys_{depth}")) for depth in depths
+    ]
+    encoded = EncodedTracks(
+        folds, tensor("track_parts"), tensor("item_vectors"), tensor("item_bias")
+    )
+    tables = {name: bundle.table(name) for name in TABLES}
+    n = graph["nodes"][TRACK]
+    _require_rows(bundle, "item_vectors.npy", len(encoded.vectors), n, "tracks")
+    _require_rows(bundle, "item_bias.npy", len(encoded.bias), n, "tracks")
+    _require_rows(bundle, "tracks.parquet", len(tables["tracks"]), n, "tracks")
+    scale = AudioScale(*bundle.array("audio_scale")) if "audio_scale.npy" in files else None
+    items = None
+    if "items_data.npy" in files:
+        data, indices, indptr = (bundle.array(f"items_{part}") for part in ITEMS)
+        items = sparse.csr_array((data, indices, indptr), shape=(n, n))
+        items.check_format(full_check=True)
+    stand_ins = None
+    if "stand_in_values_0.npy" in files:
+        values = [tensor(f"stand_in_values_{depth}") for depth in depths]
+        for depth, each in enumerate(values):
+            name, artists = f"stand_in_values_{depth}.npy", len(tables["artists"])
+            _require_rows(bundle, name, len(each), artists, "artists")
+        stand_ins = StandIns.of(model, values)
+    titles = None
+    if bundle.manifest["titles"] is not None:
+        table, vectors = bundle.table("titles"), bundle.array("title_vectors")
+        _require_rows(bundle, "title_vectors.npy", len(vectors), len(table), "titles")
+        titles = TitleModel(
+            table["playlist"].to_numpy(),
+            table["title"].to_pylist(),
+            vectors,
+            TitleSettings(**bundle.manifest["titles"]),
+        )
+    popularity = bundle.array("popularity")
+    return Parts(model, encoded, tables, scale, popularity, items, stand_ins, titles)
+
+
+def _require_rows(bundle: Bundle, name: str, found: int, expected: int, of: str) -> None:
+    if found != expected:
+        raise InputError(f"{bundle.folder / name}: {found} rows for {expected} {of}")
