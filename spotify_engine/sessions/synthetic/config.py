@@ -107,8 +107,8 @@ class SyntheticConfig(BaseModel):
     """Length of the time in which sessions start."""
     start: date = date(2025, 1, 6)
     activity: float = Field(1.0, gt=0)
-    """Factor on everyone's number of sessions. They start at least 45 minutes apart, so beyond about
-    10, more days or users add more plays than a higher factor."""
+    """Factor on everyone's number of sessions. They start at least 45 minutes apart, so beyond
+    about 10, more days or users add more plays than a higher factor."""
     artist_genres: tuple[int, int] = (1, 3)
     """Fewest and most genres of an artist; songs inherit them all."""
     genre_zipf: float = Field(0.8, ge=0)
