@@ -17,7 +17,7 @@ from spotify_engine.runtime.run import Run, console
 SAMPLE = Path("data/sample")
 
 
-def open_run(arguments: argparse.Namespace) -> Run:
+def open_run(arguments: argparse.Namespace) -> Run[KaggleJob]:
     """Resolve the configuration and open the run directory; makes the sample when asked for.
 
     Raises:

@@ -72,7 +72,10 @@ def new_song_vectors(
     member = sparse.csr_array(
         (known.astype(np.float64), (artist, np.arange(len(artist))))
         if (artist >= 0).all()
-        else (known[artist >= 0].astype(np.float64), (artist[artist >= 0], np.flatnonzero(artist >= 0))),
+        else (
+            known[artist >= 0].astype(np.float64),
+            (artist[artist >= 0], np.flatnonzero(artist >= 0)),
+        ),
         shape=(n_artists, len(artist)),
     )
     count = np.asarray(member.sum(axis=1)).ravel()

@@ -1,9 +1,8 @@
-"""The Enhanced GAT: two layers over all relations, and genre-aware scores that explain themselves."""
+"""The Enhanced GAT: two layers over all relations, and scores that know of genres."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spotify_engine.learning.attention import BipartiteGAT
-from spotify_engine.sessions.models import Encoded, Relations, SessionGAT, normalised
+from spotify_engine.sessions.models import Encoded, GenreParts, Relations, SessionGAT, normalised
 from spotify_engine.sessions.schema import (
     GENRE,
     HAS_GENRE,
@@ -41,30 +40,6 @@ class EnhancedGATConfig(BaseModel):
 
 
 HEADS = (4, 2)
-
-
-class GenreParts(NamedTuple):
-    """What the genre score is made of.
-
-    Attributes:
-        attention: float32 ``[users, genres]``, how much each user attends to each genre; rows sum
-            to 1.
-        songs: float32 ``[songs, genres]``, the genres of each song as shares that sum to 1.
-        scale: float32 scalar above 0.
-    """
-
-    attention: Tensor
-    songs: Tensor
-    scale: Tensor
-
-
-class EncodedWithGenres(NamedTuple):
-    """As :class:`Encoded`, with the parts of the genre score."""
-
-    users: Tensor
-    songs: Tensor
-    attention: tuple[Tensor, Tensor]
-    genres: GenreParts
 
 
 class EnhancedGAT(SessionGAT):
@@ -107,7 +82,7 @@ class EnhancedGAT(SessionGAT):
 
     def encode(
         self, x_dict: Mapping[str, Tensor], relations: Relations, hidden: Tensor | None = None
-    ) -> EncodedWithGenres:  # type: ignore[override]
+    ) -> Encoded:
         found = {kind: relations.get(kind, hidden) for kind in relations.kinds}
         dropout = self.config.dropout
         states = {kind: F.dropout(x, dropout, self.training) for kind, x in x_dict.items()}
@@ -136,7 +111,7 @@ class EnhancedGAT(SessionGAT):
                 share = normalised(attention.mean(1), user, self.nodes[USER])
                 attended = (torch.stack([user, found[kind].neighbours.source]), share)
         genres = self._genres(last[USER], x_dict[GENRE], found, relations)
-        return EncodedWithGenres(last[USER], last[SONG], attended, genres)
+        return Encoded(last[USER], last[SONG], attended, genres)
 
     def _genres(
         self,
@@ -159,14 +134,14 @@ class EnhancedGAT(SessionGAT):
         logits = self.query(users) @ genres.T + self.affinity * torch.log(affinity + 0.05)
         return GenreParts(logits.softmax(dim=1), songs, self.log_scale.exp())
 
-    def score(self, encoded: Encoded | EncodedWithGenres, users: Tensor) -> Tensor:
+    def score(self, encoded: Encoded, users: Tensor) -> Tensor:
         collaborative, genre = self.parts(encoded, users)
         return self.config.alpha * collaborative + (1 - self.config.alpha) * genre
 
-    def parts(self, encoded: Encoded | EncodedWithGenres, users: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self, encoded: Encoded, users: Tensor) -> tuple[Tensor, Tensor]:
         """(collaborative, genre) scores, each ``[users, songs]``."""
-        assert isinstance(encoded, EncodedWithGenres)
         genres = encoded.genres
+        assert genres is not None
         collaborative = encoded.users[users] @ encoded.songs.T
         return collaborative, genres.scale * genres.attention[users] @ genres.songs.T
 

@@ -1,4 +1,4 @@
-"""Why a song was recommended: attention, genres, and all causes in words. Terms sum to the score."""
+"""Why a song was recommended: attention, genres, and all causes in words."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class SessionExplainer:
 
     def genres_of(self, song: int) -> list[str]:
         """Names of a song's genres."""
-        return [self.genre_names[g] for g in np.flatnonzero(self.membership[song])]
+        return [self.genre_names[g] for g in np.flatnonzero(self.membership[song]).tolist()]
 
     def _words(self, kind: str, song: int, recent: Sequence[int]) -> str:
         last = f'"{self.names[recent[0]]}"' if recent else "the start of a session"

@@ -301,7 +301,7 @@ class SessionModel(nn.Module):
         """Addends of p(target), from :meth:`prepare`'s parts of the same queries.
 
         Returns:
-            (``[n, terms]``, whose rows sum to p; of the follow term, ``[n, memory]`` by recent song)
+            (``[n, terms]``, whose rows sum to p; ``[n, memory]``, the follow term by recent song)
         """
         user, recent, hour, length = self._tensors(queries)
         when = self.when(hour)
@@ -344,11 +344,14 @@ class SessionModel(nn.Module):
     # All songs of each query: ranking
 
     @torch.no_grad()
-    def terms(self, queries: Queries, replay: sparse.csr_array | None = None) -> np.ndarray:
+    def terms(
+        self, queries: Queries, replay: sparse.csr_array | None = None, replayed: bool = False
+    ) -> np.ndarray:
         """The addends of every song's probability.
 
         Args:
             replay: ``[n, songs]``, plays of each query's user in place of what was counted.
+            replayed: ``replay`` counts for users that aren't known as well.
 
         Returns:
             float32 ``[n, terms, songs]``
@@ -372,7 +375,7 @@ class SessionModel(nn.Module):
         out[:, FOLLOW] = (artists @ self.follow)[:, counts.artist] * self.within_artist
         genre = self.genre_weights(user, recent, when).numpy()
         out[:, GENRE] = genre @ self.within_genre.numpy().T
-        known = np.flatnonzero(queries.user >= 0)
+        known = np.flatnonzero((queries.user >= 0) | replayed)
         if replay is None:
             mine = self.listens[queries.user[known]].toarray()
         else:

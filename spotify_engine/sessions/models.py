@@ -63,6 +63,21 @@ class Relations:
         return Relation(Neighbours(indptr, source), weight)
 
 
+class GenreParts(NamedTuple):
+    """What the genre score is made of.
+
+    Attributes:
+        attention: float32 ``[users, genres]``, how much each user attends to each genre; rows sum
+            to 1.
+        songs: float32 ``[songs, genres]``, the genres of each song as shares that sum to 1.
+        scale: float32 scalar above 0.
+    """
+
+    attention: Tensor
+    songs: Tensor
+    scale: Tensor
+
+
 class Encoded(NamedTuple):
     """What scores are made of, for all nodes at once.
 
@@ -70,11 +85,13 @@ class Encoded(NamedTuple):
         users, songs: float32 ``[n, width]``.
         attention: float32 ``[listens_to edges in use]``, how much a user attends to each song,
             sums to 1 over a user's songs; beside int64 ``[2, edges]`` (user, song).
+        genres: of an Enhanced GAT.
     """
 
     users: Tensor
     songs: Tensor
     attention: Attention
+    genres: GenreParts | None = None
 
 
 class SessionGAT(nn.Module):
@@ -162,7 +179,7 @@ class BasicGATConfig(BaseModel):
     """Attention heads; they share the dimensions."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """On first states while training."""
-    self_share: float = Field(0.5, gt=0, lt=1)
+    self_share: float = Field(0.3, gt=0, lt=1)
     """What a node's own state weighs beside all of its neighbours, where attention is uniform."""
 
     @model_validator(mode="after")
@@ -203,11 +220,17 @@ class BasicGAT(SessionGAT):
         present = [kind for kind in self.relations if kind in relations.kinds]
         found = [relations.get(kind, hidden) for kind in present]
         source = torch.cat(
-            [each.neighbours.source + first[kind[0]] for kind, each in zip(present, found)]
+            [
+                each.neighbours.source + first[kind[0]]
+                for kind, each in zip(present, found, strict=True)
+            ]
             + [torch.arange(n)]
         )
         destination = torch.cat(
-            [each.neighbours.destination + first[kind[2]] for kind, each in zip(present, found)]
+            [
+                each.neighbours.destination + first[kind[2]]
+                for kind, each in zip(present, found, strict=True)
+            ]
             + [torch.arange(n)]
         )
         weight = torch.cat([each.weight for each in found] or [torch.zeros(0)])

@@ -124,7 +124,9 @@ class SessionRecommender:
         if terms is None:
             return self._popular(played, k)
         hidden = Ragged.from_lists([played])
-        chosen, scores = top_k(sum(terms.values())[None], hidden, min(k, len(self.ids)))
+        chosen, scores = top_k(
+            np.sum(list(terms.values()), axis=0)[None], hidden, min(k, len(self.ids))
+        )
         found = []
         for song, score in zip(chosen[0].tolist(), scores[0].tolist(), strict=True):
             if song != NOTHING:
@@ -200,7 +202,9 @@ class SessionRecommender:
         )  # fmt: skip
         return row, played, query
 
-    def _terms(self, row: int | None, query: Queries) -> tuple[dict[str, np.ndarray] | None, str | None]:
+    def _terms(
+        self, row: int | None, query: Queries
+    ) -> tuple[dict[str, np.ndarray] | None, str | None]:
         """({kind: float32 ``[songs]``} whose sum is the score, fallback); None: nothing known."""
         heard = query.recent[0, 0] >= 0
         if row is None and not (heard and self.session is not None):
@@ -210,7 +214,10 @@ class SessionRecommender:
             assert row is not None
             collaborative, genre = self.vectors.parts(np.array([row]))
             alpha = self.vectors.alpha
-            return {"collaborative": alpha * collaborative[0], "genre": (1 - alpha) * genre[0]}, None
+            return {
+                "collaborative": alpha * collaborative[0],
+                "genre": (1 - alpha) * genre[0],
+            }, None
         replay, fallback = None, None
         if row is None:
             fallback = "session"

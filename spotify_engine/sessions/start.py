@@ -15,7 +15,7 @@ from spotify_engine.sessions.schema import ARTIST, BELONGS_TO, BY, GENRE, LISTEN
 
 
 def spectral_embeddings(
-    data: HeteroData, dim: int, popularity_power: float = 0.25, seed: int = 0
+    data: HeteroData, dim: int, popularity_power: float = 0.0, seed: int = 0
 ) -> dict[str, Tensor]:
     """Embeddings whose products approximate who listens to what.
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from spotify_engine.sessions.enhanced import EncodedWithGenres, EnhancedGAT
+from spotify_engine.sessions.enhanced import EnhancedGAT
 from spotify_engine.sessions.models import Relations, SessionGAT
 
 NAMES = ("users", "songs", "indptr", "heard", "attention", "user_genres", "song_genres")
@@ -50,8 +50,8 @@ class GATVectors:
         song_genres = torch.zeros(len(encoded.songs), 0)
         alpha = 1.0
         if isinstance(model, EnhancedGAT):
-            assert isinstance(encoded, EncodedWithGenres)
             genres = encoded.genres
+            assert genres is not None
             user_genres, song_genres = genres.scale * genres.attention, genres.songs
             alpha = model.config.alpha
         return cls(

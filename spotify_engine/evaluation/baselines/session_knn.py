@@ -61,7 +61,6 @@ class SessionKNN:
         if few < similar.shape[1]:
             least = -np.partition(-similar, few - 1, axis=1)[:, [few - 1]]
             similar[similar < least] = 0
-        scores: np.ndarray = sparse.csr_array(similar.astype(np.float32)) @ self.sessions
-        scores = scores.toarray() if sparse.issparse(scores) else scores
+        scores = (sparse.csr_array(similar.astype(np.float32)) @ self.sessions).toarray()
         total = np.maximum(scores.sum(axis=1, keepdims=True), 1e-9)
         return (scores / total + self.config.popularity * self.popularity).astype(np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from spotify_engine.learning.trainers.base import Worker
+from spotify_engine.learning.trainers.base import EpochReport, Worker
 from spotify_engine.learning.trainers.task import SessionTrainingConfig, Task, TaskTrainer
 
 
@@ -30,9 +30,9 @@ class AdvancedTrainer(TaskTrainer):
     def after_epoch(self, value: float) -> None:
         self.scheduler.step(value)
 
-    def wants_checkpoint(self, epoch: int, best: bool) -> bool:
+    def wants_checkpoint(self, report: EpochReport) -> bool:
         last = self.finished or self.next_epoch == self.epochs
-        return best or last or (epoch + 1) % self.config.checkpoint_every == 0
+        return report.best or last or (report.epoch + 1) % self.config.checkpoint_every == 0
 
     def extra_state(self) -> dict[str, Any]:
         return super().extra_state() | {"scheduler": self.scheduler.state_dict()}

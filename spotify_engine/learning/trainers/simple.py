@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotify_engine.learning.trainers.base import Worker
+from spotify_engine.learning.trainers.base import EpochReport, Worker
 from spotify_engine.learning.trainers.task import SessionTrainingConfig, Task, TaskTrainer
 
 
@@ -21,5 +21,5 @@ class SimpleTrainer(TaskTrainer):
     def validate(self) -> dict[str, float]:
         return self.task.fit_metrics()
 
-    def wants_checkpoint(self, epoch: int, best: bool) -> bool:
+    def wants_checkpoint(self, report: EpochReport) -> bool:
         return self.next_epoch == self.epochs

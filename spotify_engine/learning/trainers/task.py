@@ -1,9 +1,9 @@
-"""What the simple and the advanced trainer share: a task's losses, one optimiser step after another."""
+"""What the simple and the advanced trainer share: Adam over the losses of a task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -41,7 +41,7 @@ class SessionTrainingConfig(BaseModel):
     checkpoint_every: int = Field(5, ge=1)
     """Epochs between the advanced trainer's regular checkpoints."""
     validate_on: int = Field(4000, ge=1)
-    """Plays (of the session model) that are ranked after each epoch: the first of a seeded order."""
+    """Plays (of the session model) that are ranked after each epoch, drawn once."""
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -67,7 +67,8 @@ class Loss(NamedTuple):
 class Task(Protocol):
     """A model with what it is to learn. Knows no optimiser, no epochs and no files."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module: ...
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -108,7 +109,6 @@ class TaskTrainer(BaseTrainer):
                 task.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
             )
         ]
-        self.progress: Callable[[Iterable[Loss]], Iterable[Loss]] = lambda steps: steps
 
     @property
     def steps_per_epoch(self) -> int:
