@@ -37,9 +37,9 @@ class SessionModelConfig(BaseModel):
     """The same, for the artists that came after an artist."""
     shrink_taste: float = Field(5.0, gt=0)
     """The same, for the genres of a user."""
-    prior_taste: float = Field(3.0, ge=0)
+    prior_taste: float = Field(0.3, ge=0)
     """Precision of the normal prior of a user's genres around what was counted."""
-    prior_gate: float = Field(3.0, ge=0)
+    prior_gate: float = Field(10.0, ge=0)
     """Precision of the normal prior of a user's weights around everybody's."""
     song_prior: float = Field(0.5, gt=0)
     """Plays added to every song of an artist or genre, so that new ones are not impossible."""
