@@ -17,7 +17,7 @@ from torch_geometric.data import HeteroData
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import playlist_matrix
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
-from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics
 from spotify_engine.playlists.model import PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
@@ -226,12 +226,19 @@ def _recalls(
         tracks = tracks + (by @ start.embeddings[ARTIST]) * share.astype(np.float32)
     directions = F.normalize(torch.from_numpy(tracks)).T / temperature
     found: list[list[np.ndarray]] = [[] for _ in candidates]
+    width = min(10, len(tracks))
     for first in range(0, len(seeds), BATCH):
         part = seeds.select(np.arange(first, min(first + BATCH, len(seeds))))
         playlists = torch.from_numpy((playlist_matrix(part, len(tracks)) @ tracks) @ start.value)
         scores = F.normalize(playlists) @ directions
+        scores[torch.from_numpy(part.rows), torch.from_numpy(part.values.astype(np.int64))] = (
+            -torch.inf
+        )
         for lists, candidate in zip(found, candidates, strict=True):
-            lists.append(top_k((scores + torch.from_numpy(candidate.bias)).numpy(), part, 10)[0])
+            # A third of `ranking.top_k`'s time; in what order ties come does not matter here.
+            best = (scores + torch.from_numpy(candidate.bias)).topk(width, dim=1).indices
+            lists.append(np.full((len(part), 10), NOTHING))
+            lists[-1][:, :width] = best.numpy()
     return [ranking_metrics(np.concatenate(lists), truth, (10,))["recall@10"] for lists in found]
 
 

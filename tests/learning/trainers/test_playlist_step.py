@@ -31,7 +31,7 @@ class Seen:
         trainer.sampler.sample = sample
 
     def _keep(self, _, arguments):
-        self.states, self.neighbours, _, self.playlist_states, self.seeds = arguments
+        self.states, self.neighbours, _, self.playlist_states, self.seeds, _ = arguments
 
     def pairs(self, kind):
         """(playlist, track) of the edges of one relation that the model gets."""
