@@ -28,7 +28,7 @@ from etl_sides import COUNTS, SIDES, Result
 from rich.console import Console
 from rich.table import Table
 
-_MARK = "ETL_BENCHMARK_SIDE"
+MARK = "ETL_BENCHMARK_SIDE"
 _SAMPLE_SECONDS = 0.2
 
 
@@ -39,7 +39,7 @@ class TreeUsage:
     """
 
     def __init__(self, mark: str) -> None:
-        self._entry = f"{_MARK}={mark}".encode()
+        self._entry = f"{MARK}={mark}".encode()
         self._marked: dict[tuple[int, float], bool] = {}
         self._cpu: dict[tuple[int, float], float] = {}
         self.peak = 0
@@ -79,7 +79,7 @@ def measure(side: str, playlists: str, features: str) -> Result:
         began = time.perf_counter()
         with (Path(folder) / "log").open("w+b") as log:
             child = subprocess.Popen(
-                command, env={**os.environ, _MARK: mark}, stdout=log, stderr=subprocess.STDOUT
+                command, env={**os.environ, MARK: mark}, stdout=log, stderr=subprocess.STDOUT
             )
             while child.poll() is None:
                 usage.sample()

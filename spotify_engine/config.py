@@ -56,10 +56,17 @@ class ClusterConfig(BaseModel):
     """Whether a cluster that the job starts itself serves Ray's dashboard, on loopback."""
 
 
-class KaggleJob(BaseModel):
-    """Everything that decides what ``train_kaggle.py`` does."""
+class JobConfig(BaseModel):
+    """What the configurations of all jobs with a run directory have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: BaseModel
+    """Paths or URIs by name; None for one that is left out."""
+
+
+class KaggleJob(JobConfig):
+    """Everything that decides what ``train_kaggle.py`` does."""
 
     mode: str
     inputs: InputsConfig = InputsConfig()

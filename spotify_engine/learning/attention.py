@@ -98,22 +98,82 @@ class BipartiteGAT(nn.Module):
         return Projected(values, (values * self.key).sum(-1))
 
     def forward(
-        self, projected: Projected, destinations: Tensor, neighbours: Neighbours
+        self,
+        projected: Projected,
+        destinations: Tensor,
+        neighbours: Neighbours,
+        edge_weight: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        logits = F.leaky_relu(
-            projected.keys[neighbours.source] + self.query(destinations)[neighbours.destination],
-            self.negative_slope,
-        )
-        attention = segment_softmax(logits, neighbours)
+        """``edge_weight``: above 0, ``[edges]``; attention is in proportion to it."""
+        queries = self.query(destinations)
+        attention = edge_attention(projected.keys, queries, neighbours, edge_weight,
+                                   self.negative_slope)  # fmt: skip
         weights = F.dropout(attention, self.dropout, self.training)
-        out = [
-            F.embedding_bag(
-                neighbours.source,
-                projected.values[:, head].contiguous(),
-                neighbours.indptr[:-1],
-                mode="sum",
-                per_sample_weights=weights[:, head].contiguous(),
-            )
-            for head in range(self.heads)
-        ]
-        return torch.cat(out, dim=1), attention
+        return weighted_sum(projected.values, weights, neighbours), attention
+
+
+class GAT(nn.Module):
+    r"""Graph attention among nodes of one space (Velickovic et al., ICLR 2018), without bias.
+
+    .. math::
+        \alpha_{ij} = \mathrm{softmax}_j(\mathrm{LeakyReLU}(a_{dst}^T W h_i + a_{src}^T W h_j)),
+        \quad h'_i = \Vert_{heads} \sum_j \alpha_{ij} W h_j
+
+    Shapes:
+        - states ``[nodes, width]``, edge_weight ``[edges]`` above 0, in proportion to which
+          neighbours are attended to
+        - output ``[nodes, heads * channels]``, attention ``[edges, heads]``
+    """
+
+    def __init__(
+        self, width: int, out: int, heads: int, dropout: float = 0.0, negative_slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        if out % heads:
+            raise ValueError(f"{out} output dimensions do not divide into {heads} heads")
+        self.heads, self.channels = heads, out // heads
+        self.dropout, self.negative_slope = dropout, negative_slope
+        self.value = nn.Linear(width, out, bias=False)
+        self.source = nn.Parameter(torch.empty(heads, self.channels))
+        self.destination = nn.Parameter(torch.empty(heads, self.channels))
+        for weight in (self.value.weight, self.source, self.destination):
+            nn.init.xavier_uniform_(weight)
+
+    def forward(
+        self, states: Tensor, neighbours: Neighbours, edge_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        values = self.value(states).view(-1, self.heads, self.channels)
+        keys, queries = (values * self.source).sum(-1), (values * self.destination).sum(-1)
+        attention = edge_attention(keys, queries, neighbours, edge_weight, self.negative_slope)
+        weights = F.dropout(attention, self.dropout, self.training)
+        return weighted_sum(values, weights, neighbours), attention
+
+
+def edge_attention(
+    keys: Tensor,
+    queries: Tensor,
+    neighbours: Neighbours,
+    edge_weight: Tensor | None,
+    negative_slope: float,
+) -> Tensor:
+    """Attention ``[edges, heads]`` from the sources' and destinations' parts of the logits."""
+    logits = keys[neighbours.source] + queries[neighbours.destination]
+    logits = F.leaky_relu(logits, negative_slope)
+    if edge_weight is not None:
+        logits = logits + edge_weight.log()[:, None]
+    return segment_softmax(logits, neighbours)
+
+
+def weighted_sum(values: Tensor, weights: Tensor, neighbours: Neighbours) -> Tensor:
+    """Sum of each destination's sources, ``[D, heads * channels]``, by ``[edges, heads]``."""
+    out = [
+        F.embedding_bag(
+            neighbours.source,
+            values[:, head].contiguous(),
+            neighbours.indptr[:-1],
+            mode="sum",
+            per_sample_weights=weights[:, head].contiguous(),
+        )
+        for head in range(values.shape[1])
+    ]
+    return torch.cat(out, dim=1)

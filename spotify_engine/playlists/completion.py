@@ -16,7 +16,8 @@ from spotify_engine.errors import InputError
 from spotify_engine.playlists.explain import Explanation
 from spotify_engine.playlists.heatmap import plot_attention
 from spotify_engine.playlists.lookup import Resolved
-from spotify_engine.playlists.recommender import PlaylistRecommender, Recommendation
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.recommendation import Recommendation
 
 FALLBACKS = {
     "artist": "no track is in a training playlist; by what is known of their artists and sound",

@@ -12,6 +12,7 @@ import torch
 from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
 from spotify_engine.playlists.model import EPSILON
+from spotify_engine.recommendation import Reason
 
 SEEDS_NAMED = 3
 TITLES_NAMED = 3
@@ -44,32 +45,6 @@ class Seeds:
     def known(self) -> np.ndarray:
         """int64, rows of those that are in the catalogue."""
         return self.rows[self.rows >= 0]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One term of a score.
-
-    Attributes:
-        kind: ``seed``, ``other_seeds`` (similar listening), ``item_item`` (often in playlists
-            with), ``genre`` (the track's artists and their genres), ``title`` (similarly named
-            playlists) or ``popularity``; one playlist's terms sum to the score.
-        text: in words.
-        contribution: the term, in the score's unit.
-        attention: a seed's share of the playlist's attention, 0 to 1, mean over heads.
-        track: id row of the seed, for ``seed``; None for a seed that the catalogue doesn't have.
-        name: of the seed, for ``seed``.
-    """
-
-    kind: str
-    text: str
-    contribution: float
-    attention: float | None = None
-    track: int | None = None
-    name: str | None = None
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from scipy import sparse
 
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.playlists.encoding import EncodedTracks
-from spotify_engine.playlists.explain import Explainer, Reason
+from spotify_engine.playlists.explain import Explainer
 from spotify_engine.playlists.genre_vocabulary import TitleGenres
 from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
+from spotify_engine.recommendation import Reason
 
 Answer = tuple[int, float, list[Reason], str]
 """Track, score, reasons whose contributions sum to it, and which fallback it is."""

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.reading import MAX_TEXT, NOT_UTF8, row_text
-from spotify_engine.playlists.records import DOUBLED, CsvFile, find_records, open_csv, open_input
 from spotify_engine.playlists.schema import AUDIO, AUDIO_COLUMNS, TABLES, AudioColumn
+from spotify_engine.reading.chunks import MAX_TEXT, NOT_UTF8, row_text
+from spotify_engine.reading.records import DOUBLED, CsvFile, find_records, open_csv, open_input
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
-from rich.table import Table as RichTable
 from torch_geometric.data import HeteroData
 
-from spotify_engine.errors import InputError
+from spotify_engine import graphs
 from spotify_engine.playlists.schema import (
     ARTIST,
     AUDIO_COLUMNS,
@@ -164,49 +161,14 @@ def build_graph(
 
 
 def _connect(data: HeteroData, kind: EdgeType, source: np.ndarray, target: np.ndarray) -> None:
-    edges = torch.from_numpy(np.stack([source, target]).astype(np.int64))
-    data[kind].edge_index = edges
-    data[REVERSE[kind]].edge_index = edges.flip(0).contiguous()
-
-
-def summary(data: HeteroData) -> dict[str, Any]:
-    """Counts of nodes and edges, isolated nodes by type: what the report and the log show."""
-    nodes = {kind: int(data[kind].num_nodes) for kind in data.node_types}
-    touched = {kind: np.zeros(n, dtype=bool) for kind, n in nodes.items()}
-    for kind in data.edge_types:
-        touched[kind[2]][data[kind].edge_index[1].numpy()] = True
-    return {
-        "nodes": nodes,
-        "edges": {"__".join(kind): int(data[kind].edge_index.shape[1]) for kind in data.edge_types},
-        "isolated": {kind: int((~hit).sum()) for kind, hit in touched.items()},
-        "features": {kind: int(data[kind].x.shape[1]) for kind in data.node_types},
-    }
-
-
-def render_summary(counts: dict[str, Any]) -> RichTable:
-    """The summary as a table to print."""
-    table = RichTable(title="Graph")
-    for column in ("nodes or edges", "count", "isolated", "features"):
-        table.add_column(column, justify="left" if column == "nodes or edges" else "right")
-    for kind, n in counts["nodes"].items():
-        table.add_row(
-            kind, f"{n:,}", f"{counts['isolated'][kind]:,}", str(counts["features"][kind])
-        )
-    for kind, n in counts["edges"].items():
-        table.add_row(" ".join(kind.split("__")), f"{n:,}", "", "")
-    return table
+    graphs.connect(data, kind, REVERSE[kind], source, target)
 
 
 def save_graph(data: HeteroData, scale: AudioScale | None, folder: Path) -> None:
     """One ``.npy`` an array, so that every worker of a machine maps the same pages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind in data.node_types:
-        np.save(folder / f"x__{kind}.npy", data[kind].x.numpy())
-    for kind in data.edge_types:
-        np.save(folder / f"edges__{'__'.join(kind)}.npy", data[kind].edge_index.numpy())
+    graphs.save_graph(data, folder)
     if scale is not None:
         np.save(folder / "audio_scale.npy", np.stack([scale.median, scale.mean, scale.std]))
-    (folder / "graph.json").write_text(json.dumps(summary(data), indent=2))
 
 
 def load_graph(folder: Path) -> tuple[HeteroData, AudioScale | None]:
@@ -215,20 +177,7 @@ def load_graph(folder: Path) -> tuple[HeteroData, AudioScale | None]:
     Raises:
         InputError: the folder holds no graph.
     """
-    if not (folder / "graph.json").exists():
-        raise InputError(f"{folder}: no graph here (graph.json is missing); run the job again")
-    data = HeteroData()
-    for kind in NODE_TYPES:
-        data[kind].x = _mapped(folder / f"x__{kind}.npy")
-        data[kind].num_nodes = data[kind].x.shape[0]
-    for edge in EDGE_TYPES:
-        path = folder / f"edges__{'__'.join(edge)}.npy"
-        if path.exists():
-            data[edge].edge_index = _mapped(path)
+    data = graphs.load_graph(folder, NODE_TYPES, EDGE_TYPES)
     scale_path = folder / "audio_scale.npy"
     scale = AudioScale(*np.load(scale_path)) if scale_path.exists() else None
     return data, scale
-
-
-def _mapped(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

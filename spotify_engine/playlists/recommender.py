@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from spotify_engine.playlists.encoding import (
     fold_in,
     score_tracks,
 )
-from spotify_engine.playlists.explain import Explainer, Explanation, Reason, Seeds
+from spotify_engine.playlists.explain import Explainer, Explanation, Seeds
 from spotify_engine.playlists.fallbacks import Fallbacks, best_of
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
@@ -33,34 +33,10 @@ from spotify_engine.playlists.schema import PLAYLIST, TRACK
 from spotify_engine.playlists.stand_ins import StandIns
 from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
+from spotify_engine.recommendation import Reason, Recommendation
 from spotify_engine.store.bundle import open_bundle
 
 MAX_SEEDS = 10_000
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One track that would complete a playlist.
-
-    Attributes:
-        id: as in the features file, or ``key:...`` for a track it doesn't have.
-        score: ``p . t + bias`` and the item-item term, or with the fallback ``title`` a term for
-            popularity; with ``title genres`` and ``popularity``, the number of training playlists.
-        reasons: their contributions sum to the score.
-        fallback: None, or what stood in for the playlist's tracks:
-
-            - ``artist``: no seed is in a training playlist; the seeds' artists (and audio) are
-            - ``title``: nothing is known of the tracks; playlists with similar titles are
-            - ``title genres``: the title is like no other, and popular within genres it names
-            - ``popularity``: none of these
-    """
-
-    id: str
-    name: str
-    artist: str
-    score: float
-    reasons: list[Reason] = field(default_factory=list)
-    fallback: str | None = None
 
 
 class PlaylistRecommender:

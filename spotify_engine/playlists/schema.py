@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from spotify_engine.reading.rejects import REJECTS
+
 
 class AudioColumn(NamedTuple):
     """One audio feature: its legal range in the file, in the file's own unit."""
@@ -73,13 +75,5 @@ TABLES: dict[str, pa.Schema] = {
     "artist_genres": pa.schema(
         [("artist", pa.int32()), ("genre", pa.int32()), ("weight", pa.float32())]
     ),
-    "rejects": pa.schema(
-        [
-            ("source", pa.string()),
-            ("byte_offset", pa.int64()),  # where the row starts in its file; null if not known
-            ("line", pa.int64()),  # counting from 1; null if not known
-            ("reason", pa.string()),
-            ("text", pa.string()),  # cut at 200 characters
-        ]
-    ),
+    "rejects": REJECTS,
 }

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import shutil
-import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,20 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import ray
-import ray.data
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
 from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
-from spotify_engine.playlists.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
-from spotify_engine.playlists.rejects import Rejected, check_rejects, combine_rejects
+from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
+from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
+from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
 
 _ROW_GROUP = 1 << 20
-_TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work
-_SECONDS_BETWEEN_NEWS = 5.0
-_TASK_BYTES = 256 << 20  # a worker with its libraries
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
 _READ_AHEAD = 4  # chunks that a task holds before it waits for the keys
 
@@ -59,7 +51,7 @@ def prepare_tables(
     Raises:
         InputError: a file can't be used, or too little is left of it.
     """
-    clock = _Clock()
+    clock = Clock()
     file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS)
     if file.body == file.size:
         raise InputError(f"{playlists}: has no rows after its header")
@@ -94,7 +86,7 @@ def prepare_tables(
         config.max_reject_ratio,
         "Is it comma-separated with backslash-escaped quotes?",
     )
-    _say(f"making tables of {sum(part.rows for part in rejected):,} rows")
+    say(f"prepare: making tables of {sum(part.rows for part in rejected):,} rows")
     tables, counts = build_tables(matched, known, config, playlists)
     tables["rejects"] = combine_rejects(rejected, file.header_lines, features_rejected.table(0))
     clock.lap("assembly")
@@ -114,19 +106,6 @@ def prepare_tables(
         },
         "seconds": clock.seconds,
     }
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 3)
-        self._last = now
 
 
 @ray.remote(num_returns=2)
@@ -151,48 +130,18 @@ def _match(
     file: CsvFile, keys: ray.ObjectRef, config: DataConfig, parallelism: int | None
 ) -> tuple[list[Matched], list[Rejected]]:
     ranges = split(file, config.chunk_bytes)
-    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    at_once = min(parallelism or cpus, cpus, len(ranges))
-    wanted = _TASK_BYTES + _TASK_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size)
-    context = ray.data.DataContext.get_current().copy()
-    # Ray's bar doesn't know how many chunks there are before some are done; it warns when it's off.
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    # What a chunk gave leaves its worker at once, not with all the other chunks of its task.
-    context.target_max_block_size = 1
-    with ray.data.DataContext.current(context):
-        chunks = ray.data.from_items(
-            [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
-            override_num_blocks=min(len(ranges), _TASKS_PER_CPU * at_once),
-        ).map_batches(
-            _read_and_match,
-            batch_size=None,
-            batch_format="pyarrow",
-            fn_kwargs={
-                "file": file,
-                "keys": keys,
-                "keep_unmatched": config.unmatched == "keep",
-            },
-            compute=ray.data.TaskPoolStrategy(size=at_once),
-            num_cpus=1,
-            # A request that no node can ever meet would wait for ever.
-            memory=min(wanted, ray.cluster_resources().get("memory", wanted) // cpus),
-        )
-        parts = {}
-        _say(f"0/{len(ranges)} chunks read of {file.name}, {file.size / 1e6:,.1f} MB")
-        said = time.perf_counter()
-        for row in chunks.iter_rows():
-            parts[row["chunk"]] = _unpack(row)
-            if len(parts) == len(ranges) or time.perf_counter() - said > _SECONDS_BETWEEN_NEWS:
-                said = time.perf_counter()
-                _say(f"{len(parts)}/{len(ranges)} chunks read")
+    say(f"prepare: 0/{len(ranges)} chunks read of {file.name}, {file.size / 1e6:,.1f} MB")
+    rows = run_tasks(
+        [{"chunk": i, "start": start, "end": end} for i, (start, end) in enumerate(ranges)],
+        _read_and_match,
+        {"file": file, "keys": keys, "keep_unmatched": config.unmatched == "keep"},
+        task_bytes=_TASK_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size),
+        parallelism=parallelism,
+        done=lambda n: f"prepare: {n}/{len(ranges)} chunks read",
+    )
+    parts = {row["chunk"]: _unpack(row) for row in rows}
     ordered = [parts[i] for i in range(len(ranges))]
     return [part for part, _ in ordered], [part for _, part in ordered]
-
-
-def _say(news: str) -> None:
-    """A whole line: a bar redrawn does not survive a log."""
-    print(f"prepare: {news}", flush=True)
 
 
 def _read_and_match(
@@ -261,16 +210,8 @@ def _packed(table: pa.Table) -> bytes:
 
 
 def _write(tables: dict[str, pa.Table], out_dir: Path) -> None:
-    """Write all tables or none: into a folder beside ``out_dir`` that then takes its place."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
-        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
-        fresh.mkdir()
+    with replaced_folder(out_dir) as fresh:
         for name, table in tables.items():
             pa.parquet.write_table(
                 table, fresh / f"{name}.parquet", compression="zstd", row_group_size=_ROW_GROUP
             )
-        if out_dir.exists():
-            os.rename(out_dir, old)
-        os.rename(fresh, out_dir)
-        shutil.rmtree(old, ignore_errors=True)

@@ -10,14 +10,14 @@ from spotify_engine.config import CONFIGS, InputsConfig, KaggleJob, load_config,
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.features import FEATURE_COLUMNS
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS
-from spotify_engine.playlists.records import BACKSLASH, DOUBLED, open_csv
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
+from spotify_engine.reading.records import BACKSLASH, DOUBLED, open_csv
 from spotify_engine.runtime.run import Run, console
 
 SAMPLE = Path("data/sample")
 
 
-def open_run(arguments: argparse.Namespace) -> Run:
+def open_run(arguments: argparse.Namespace) -> Run[KaggleJob]:
     """Resolve the configuration and open the run directory; makes the sample when asked for.
 
     Raises:

@@ -15,20 +15,20 @@ from rich.table import Column, Table
 from scipy import sparse
 
 from spotify_engine import __version__
+from spotify_engine.config import KaggleJob
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
 from spotify_engine.evaluation.leaderboard import Catalogue
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
+from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.graph import (
     build_graph,
     load_graph,
-    render_summary,
     save_graph,
-    summary,
 )
 from spotify_engine.playlists.hybrid import choose_item_item
 from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -39,13 +39,13 @@ from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.measuring import measure_run, track_catalogue
 from spotify_engine.runtime.run import Run, console, flatten, write_text
-from spotify_engine.runtime.train import TrainingInputs, load_best, train_playlists
+from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs, load_best, train
 
 
 class PlaylistPipeline:
     """Runs the stages of one run directory; those that are done are read back instead."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run[KaggleJob]) -> None:
         self.run, self.config = run, run.config
 
     def prepare(self) -> dict[str, Any]:
@@ -160,11 +160,9 @@ class PlaylistPipeline:
         """``checkpoints/best`` and ``checkpoints/last``."""
         history: list[dict[str, float]] = self.run.stage(
             "train",
-            lambda: train_playlists(
-                self.training_inputs,
+            lambda: train(
+                PlaylistTraining(self.training_inputs, self.config.model, self.config.training),
                 self.run.checkpoints,
-                self.config.model,
-                self.config.training,
                 self.config.cluster,
             ),
         )
@@ -343,7 +341,7 @@ class PlaylistPipeline:
         partial.replace(path)
 
 
-def run_all(run: Run) -> dict[str, Any]:
+def run_all(run: Run[KaggleJob]) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = PlaylistPipeline(run)
     pipeline.prepare()

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 from rich.console import Console
 
-from spotify_engine.config import KaggleJob, dump_yaml
+from spotify_engine.config import JobConfig, dump_yaml
 from spotify_engine.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -22,14 +22,17 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 
-class Run:
+Job = TypeVar("Job", bound=JobConfig)
+
+
+class Run(Generic[Job]):
     """One run directory.
 
     A stage that finished is not done again: ``stages.json`` keeps what it returned. Everything but
     the cluster's shape must be as it was when the run began.
     """
 
-    def __init__(self, out: Path, config: KaggleJob) -> None:
+    def __init__(self, out: Path, config: Job) -> None:
         """
         Raises:
             InputError: the directory holds a run of another configuration or of changed inputs.

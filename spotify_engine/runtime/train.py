@@ -1,4 +1,4 @@
-"""Playlist training on Ray Train: data-parallel workers, checkpoints, resuming."""
+"""Training on Ray Train: data-parallel workers, checkpoints, resuming."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import ray.train
 import torch
@@ -22,8 +22,13 @@ from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.exchange import sum_over_workers
-from spotify_engine.learning.trainers.base import EpochReport, TrainingDiverged, load_state
-from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, Step, TrainingConfig
+from spotify_engine.learning.trainers.base import (
+    BaseTrainer,
+    EpochReport,
+    TrainingDiverged,
+    load_state,
+)
+from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, TrainingConfig
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
@@ -44,6 +49,21 @@ QUIET = {
 }
 
 
+class TrainingJob(Protocol):
+    """What workers are sent: plain settings, and paths that every machine can read."""
+
+    @property
+    def monitor(self) -> str:
+        """The metric that the best checkpoint goes by; higher is better."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Configuration by section, for a report of what went wrong."""
+
+    def open(self) -> BaseTrainer:
+        """Read the inputs and make the trainer."""
+
+
 @dataclass(frozen=True)
 class TrainingInputs:
     """What workers open themselves: paths that every machine of the cluster can read."""
@@ -62,13 +82,27 @@ class TrainingInputs:
         return PlaylistTrainer(network, data, split.train, split.val, training)
 
 
-def train_playlists(
-    inputs: TrainingInputs,
-    checkpoints: Path,
-    model: PlaylistGATConfig,
-    training: TrainingConfig,
-    cluster: ClusterConfig,
-) -> list[dict[str, float]]:
+@dataclass(frozen=True)
+class PlaylistTraining:
+    """Training of PlaylistGAT."""
+
+    inputs: TrainingInputs
+    model: PlaylistGATConfig
+    training: TrainingConfig
+    monitor: str = MONITOR
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "model": self.model.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+    def open(self) -> PlaylistTrainer:
+        return self.inputs.open(self.model, self.training)
+
+
+def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[dict[str, float]]:
     """Train until done, going on from the newest checkpoint if there is one.
 
     Leaves ``checkpoints/best`` and ``checkpoints/last``.
@@ -87,12 +121,8 @@ def train_playlists(
     trainer = _BatchTrainer(
         _train_worker,
         train_loop_config={
-            "graph": str(inputs.graph),
-            "split": str(inputs.split),
-            "start": str(inputs.start),
+            "job": job,
             "checkpoints": str(checkpoints.resolve()),
-            "model": model.model_dump(mode="json"),
-            "training": training.model_dump(mode="json"),
             "threads": max(1, int(cluster.cpus_per_worker)),
             "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
@@ -108,7 +138,7 @@ def train_playlists(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute=MONITOR
+                num_to_keep=2, checkpoint_score_attribute=job.monitor
             ),
         ),
     )
@@ -123,7 +153,7 @@ def train_playlists(
     _, best_epoch = last["best"]
     best = _folder(checkpoints / RAY_NAME, best_epoch)
     if not best.exists():  # an equally good one was kept
-        known = result.get_best_checkpoint(MONITOR, "max")
+        known = result.get_best_checkpoint(job.monitor, "max")
         assert known is not None
         best = Path(known.path)
     for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
@@ -248,9 +278,8 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     logging.getLogger().setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    inputs = TrainingInputs(*(Path(config[name]) for name in ("graph", "split", "start")))
-    training = TrainingConfig.model_validate(config["training"])
-    trainer = inputs.open(PlaylistGATConfig.model_validate(config["model"]), training)
+    job: TrainingJob = config["job"]
+    trainer = job.open()
     previous = ray.train.get_checkpoint()
     if previous is not None:
         with previous.as_directory() as folder:
@@ -262,11 +291,9 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     storage = Path(config["checkpoints"]) / RAY_NAME
 
     def on_epoch(report: EpochReport) -> None:
-        due = (report.epoch + 1) % training.checkpoint_every == 0
-        last = trainer.finished or trainer.next_epoch == trainer.epochs
         if rank == 0:
-            _say(report, training.epochs)
-        if not (report.best or due or last):
+            _say(report, trainer)
+        if not trainer.wants_checkpoint(report):
             return
         checkpoint, problem = _folder(storage, report.epoch), ""
         if rank == 0:
@@ -286,8 +313,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     try:
         trainer.fit(on_epoch)
     except TrainingDiverged as error:
-        settings = {name: config[name] for name in ("model", "training")}
-        return {"message": str(error), **error.where, "config": settings}
+        return {"message": str(error), **error.where, "config": job.settings}
     except _CannotSave as error:
         return {"message": str(error)}
     return None
@@ -310,10 +336,10 @@ def _write_checkpoint(report: EpochReport, folder: Path) -> None:
         raise
 
 
-def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[Step]]:
+def _progress(trainer: BaseTrainer) -> Callable[[Iterable[Any]], Iterable[Any]]:
     """Says how far an epoch has come, in whole lines: a bar redrawn does not survive a log."""
 
-    def steps_with_news(steps: Iterable[Step]) -> Iterator[Step]:
+    def steps_with_news(steps: Iterable[Any]) -> Iterator[Any]:
         said = perf_counter()
         for number, step in enumerate(steps):
             if perf_counter() - said > SECONDS_BETWEEN_NEWS:
@@ -325,15 +351,23 @@ def _progress(trainer: PlaylistTrainer) -> Callable[[Iterable[Step]], Iterable[S
     return steps_with_news
 
 
-def _say(report: EpochReport, epochs: int) -> None:
+NAMES = {  # of metrics, as they are printed
+    "loss": "loss",
+    "train_recall@10": "recall@10 on what is learned",
+    "val_recall@10": "validation recall@10",
+    "val_ndcg@10": "NDCG@10",
+    "val_loss": "BPR loss",
+}
+
+
+def _say(report: EpochReport, trainer: BaseTrainer) -> None:
     metrics = report.metrics
+    figures = [f"{name} {metrics[key]:.4f}" for key, name in NAMES.items() if key in metrics]
     if report.epoch < 0:
-        print(f"start: validation recall@10 {metrics[MONITOR]:.4f}", flush=True)
+        print(f"start: {NAMES[trainer.monitor]} {metrics[trainer.monitor]:.4f}", flush=True)
         return
     print(
-        f"epoch {report.epoch + 1}/{epochs}: loss {metrics['loss']:.3f}, "
-        f"validation recall@10 {metrics[MONITOR]:.4f}, "
-        f"NDCG@10 {metrics['val_ndcg@10']:.4f}, BPR loss {metrics['val_loss']:.4f} "
+        f"epoch {report.epoch + 1}/{trainer.epochs}: {', '.join(figures)} "
         f"({metrics['train_seconds']:.1f} s + {metrics['validation_seconds']:.1f} s)"
         f"{' *' if report.best else ''}",
         flush=True,

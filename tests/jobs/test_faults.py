@@ -20,7 +20,8 @@ import yaml
 
 from spotify_engine.config import ClusterConfig, KaggleJob, load_config, read_yaml
 from spotify_engine.learning.trainers.base import load_state
-from spotify_engine.runtime.train import TrainingInputs, train_playlists
+from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs
+from spotify_engine.runtime.train import train as run_training
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 BEFORE_TRAINING = ("inputs", "prepare", "split", "genres", "graph", "start")
@@ -53,7 +54,7 @@ def train(run: Path, out: Path, workers: int = 1) -> Epochs:
     job = load_config(KaggleJob, [("run", read_yaml(run / "config.yaml"))], [])
     inputs = TrainingInputs(run / "graph", run / "split.parquet", run / "start")
     cluster = ClusterConfig(workers=workers)
-    return _timeless(train_playlists(inputs, out, job.model, job.training, cluster))
+    return _timeless(run_training(PlaylistTraining(inputs, job.model, job.training), out, cluster))
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists import features as module
-from spotify_engine.playlists import records as records_module
 from spotify_engine.playlists.features import (
     FEATURE_COLUMNS,
     artist_lists,
     first_artists,
     read_features,
 )
-from spotify_engine.playlists.rejects import Rejected, check_rejects
 from spotify_engine.playlists.schema import AUDIO_COLUMNS
+from spotify_engine.reading import records as records_module
+from spotify_engine.reading.rejects import Rejected, check_rejects
 
 PLAIN = dict.fromkeys(AUDIO_COLUMNS, "0.5") | {"loudness": "-30", "tempo": "125"}
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from spotify_engine.errors import InputError
+from spotify_engine.graphs import summary
 from spotify_engine.playlists.graph import (
     AudioScale,
     audio_matrix,
     load_graph,
     playlist_features,
     save_graph,
-    summary,
 )
 from spotify_engine.playlists.schema import (
     ARTIST,

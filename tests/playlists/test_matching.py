@@ -18,8 +18,9 @@ from spotify_engine.playlists.matching import (
     track_key,
     track_keys,
 )
-from spotify_engine.playlists.reading import Chunk, CodedColumn
+from spotify_engine.playlists.reading import Chunk
 from spotify_engine.playlists.schema import AUDIO, TABLES
+from spotify_engine.reading.chunks import CodedColumn
 
 
 def strings(values: Sequence[str]) -> pa.StringArray:

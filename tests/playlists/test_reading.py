@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists import records
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
-from spotify_engine.playlists.records import (
+from spotify_engine.reading import records
+from spotify_engine.reading.records import (
     BACKSLASH,
     DOUBLED,
     Dialect,
@@ -247,3 +247,30 @@ def test_a_uri_reads_as_the_path_does(path: Path) -> None:
     file = open_csv(path.as_uri(), BACKSLASH, PLAYLIST_COLUMNS)
     assert file.name == "playlists.csv"
     assert rows_of(read_chunk(file, *split(file, 100)[0])) == [("u", "a", "t", "p")]
+
+
+@pytest.mark.parametrize("dialect", [BACKSLASH, DOUBLED])
+@pytest.mark.parametrize("block", [1, 7, 1 << 16])
+def test_files_without_quotes_are_cut_where_walking_would_cut_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch, dialect: Dialect, block: int
+) -> None:
+    monkeypatch.setattr(records, "_WALK_BLOCK", block)
+    path.write_bytes(
+        b"user_id,artistname,trackname,playlistname\n" + b"u,a,some track,p\r\nv,,t,\n" * 9
+    )
+    file = open_csv(str(path), dialect, PLAYLIST_COLUMNS)
+    fast = [split(file, size) for size in (1, 10, 23, 60, 1000)]
+    monkeypatch.setattr(records, "_plain_cut", lambda *_: None)
+    assert fast == [split(file, size) for size in (1, 10, 23, 60, 1000)]
+    assert len(fast[0]) == 18
+
+
+def test_a_quote_makes_newlines_doubtful(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+    walk = records._walk
+    monkeypatch.setattr(records, "_walk", lambda *given: walked.append(1) or walk(*given))
+    rows = b"u,a,t,p\n" * 10
+    chunks = read(path, HEADER + rows + b'u,a,"two\nlines",p\n' + rows, 85)
+    assert walked
+    assert sum(chunk.rows for chunk in chunks) == 21
+    assert [name for chunk in chunks for name in chunk.tracks.to_pylist()].count("two\nlines") == 1

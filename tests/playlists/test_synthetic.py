@@ -20,6 +20,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spotify_engine.errors import InputError
+from spotify_engine.invented_names import (
+    GENRE_NAMES,
+    escape_playlist_field,
+    playlist_titles,
+    quote_rfc4180,
+)
 from spotify_engine.playlists.schema import AUDIO
 from spotify_engine.playlists.synthetic import (
     FEATURES_FILE,
@@ -30,12 +36,6 @@ from spotify_engine.playlists.synthetic import (
     write_sample,
 )
 from spotify_engine.playlists.synthetic.listening import write_playlists
-from spotify_engine.playlists.synthetic.names import (
-    GENRE_NAMES,
-    escape_playlist_field,
-    playlist_titles,
-    quote_rfc4180,
-)
 
 Row = tuple[str, str, str, str]  # user, artist, track, title
 

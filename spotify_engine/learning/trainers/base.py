@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -102,6 +102,17 @@ class BaseTrainer(ABC):
         self.stopping = EarlyStopping(patience)
         self.next_epoch = 0
         self.history: list[dict[str, float]] = []
+        # Wraps the steps of an epoch: whoever watches may count them.
+        self.progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda steps: steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch, the same on every worker."""
+        raise NotImplementedError
+
+    def wants_checkpoint(self, report: EpochReport) -> bool:
+        """Whether an epoch is saved, alike on all workers; the last always must be."""
+        return True
 
     @abstractmethod
     def train_epoch(self, epoch: int) -> dict[str, float]:
@@ -131,8 +142,19 @@ class BaseTrainer(ABC):
                 metrics["validation_seconds"] = perf_counter() - started
             value = self._from_rank_zero(metrics.get(self.monitor, 0.0))
             best = self.stopping.update(epoch, value)
+            self.after_epoch(value)
             self.history.append(metrics)
             on_epoch(EpochReport(epoch, metrics, best, self.save))
+
+    def after_epoch(self, value: float) -> None:  # noqa: B027
+        """What the monitored metric decides, alike on all workers: a learning rate, say."""
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a subclass needs to resume beside model and optimisers: tensors, plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take back what :meth:`extra_state` gave."""
 
     @property
     def finished(self) -> bool:
@@ -159,6 +181,7 @@ class BaseTrainer(ABC):
             "next_epoch": self.next_epoch,
             "best": [self.stopping.best, self.stopping.best_epoch],
             "history": self.history,
+            "extra": self.extra_state(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -189,6 +212,7 @@ class BaseTrainer(ABC):
         self.next_epoch = state["next_epoch"]
         self.stopping.best, self.stopping.best_epoch = state["best"]
         self.history = state["history"]
+        self.load_extra_state(state["extra"])
 
 
 def load_state(folder: Path) -> dict[str, Any]:

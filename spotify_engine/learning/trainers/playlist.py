@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from spotify_engine.learning.exchange import gather_rows, sum_gradients, sum_ove
 from spotify_engine.learning.losses import bpr_loss, log_sampling_correction, masked_softmax_loss
 from spotify_engine.learning.masking import mask_targets
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
-from spotify_engine.learning.trainers.base import BaseTrainer, TrainingDiverged, Worker
+from spotify_engine.learning.trainers.base import BaseTrainer, EpochReport, TrainingDiverged, Worker
 from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.model import PlaylistGAT
@@ -157,7 +157,10 @@ class PlaylistTrainer(BaseTrainer):
         self.forgotten = np.maximum(rare * (config.forget_rare > 0), config.forget)
         self.dropped = np.zeros(len(train.values), dtype=bool)
         self.audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
-        self.progress: Callable[[Iterable[Step]], Iterable[Step]] = lambda steps: steps
+
+    def wants_checkpoint(self, report: EpochReport) -> bool:
+        last = self.finished or self.next_epoch == self.epochs
+        return report.best or last or (report.epoch + 1) % self.config.checkpoint_every == 0
 
     @property
     def passes_per_epoch(self) -> int:

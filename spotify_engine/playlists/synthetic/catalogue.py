@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.synthetic.names import (
+from spotify_engine.invented_names import (
     GENRE_NAMES,
     artist_names,
     make_words,

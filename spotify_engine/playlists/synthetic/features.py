@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from spotify_engine.invented_names import GENRE_NAMES, quote_rfc4180, track_names, write_text
 from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
-from spotify_engine.playlists.synthetic.listening import write_text
-from spotify_engine.playlists.synthetic.names import GENRE_NAMES, quote_rfc4180, track_names
 
 _CHUNK_ROWS = 200_000
 FEATURE_HEADER = (

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
-from spotify_engine.playlists.synthetic.names import (
+from spotify_engine.invented_names import (
     GENRE_NAMES,
     escape_playlist_field,
     playlist_titles,
+    write_text,
 )
+from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
 
 _CHUNK_ROWS = 500_000
 # Shares of rows of the playlists file, as counted in the real one.
@@ -152,13 +152,6 @@ def _faulty_lines(
         artist, track = ("" if code == 3 else artist), ("" if code == 4 else track)
         lines.append(f'"{user}","{artist}","{track}","{title}"\n')
     return fault > 0, lines
-
-
-def write_text(file: BinaryIO, lines: pa.Array) -> None:
-    """Write strings end to end: an Arrow string array already holds them so."""
-    lines = pa.concat_arrays([lines])
-    offsets = np.frombuffer(lines.buffers()[1], np.int32)
-    file.write(lines.buffers()[2][offsets[0] : offsets[len(lines)]])
 
 
 def write_playlists(

@@ -1,8 +1,9 @@
-"""Invented but pronounceable names for the stand-in data, and the two ways of quoting them."""
+"""Invented but pronounceable names for generated data, and how they are quoted and written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -195,3 +196,10 @@ def quote_rfc4180(text: pa.Array) -> pa.Array:
     """Text as a field of an RFC 4180 file: quoted where a comma, quote or line break asks it."""
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(text, '"', '""'), '"', "")
     return pc.if_else(pc.match_substring_regex(text, '[",\r\n]'), quoted, text)
+
+
+def write_text(file: BinaryIO, lines: pa.Array) -> None:
+    """Write strings end to end: an Arrow string array already holds them so."""
+    lines = pa.concat_arrays([lines])
+    offsets = np.frombuffer(lines.buffers()[1], np.int32)
+    file.write(lines.buffers()[2][offsets[0] : offsets[len(lines)]])

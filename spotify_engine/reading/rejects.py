@@ -10,7 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.schema import TABLES
+
+REJECTS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("byte_offset", pa.int64()),  # where the row starts in its file; null if not known
+        ("line", pa.int64()),  # counting from 1; null if not known
+        ("reason", pa.string()),
+        ("text", pa.string()),  # cut at 200 characters
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Rejected:
     Attributes:
         rows: records in the chunk, good or not.
         newlines: in the chunk.
-        packed: Arrow IPC stream of ``TABLES["rejects"]``, compressed.
+        packed: Arrow IPC stream of ``REJECTS``, compressed.
         reasons: how many of each.
     """
 
@@ -98,7 +107,7 @@ def combine_rejects(parts: Sequence[Rejected], header_lines: int, others: pa.Tab
         parts: of the playlist file, in its order, after ``header_lines`` newlines of header.
         others: rejects of the features file.
     """
-    tables, lines = [TABLES["rejects"].empty_table()], header_lines
+    tables, lines = [REJECTS.empty_table()], header_lines
     for part in parts:
         tables.append(part.table(lines))
         lines += part.newlines

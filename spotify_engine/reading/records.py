@@ -9,7 +9,8 @@ at the start of a record *whatever* state it was in before, which needs no readi
 X leaves the parser in a bare or in a quoted field. In a bare field the quote is literal; a quoted
 one it closes (the next byte is no quote, so it isn't a doubled one). Both ways the newline that
 follows ends the record. Files that quote their last column have such a *sync point* on nearly every
-line; where there is none the records are walked, which is exact for any file and slower.
+line. Where there is none, but no quote or escape either, any newline ends a record; and where there
+are, the records are walked, which is exact for any file and slower.
 """
 
 from __future__ import annotations
@@ -211,9 +212,30 @@ def _next_cut(file: CsvFile, record: int, target: int) -> int:
         found = _SYNC.search(file.read(target, target + window))
         if found:
             return target + found.end()
+    plain = _plain_cut(file, record, target)
+    if plain is not None:
+        return plain
     for offset, match in _walk(file, record):
         if offset + match.end() > target:
             return offset + match.end()
+    return file.size
+
+
+def _plain_cut(file: CsvFile, record: int, target: int) -> int | None:
+    """The end of the first line after ``target``; None if a quote or escape may hide a newline.
+
+    Looking for one byte is some twenty times as fast as walking.
+    """
+    at = record
+    while at < file.size:
+        data = file.read(at, at + _WALK_BLOCK)
+        newline = data.find(b"\n", max(0, target - at))
+        end = newline + 1 if newline >= 0 else len(data)
+        if data.find(b'"', 0, end) >= 0 or (file.dialect.escape and data.find(b"\\", 0, end) >= 0):
+            return None
+        if newline >= 0:
+            return at + end
+        at += len(data)
     return file.size
 
 

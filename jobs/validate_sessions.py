@@ -1,0 +1,61 @@
+"""Check session data: python jobs/validate_sessions.py --data data/sessions --out runs/validation
+
+--data is a folder of the CSV files, generated or your own, or the tables/ of a run. Writes
+validation.json and validation.png; the exit code is 1 when a check failed, 2 when the data can't be
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_argument("--data", type=Path, required=True, help="folder of CSV files or of tables")
+    flags.add_argument("--out", type=Path, help="where to write the report (the data's folder)")
+    flags.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+        help="limits, such as max_unheard=0.9",
+    )  # fmt: skip
+    arguments = flags.parse_args(argv)
+    from rich.console import Console
+
+    from spotify_engine.config import load_config
+    from spotify_engine.errors import InputError
+    from spotify_engine.sessions.plays import SessionDataConfig
+    from spotify_engine.sessions.tables import load_tables, read_tables
+    from spotify_engine.sessions.validation import ValidationConfig, validate
+    from spotify_engine.sessions.validation_plots import plot_validation
+
+    out = arguments.out or arguments.data
+    try:
+        config = load_config(ValidationConfig, [], arguments.settings)
+        if (arguments.data / "events.parquet").exists():
+            tables = load_tables(arguments.data)
+        else:
+            # Whether too many rows can't be used is a check here, and no reason to stop.
+            tables = read_tables(arguments.data, SessionDataConfig(max_reject_ratio=1))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    report = validate(tables, config)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "validation.json").write_text(json.dumps(report.to_json(), indent=2))
+    plot_validation(report, out / "validation.png")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(report.render())
+    console.print(f"Report: {out / 'validation.json'}\nPlots:  {out / 'validation.png'}")
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

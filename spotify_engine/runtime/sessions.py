@@ -1,0 +1,305 @@
+"""The session job, stage by stage: data, tables, split, graph, training, leaderboard, bundle."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from spotify_engine import __version__
+from spotify_engine.config import CONFIGS, load_config, read_yaml
+from spotify_engine.errors import InputError
+from spotify_engine.graphs import render_summary, summary
+from spotify_engine.playlists.model import parameter_counts
+from spotify_engine.runtime.generate import generate
+from spotify_engine.runtime.run import Run, console, write_text
+from spotify_engine.runtime.session_etl import prepare_sessions
+from spotify_engine.runtime.session_training import SessionTraining
+from spotify_engine.runtime.train import train
+from spotify_engine.sessions.cold_benefit import cold_start_benefits
+from spotify_engine.sessions.figures import plot_session_report
+from spotify_engine.sessions.graph import build_session_graph, save_session_graph
+from spotify_engine.sessions.leaderboard import HeldOut, Leaderboard, by_session, by_user
+from spotify_engine.sessions.mixture import SessionModel
+from spotify_engine.sessions.queries import queries_of_events
+from spotify_engine.sessions.recommender import SessionRecommender, membership_of
+from spotify_engine.sessions.schema import REQUIRED_FILES
+from spotify_engine.sessions.settings import MODELS, ModelName, SyntheticJob
+from spotify_engine.sessions.splits import (
+    EventSplit,
+    load_event_split,
+    save_event_split,
+    split_events,
+)
+from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
+from spotify_engine.sessions.tables import edges_of_events, load_tables
+from spotify_engine.sessions.vectors import GATVectors
+
+NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
+
+
+class SessionPipeline:
+    """Runs the stages of one run directory; those that are done are read back instead."""
+
+    def __init__(self, run: Run[SyntheticJob]) -> None:
+        self.run, self.config = run, run.config
+        given = self.config.inputs.data
+        self.folder = str(run.out / "data") if given is None else given
+
+    def generate(self) -> None:
+        """``data/``, if no folder of CSVs was given."""
+        if self.config.inputs.data is None:
+            self.run.stage(
+                "generate",
+                lambda: generate(Path(self.folder), self.config.generator, oracle=True, workers=1),
+            )
+
+    def prepare(self) -> None:
+        """The CSV files to ``tables/``."""
+        self.run.stage(
+            "prepare", lambda: prepare_sessions(self.folder, self.run.tables, self.config.data)
+        )
+
+    def hold_out(self) -> None:
+        """``split.parquet``, unless everything is trained on."""
+
+        def work() -> dict[str, Any]:
+            events = self.tables["events"]
+            split = split_events(events, self.config.split)
+            save_event_split(split, events, self.run.split)
+            return {name: int(getattr(split, name).sum()) for name in ("train", "val", "test")}
+
+        if self.config.trainer == "advanced":
+            self.run.stage("split", work)
+
+    def build(self) -> None:
+        """``graph/``: of the training part."""
+
+        def work() -> dict[str, Any]:
+            edges = edges_of_events(self.train_events, len(self.tables["songs"]))
+            data = build_session_graph(self.tables, edges, self.config.graph)
+            save_session_graph(data, self.run.graph)
+            return summary(data)
+
+        console.print(render_summary(self.run.stage("graph", work)))
+
+    def train(self) -> None:
+        """``checkpoints/MODEL/best`` and ``last``."""
+        for name in self.config.models:
+            self.run.stage(
+                f"train {name}",
+                partial(
+                    train, self.training(name), self.run.checkpoints / name, self.config.cluster
+                ),
+            )
+
+    def evaluate(self) -> None:
+        """The leaderboard, ``predictions.parquet`` and the benefits of cold start."""
+        if self.config.trainer == "advanced":
+            self.run.stage("evaluate", self._evaluate)
+
+    def _evaluate(self) -> dict[str, Any]:
+        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
+        board = Leaderboard(held_out, membership_of(self.tables))
+        with console.status("Fitting and tuning the baselines"):
+            board.add_baselines()
+        seconds, users = self.run.seconds, np.arange(held_out.n_users)
+        ours: dict[str, Any] = {}
+        influence, last = None, None
+        for name in self.config.models:
+            if name == "session":
+                model = self.session_model
+                assert model is not None
+                events, memory = self.tables["events"], self.config.session.memory
+                queries = queries_of_events(events, board.test.rows, memory)
+                last = board.add(
+                    NAMES[name], by_session(model), None, None,
+                    seconds[f"train {name}"], queries,
+                )  # fmt: skip
+                ours[name] = parameter_counts(model)
+                continue
+            vectors = self._vectors(name)
+            scores = vectors.score(users)
+            last = board.add(NAMES[name], by_user(scores), scores, None, seconds[f"train {name}"])
+            network, _ = self.training(name).load_gat(self.run.checkpoints / name / "best")
+            ours[name] = parameter_counts(network)
+            if name == "enhanced":
+                influence = _genre_influence(vectors, board.test.queries.user, last.lists)
+        oracle = Path(self.folder) / ORACLE_FILE
+        if oracle.exists():
+            truth = load_oracle(oracle, self.tables)
+            board.add_oracle(truth.event, truth.songs, truth.probabilities)
+        assert last is not None
+        self._save_predictions(board.test.rows, last.lists, last.scores)
+        console.print(board.render())
+        return {
+            "leaderboard": {row.name: row.report() for row in board.rows},
+            "parameters": ours,
+            "genre_influence": influence,
+            "cold_start": cold_start_benefits(
+                held_out, self.session_model, self.gat_vectors, self.config.cold
+            ),
+        }
+
+    def _save_predictions(self, rows: np.ndarray, lists: Any, scores: Any) -> None:
+        n, k = lists.shape
+        table = pa.table(
+            {
+                "event": np.repeat(rows, k),
+                "rank": np.tile(np.arange(k, dtype=np.int32), n),
+                "song": lists.ravel(),
+                "score": scores.ravel().astype(np.float32),
+            }
+        ).filter(pa.array(lists.ravel() >= 0))
+        partial = self.run.predictions.with_suffix(".partial")
+        pq.write_table(table, partial, compression="zstd")
+        partial.replace(self.run.predictions)
+
+    def publish(self) -> None:
+        """``bundle/``: the trained version, enough to serve."""
+
+        def work() -> dict[str, Any]:
+            stages = self.run.stages
+            metrics = stages.get("evaluate", {}).get("result", {}).get("leaderboard", {})
+            digest = hashlib.sha256()
+            for path in sorted(self.run.tables.glob("*.parquet")):
+                digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+            manifest = {
+                "release": __version__,
+                "config": self.config.model_dump(mode="json"),
+                "data_fingerprint": digest.hexdigest(),
+                "metrics": {name: metrics[name] for name in NAMES.values() if name in metrics},
+            }
+            self.recommender.save(self.run.bundle, manifest)
+            return {"data_fingerprint": digest.hexdigest()}
+
+        self.run.redo_without("bundle", self.run.bundle)
+        self.run.stage("bundle", work)
+
+    def report(self) -> dict[str, Any]:
+        """``report.json`` and ``report.png``."""
+        results = {name: stage["result"] for name, stage in self.run.stages.items()}
+        content = {
+            "release": __version__,
+            "config": self.config.model_dump(mode="json"),
+            "data": {k: results.get(k) for k in ("generate", "prepare", "split", "graph")},
+            "seconds": self.run.seconds,
+            "epochs": {name: results[f"train {name}"] for name in self.config.models},
+            **results.get("evaluate", {}),
+        }
+        write_text(self.run.report, json.dumps(content, indent=2))
+        plot_session_report(content, self.run.picture)
+        return content
+
+    def training(self, name: ModelName) -> SessionTraining:
+        """What the workers that train a model open."""
+        split = self.run.split.resolve() if self.config.trainer == "advanced" else None
+        return SessionTraining(
+            name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config
+        )
+
+    @cached_property
+    def recommender(self) -> SessionRecommender:
+        """The best checkpoints, ready to recommend."""
+        events = self.train_events
+        user, song = events["user"].to_numpy(), events["song"].to_numpy()
+        shape = (len(self.tables["users"]), len(self.tables["songs"]))
+        listens = sparse.csr_array((np.ones(len(user)), (user, song)), shape=shape)
+        listens.sum_duplicates()
+        plays = np.bincount(song, minlength=shape[1])
+        return SessionRecommender(
+            self.tables, plays, listens, self.session_model, self.gat_vectors, self.config.cold
+        )
+
+    @cached_property
+    def session_model(self) -> SessionModel | None:
+        if "session" not in self.config.models:
+            return None
+        return self.training("session").load_session(self.run.checkpoints / "session" / "best")
+
+    @cached_property
+    def gat_vectors(self) -> GATVectors | None:
+        """Of the Enhanced GAT, else of the Basic one, else None."""
+        trained = [name for name in MODELS[:2] if name in self.config.models]
+        return self._vectors(trained[-1]) if trained else None
+
+    def _vectors(self, name: ModelName) -> GATVectors:
+        checkpoint = self.run.checkpoints / name / "best"
+        return GATVectors.of(*self.training(name).load_gat(checkpoint))
+
+    @cached_property
+    def tables(self) -> dict[str, pa.Table]:
+        return load_tables(self.run.tables)
+
+    @cached_property
+    def split(self) -> EventSplit:
+        return load_event_split(self.run.split, self.tables["events"])
+
+    @property
+    def train_events(self) -> pa.Table:
+        if self.config.trainer == "simple":
+            return self.tables["events"]
+        return self.tables["events"].filter(pa.array(self.split.train))
+
+
+def _genre_influence(vectors: GATVectors, user: np.ndarray, lists: Any) -> float:
+    """Mean part of the genre term in the size of both terms, over all recommendations."""
+    parts = []
+    for start in range(0, len(user), 512):
+        rows = user[start : start + 512]
+        collaborative, genre = vectors.parts(rows)
+        songs = np.maximum(lists[start : start + 512], 0)
+        c = np.abs(vectors.alpha * np.take_along_axis(collaborative, songs, axis=1))
+        g = np.abs((1 - vectors.alpha) * np.take_along_axis(genre, songs, axis=1))
+        parts.append((g / np.maximum(c + g, 1e-12)).ravel())
+    return float(np.concatenate(parts).mean())
+
+
+def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
+    """Resolve the configuration and open the run directory.
+
+    Raises:
+        InputError: an input is missing, a key is unknown, or the directory holds another run.
+    """
+    flags: dict[str, Any] = {}
+    if arguments.model:
+        flags["models"] = [name for name in MODELS if name in arguments.model]
+    if arguments.trainer:
+        flags["trainer"] = arguments.trainer
+    if arguments.data:
+        flags["inputs"] = {"data": str(arguments.data)}
+        for name in REQUIRED_FILES:
+            if "://" not in str(arguments.data) and not (Path(arguments.data) / name).exists():
+                raise InputError(
+                    f"{Path(arguments.data) / name}: no such file; give --data a folder of session "
+                    "CSVs (jobs/generate_sessions.py makes one), or leave it out"
+                )
+    if arguments.workers is not None:
+        flags["cluster"] = {"workers": arguments.workers}
+    layers = [("configs/synthetic.yaml", read_yaml(CONFIGS / "synthetic.yaml"))]
+    if arguments.config:
+        layers.append((str(arguments.config), read_yaml(arguments.config)))
+    layers.append(("flags", flags))
+    config = load_config(SyntheticJob, layers, arguments.settings)
+    return Run(arguments.out or Path("runs/synthetic"), config)
+
+
+def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:
+    """All stages in order; returns the report."""
+    pipeline = SessionPipeline(run)
+    pipeline.generate()
+    pipeline.prepare()
+    pipeline.hold_out()
+    pipeline.build()
+    pipeline.train()
+    pipeline.evaluate()
+    pipeline.publish()
+    return pipeline.report()

@@ -1,0 +1,317 @@
+"""Every scorer on the same plays, by the same function: baselines, GATs, session model, oracle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
+from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
+from spotify_engine.evaluation.baselines.markov import Markov, MarkovConfig
+from spotify_engine.evaluation.baselines.popularity import Popularity
+from spotify_engine.evaluation.baselines.session_knn import SessionKNN, SessionKNNConfig
+from spotify_engine.evaluation.next_song import (
+    ScoreNext,
+    by_group,
+    next_song_metrics,
+    rank_next,
+    single_targets,
+)
+from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.ragged import Ragged
+from spotify_engine.sessions.mixture import SessionModel
+from spotify_engine.sessions.queries import Queries, queries_of_events
+from spotify_engine.sessions.splits import EventSplit
+
+K = 10
+HEARD_BEFORE = ("popularity", "itemknn", "ials")  # rank by what the user heard, not by the session
+
+
+class SessionEvaluationConfig(BaseModel):
+    """What is measured, and what the baselines are tuned among."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_plays: int = Field(10_000, ge=1)
+    """Test plays to rank, drawn once for all scorers."""
+    tune_on: int = Field(2_000, ge=1)
+    """Validation plays that baselines are tuned on."""
+    memory: int = Field(10, ge=1, le=50)
+    """Songs of the session that the baselines see."""
+    markov: tuple[MarkovConfig, ...] = tuple(
+        MarkovConfig(shrink=shrink, decay=decay) for decay in (0.0, 0.5) for shrink in (1, 20)
+    )
+    session_knn: tuple[SessionKNNConfig, ...] = tuple(
+        SessionKNNConfig(neighbours=n, decay=decay) for n in (100, 500) for decay in (0.5, 0.8)
+    )
+    itemknn: tuple[ItemKNNConfig, ...] = (
+        ItemKNNConfig(neighbours=200, shrink=10), ItemKNNConfig(neighbours=50, shrink=10),
+    )  # fmt: skip
+    ials: tuple[IALSConfig, ...] = tuple(
+        IALSConfig(factors=32, regularisation=r, unobserved_weight=w, iterations=8)
+        for r, w in ((0.03, 0.1), (0.03, 0.2))
+    )
+    seed: int = Field(0, ge=0)
+    """Of the draws."""
+
+
+class Plays(NamedTuple):
+    """Some plays to predict.
+
+    Attributes:
+        rows: int64 ``[n]`` of the events table, ascending.
+        queries: the moments before them.
+        song: int64 ``[n]``, what was played.
+    """
+
+    rows: np.ndarray
+    queries: Queries
+    song: np.ndarray
+
+
+class HeldOut:
+    """The split as the leaderboard needs it: plays to predict, and users' songs by part.
+
+    A user's held-out songs are those of the val (test) part that the user hadn't heard before it.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, pa.Table], split: EventSplit, config: SessionEvaluationConfig
+    ) -> None:
+        self.tables, self.split, self.config = tables, split, config
+        self.n_users, self.n_songs = len(tables["users"]), len(tables["songs"])
+        events = tables["events"]
+        self.user = events["user"].to_numpy().astype(np.int64)
+        self.song = events["song"].to_numpy().astype(np.int64)
+        train, val, test = (self._pairs(part) for part in (split.train, split.val, split.test))
+        known = np.union1d(train, val)
+        self.train, self.known = self._lists(train), self._lists(known)
+        self.new_in_val = self._lists(np.setdiff1d(val, train))
+        self.new_in_test = self._lists(np.setdiff1d(test, known))
+        train_song = self.song[split.train]
+        self.counts = np.bincount(train_song, minlength=self.n_songs)
+
+    def plays(self, part: np.ndarray, at_most: int | None, memory: int) -> Plays:
+        """The plays of a part (bool ``[events]``), a seeded draw of them if there are more."""
+        rows = np.flatnonzero(part)
+        if at_most is not None and len(rows) > at_most:
+            rng = np.random.default_rng(self.config.seed)
+            rows = np.sort(rng.choice(rows, at_most, replace=False))
+        events = self.tables["events"]
+        return Plays(rows, queries_of_events(events, rows, memory), self.song[rows])
+
+    def _pairs(self, part: np.ndarray) -> np.ndarray:
+        return np.unique(self.user[part] * self.n_songs + self.song[part])
+
+    def _lists(self, pairs: np.ndarray) -> Ragged:
+        return Ragged.from_pairs(pairs // self.n_songs, pairs % self.n_songs, self.n_users)
+
+
+@dataclass
+class SessionRow:
+    """One scorer on the leaderboard.
+
+    Attributes:
+        next_song: ``next_song_metrics`` on the test plays.
+        by_user_type: the same, of each type's users.
+        held_out: recall, NDCG and MRR of users' new test songs; None for scorers that need a
+            session.
+        share_of_oracle: next-song recall over the oracle's on the same plays; None without one.
+        settings: what was chosen on validation.
+        lists, scores: of the test plays.
+    """
+
+    name: str
+    next_song: dict[str, float]
+    by_user_type: dict[str, dict[str, float]]
+    held_out: dict[str, float] | None = None
+    share_of_oracle: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    fit_seconds: float | None = None
+    rank_seconds: float | None = None
+    lists: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Everything but the lists, ready for JSON."""
+        return {key: value for key, value in vars(self).items() if key not in ("lists", "scores")}
+
+
+class Leaderboard:
+    """Scorers measured on the same test plays.
+
+    Args:
+        held_out: of the data.
+        membership: float ``[songs, genres]``.
+    """
+
+    def __init__(self, held_out: HeldOut, membership: np.ndarray) -> None:
+        self.data, self.membership = held_out, membership
+        self.config = held_out.config
+        self.test = held_out.plays(held_out.split.test, self.config.max_plays, self.config.memory)
+        types = held_out.tables["users"]["type"].combine_chunks().dictionary_encode()
+        self.type_names: list[str] = types.dictionary.to_pylist()
+        self.type_of_user = types.indices.to_numpy()
+        self.rows: list[SessionRow] = []
+
+    def add(
+        self,
+        name: str,
+        score: ScoreNext,
+        per_user: np.ndarray | None = None,
+        settings: dict[str, Any] | None = None,
+        fit_seconds: float | None = None,
+        queries: Queries | None = None,
+    ) -> SessionRow:
+        """Measure a scorer.
+
+        Args:
+            per_user: float32 ``[users, songs]``, for the recall of held-out songs as well.
+            queries: the test plays with the memory that the scorer wants; else the baselines'.
+        """
+        started = time.perf_counter()
+        lists, scores = rank_next(score, queries or self.test.queries, K)
+        seconds = time.perf_counter() - started
+        return self._row(name, lists, scores, per_user, settings, fit_seconds, seconds)
+
+    def add_oracle(self, event: np.ndarray, songs: np.ndarray, probabilities: np.ndarray) -> None:
+        """Measure true probabilities; ``event`` are rows of the events table, ascending."""
+        place = np.searchsorted(event, self.test.rows)
+        lists, scores = songs[place, :K].astype(np.int32), probabilities[place, :K]
+        row = self._row("oracle", lists, scores, None, None, None, None)
+        best = row.next_song[f"recall@{K}"]
+        for each in self.rows:
+            each.share_of_oracle = each.next_song[f"recall@{K}"] / best if best else None
+
+    def _row(
+        self,
+        name: str,
+        lists: np.ndarray,
+        scores: np.ndarray,
+        per_user: np.ndarray | None,
+        settings: dict[str, Any] | None,
+        fit_seconds: float | None,
+        rank_seconds: float | None,
+    ) -> SessionRow:
+        song, counts = self.test.song, self.data.counts
+        kinds = self.type_of_user[self.test.queries.user]
+        held_out = None
+        if per_user is not None:
+            found, _ = top_k(per_user, self.data.known, K)
+            if len(self.data.new_in_test.values):
+                figures = ranking_metrics(found, self.data.new_in_test, (K,))
+                held_out = {f"{n}@{K}": figures[f"{n}@{K}"] for n in ("recall", "ndcg", "mrr")}
+        row = SessionRow(
+            name,
+            next_song_metrics(lists, song, counts, self.membership, K),
+            by_group(lists, song, kinds, self.type_names, counts, self.membership),
+            held_out,
+            None,
+            settings or {},
+            fit_seconds,
+            rank_seconds,
+            lists,
+            scores,
+        )
+        self.rows.append(row)
+        return row
+
+    def add_baselines(self) -> None:
+        """Fit each of the grids on train, choose by validation, measure the chosen one."""
+        data, config = self.data, self.config
+        val = data.plays(data.split.val, config.tune_on, config.memory)
+        train = data.plays(data.split.train, None, config.memory)
+        session = data.tables["events"]["session"].to_numpy()[train.rows]
+        history: list[tuple[str, Sequence[Any]]] = [
+            ("popularity", [Popularity()]),
+            ("itemknn", [ItemKNN(each) for each in config.itemknn]),
+            ("ials", [IALS(each) for each in config.ials]),
+        ]
+        for name, grid in history:
+            tried = []
+            for scorer in grid:
+                started = time.perf_counter()
+                per_user = scorer.fit(data.train, data.n_songs).score(data.train)
+                seconds = time.perf_counter() - started
+                lists, _ = top_k(per_user, data.train, K)
+                recall = ranking_metrics(lists, data.new_in_val, (K,))[f"recall@{K}"]
+                tried.append((recall, per_user, seconds, scorer))
+            _, per_user, seconds, scorer = max(tried, key=lambda each: each[0])
+            if name == "popularity":
+                # By plays, not by users: what is asked for is the next play.
+                per_user = np.tile(data.counts.astype(np.float32), (data.n_users, 1))
+            self.add(name, by_user(per_user), per_user, _settings(scorer), seconds)
+        sequential: list[tuple[str, list[Markov | SessionKNN]]] = [
+            (
+                "markov",
+                [
+                    Markov(each).fit(train.queries, train.song, data.n_songs)
+                    for each in config.markov
+                ],
+            ),
+            (
+                "session-knn",
+                [
+                    SessionKNN(each).fit(session, train.song, data.n_songs)
+                    for each in config.session_knn
+                ],
+            ),
+        ]
+        for name, fitted in sequential:
+            recalls = []
+            for each in fitted:
+                lists, _ = rank_next(by_session(each), val.queries, K)
+                figures = ranking_metrics(lists, single_targets(val.song), (K,))
+                recalls.append(figures[f"recall@{K}"])
+            best = fitted[int(np.argmax(recalls))]
+            self.add(name, by_session(best), None, _settings(best))
+
+    def render(self) -> Table:
+        """The best next-song recall on top."""
+        table = Table(
+            title=f"{len(self.test.song):,} test plays: same plays, same function for all",
+            box=SIMPLE_HEAD,
+        )
+        table.add_column("scorer", no_wrap=True)
+        heads = ("next recall@10", "of oracle", "ndcg@10", "mrr@10", "held-out recall@10",
+                 "genres", "cover", "across", "bits")  # fmt: skip
+        for head in heads:
+            table.add_column(head, justify="right")
+        for row in sorted(self.rows, key=lambda each: -each.next_song[f"recall@{K}"]):
+            figures = row.next_song
+            table.add_row(
+                row.name,
+                f"{figures['recall@10']:.4f}",
+                "" if row.share_of_oracle is None else f"{row.share_of_oracle:.1%}",
+                f"{figures['ndcg@10']:.4f}",
+                f"{figures['mrr@10']:.4f}",
+                "" if row.held_out is None else f"{row.held_out['recall@10']:.4f}",
+                f"{figures['genre_diversity@10']:.2f}",
+                f"{figures['coverage@10']:.2f}",
+                f"{figures['diversity@10']:.3f}",
+                f"{figures['novelty@10']:.2f}",
+            )
+        return table
+
+
+def by_session(scorer: Markov | SessionKNN | SessionModel) -> ScoreNext:
+    """A scorer of next songs that looks at the session."""
+    return lambda queries, _: scorer.score(queries)
+
+
+def by_user(per_user: np.ndarray) -> ScoreNext:
+    """A scorer of next songs that only looks at who listens."""
+    return lambda queries, _: per_user[queries.user]
+
+
+def _settings(scorer: Any) -> dict[str, Any]:
+    config = getattr(scorer, "config", None)
+    return config.model_dump() if config is not None else {}

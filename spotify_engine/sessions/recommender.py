@@ -1,0 +1,338 @@
+"""The next song from a bundle: known and new users, with reasons that add up to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.ranking import NOTHING, top_k
+from spotify_engine.ragged import Ragged
+from spotify_engine.recommendation import Reason, Recommendation
+from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
+from spotify_engine.sessions.edges import song_artists
+from spotify_engine.sessions.explain import (
+    SessionExplainer,
+    SessionExplanation,
+    plot_session_attention,
+)
+from spotify_engine.sessions.mixture import TERMS, Counts, SessionModel, SessionModelConfig
+from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week
+from spotify_engine.sessions.vectors import NAMES, GATVectors
+from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
+
+PIPELINE = "sessions"
+TABLES = ("users", "songs", "artists", "genres", "song_genres")
+CSR = ("data", "indices", "indptr")
+MAX_RECENT = 1_000
+
+
+def membership_of(tables: Mapping[str, pa.Table]) -> np.ndarray:
+    """float32 ``[songs, genres]``: an even share for each genre of a song."""
+    links = tables["song_genres"]
+    found = np.zeros((len(tables["songs"]), len(tables["genres"])), np.float32)
+    found[links["song"].to_numpy(), links["genre"].to_numpy()] = 1
+    return found / np.maximum(found.sum(axis=1, keepdims=True), 1)
+
+
+class SessionRecommender:
+    """Predicts what is played next.
+
+    Args:
+        tables: as ``schema.TABLES``, those of :data:`TABLES`.
+        plays: int ``[songs]``, in training.
+        listens: csr ``[users, songs]``, plays of each user in training.
+        session: the session-aware model, which ranks when it is there.
+        vectors: a GAT's, which ranks otherwise, and explains by attention and genre.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, pa.Table],
+        plays: np.ndarray,
+        listens: sparse.csr_array,
+        session: SessionModel | None,
+        vectors: GATVectors | None,
+        cold: ColdStartConfig | None = None,
+    ) -> None:
+        if session is None and vectors is None:
+            raise ValueError("neither a session model nor a GAT is given")
+        self.tables = {name: tables[name] for name in TABLES}
+        self.plays, self.listens, self.session = plays, listens, session
+        self.cold = cold or ColdStartConfig()
+        self.user_ids: list[str] = tables["users"]["id"].to_pylist()
+        self.ids: list[str] = tables["songs"]["id"].to_pylist()
+        self.names: list[str] = tables["songs"]["name"].to_pylist()
+        artist = song_artists(dict(tables))
+        known_names = [*tables["artists"]["name"].to_pylist(), "unknown artist"]
+        self.artists = [known_names[row] for row in artist.tolist()]
+        if vectors is not None:
+            rng = np.random.default_rng(0)
+            vectors = vectors.with_songs(
+                new_song_vectors(vectors.songs, plays, artist, self.cold, rng)
+            )
+        self.vectors = vectors
+        self._user_row = {id_: row for row, id_ in enumerate(self.user_ids)}
+        self._song_row = {id_: row for row, id_ in enumerate(self.ids)}
+        self.user_plays = np.asarray(listens.sum(axis=1)).ravel()
+        self.explainer = SessionExplainer(
+            self.names, self.artists, tables["genres"]["name"].to_pylist(),
+            membership_of(tables), plays, vectors,
+        )  # fmt: skip
+
+    def resolve(self, songs: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+        """(rows int64 of the known ids, in order; the ids that are not in the catalogue)."""
+        rows, unknown = [], []
+        for song in songs:
+            row = self._song_row.get(song)
+            if row is None:
+                unknown.append(song)
+            else:
+                rows.append(row)
+        return np.array(rows, np.int64), unknown
+
+    def next(
+        self,
+        user: str | None = None,
+        recent: Sequence[str] = (),
+        at: datetime | int | None = None,
+        k: int = 10,
+    ) -> list[Recommendation]:
+        """The k songs most likely to be next, best first; those of ``recent`` are left out.
+
+        Args:
+            user: id; None or an id without history is a new user.
+            recent: ids of this session's songs in the order they were played; ids that are not in
+                the catalogue are left out (:meth:`resolve` names them).
+            at: when; seconds since 1970 or a datetime (UTC if it names no zone). None: at no
+                particular time.
+            k: at least 1; fewer come back when the catalogue is exhausted.
+
+        Raises:
+            InputError: k below 1, or more than 1,000 recent songs.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; ask for at least 1 recommendation")
+        row, played, query = self._ask(user, recent, at)
+        terms, fallback = self._terms(row, query)
+        if terms is None:
+            return self._popular(played, k)
+        hidden = Ragged.from_lists([played])
+        chosen, scores = top_k(
+            np.sum(list(terms.values()), axis=0)[None], hidden, min(k, len(self.ids))
+        )
+        found = []
+        for song, score in zip(chosen[0].tolist(), scores[0].tolist(), strict=True):
+            if song != NOTHING:
+                parts = {kind: float(values[song]) for kind, values in terms.items()}
+                explained = self.explainer.explain(song, parts, None, played[::-1].tolist())
+                kind = "new song" if self.plays[song] == 0 else fallback
+                found.append(self._recommendation(song, score, explained.reasons, kind))
+        return found
+
+    def explain(
+        self,
+        songs: Sequence[str],
+        user: str | None = None,
+        recent: Sequence[str] = (),
+        at: datetime | int | None = None,
+    ) -> list[SessionExplanation]:
+        """Why each of ``songs`` (ids) may be next.
+
+        Raises:
+            InputError: a song is not in the catalogue, or nothing is known to explain it by.
+        """
+        rows, unknown = self.resolve(songs)
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is not in the catalogue")
+        user_row, played, query = self._ask(user, recent, at)
+        terms, _ = self._terms(user_row, query)
+        if terms is None:
+            raise InputError("neither the user nor a recent song is known: nothing to explain by")
+        return [
+            self.explainer.explain(
+                song,
+                {kind: float(values[song]) for kind, values in terms.items()},
+                user_row,
+                played[::-1].tolist(),
+            )
+            for song in rows.tolist()
+        ]
+
+    def plot(self, user: str, songs: Sequence[str], path: Path) -> None:
+        """Draw the attention heatmap of a user for some recommended songs, as PNG.
+
+        Raises:
+            InputError: the user has no history, a song is not known, or there is no GAT.
+        """
+        row = self._user_row.get(user)
+        rows, unknown = self.resolve(songs)
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is not in the catalogue")
+        if self.vectors is None or row is None or not len(self.vectors.attended(row)[0]):
+            raise InputError(f"user {user!r}: no history that a GAT attends to")
+        plot_session_attention(self.explainer, row, rows.tolist(), path)
+
+    def _ask(
+        self, user: str | None, recent: Sequence[str], at: datetime | int | None
+    ) -> tuple[int | None, np.ndarray, Queries]:
+        """(row of the user or None, rows of this session in order, the query)."""
+        if len(recent) > MAX_RECENT:
+            raise InputError(f"recent has {len(recent):,} songs; the limit is {MAX_RECENT:,}")
+        row = None if user is None else self._user_row.get(user)
+        if row is not None and self.user_plays[row] == 0:
+            row = None
+        played, _ = self.resolve(recent)
+        memory = self.session.config.memory if self.session else 1
+        window = np.full(memory, UNKNOWN, np.int64)
+        last = played[::-1][:memory]
+        window[: len(last)] = last
+        hour = np.array([UNKNOWN])
+        if at is not None:
+            hour = hour_of_week(np.array([_seconds(at)]))
+        query = Queries(
+            np.array([UNKNOWN if row is None else row]), window[None], hour,
+            Ragged.from_lists([played]),
+        )  # fmt: skip
+        return row, played, query
+
+    def _terms(
+        self, row: int | None, query: Queries
+    ) -> tuple[dict[str, np.ndarray] | None, str | None]:
+        """({kind: float32 ``[songs]``} whose sum is the score, fallback); None: nothing known."""
+        heard = query.recent[0, 0] >= 0
+        if row is None and not (heard and self.session is not None):
+            return None, "popularity"
+        if self.session is None:
+            assert self.vectors is not None
+            assert row is not None
+            collaborative, genre = self.vectors.parts(np.array([row]))
+            alpha = self.vectors.alpha
+            return {
+                "collaborative": alpha * collaborative[0],
+                "genre": (1 - alpha) * genre[0],
+            }, None
+        replay, fallback = None, None
+        if row is None:
+            fallback = "session"
+        elif self.user_plays[row] < self.cold.sparse_plays:
+            replay = supplement(self.session.counts.listens[[row]], self.listens, self.cold)
+            fallback = "similar users"
+        terms = self.session.terms(query, replay)[0]
+        return dict(zip(TERMS, terms, strict=True)), fallback
+
+    def _popular(self, played: np.ndarray, k: int) -> list[Recommendation]:
+        hidden = Ragged.from_lists([played])
+        plays = self.plays.astype(np.float32)
+        chosen, scores = top_k(plays[None], hidden, min(k, len(self.ids)))
+        found = []
+        for song, score in zip(chosen[0].tolist(), scores[0].tolist(), strict=True):
+            if song != NOTHING:
+                text = f"Popular: {score:,.0f} plays"
+                reasons = [Reason("popularity", text, score)]
+                found.append(self._recommendation(song, score, reasons, "popularity"))
+        return found
+
+    def _recommendation(
+        self, song: int, score: float, reasons: list[Reason], fallback: str | None
+    ) -> Recommendation:
+        return Recommendation(
+            self.ids[song], self.names[song], self.artists[song], score, reasons, fallback
+        )
+
+    def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
+        arrays: dict[str, np.ndarray] = {"plays": self.plays, **_csr("listens", self.listens)}
+        weights = {}
+        content = {**manifest, "pipeline": PIPELINE, "cold": self.cold.model_dump(mode="json")}
+        if self.vectors is not None:
+            arrays |= {f"gat_{name}": getattr(self.vectors, name) for name in NAMES}
+            content["alpha"] = self.vectors.alpha
+        if self.session is not None:
+            content["session"] = self.session.config.model_dump(mode="json")
+            weights = self.session.state_dict()
+            counts = self.session.counts
+            for name in ("plays", "artist", "changes", "membership", "taste"):
+                arrays[f"counts_{name}"] = getattr(counts, name)
+            arrays |= _csr("counts_listens", counts.listens)
+            arrays |= _csr("counts_transitions", counts.transitions)
+        write_bundle(folder, content, arrays, self.tables, weights)
+
+    @classmethod
+    def load(cls, bundle: Path | str) -> Self:
+        """Open a bundle.
+
+        Raises:
+            InputError: it is damaged, of another pipeline or release; names the file.
+        """
+        opened = open_bundle(bundle, PIPELINE)
+        try:
+            return cls._from_bundle(opened)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            first = str(error).splitlines()[0]
+            raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
+
+    @classmethod
+    def _from_bundle(cls, bundle: Bundle) -> Self:
+        tables = {name: bundle.table(name) for name in TABLES}
+        n_users, n_songs = len(tables["users"]), len(tables["songs"])
+        session, vectors = None, None
+        manifest = bundle.manifest
+        if "session" in manifest:
+            parts = {
+                name: bundle.array(f"counts_{name}")
+                for name in ("plays", "artist", "changes", "membership", "taste")
+            }
+            counts = Counts(
+                listens=_open_csr(bundle, "counts_listens", (n_users, n_songs)),
+                transitions=_open_csr(bundle, "counts_transitions", (n_songs, n_songs)),
+                **parts,
+            )
+            session = SessionModel(counts, SessionModelConfig.model_validate(manifest["session"]))
+            session.load_state_dict(bundle.weights())
+            session.eval()
+        if "alpha" in manifest:
+            arrays = {name: bundle.array(f"gat_{name}") for name in NAMES}
+            vectors = GATVectors(**arrays, alpha=manifest["alpha"])
+            for name, rows in (("users", n_users), ("songs", n_songs)):
+                if len(arrays[name]) != rows:
+                    raise InputError(
+                        f"{bundle.folder / f'gat_{name}.npy'}: {len(arrays[name])} rows for "
+                        f"{rows} {name}"
+                    )
+        return cls(
+            tables,
+            bundle.array("plays"),
+            _open_csr(bundle, "listens", (n_users, n_songs)),
+            session,
+            vectors,
+            ColdStartConfig.model_validate(manifest["cold"]),
+        )
+
+
+def _seconds(at: datetime | int) -> int:
+    if isinstance(at, datetime):
+        # Without a zone it is taken as UTC, as the events are.
+        offset = at.utcoffset()
+        naive = at.replace(tzinfo=None) - offset if offset is not None else at
+        return int((naive - datetime(1970, 1, 1)).total_seconds())
+    return int(at)
+
+
+def _csr(name: str, matrix: sparse.csr_array) -> dict[str, np.ndarray]:
+    return {f"{name}_{part}": getattr(matrix, part) for part in CSR}
+
+
+def _open_csr(bundle: Bundle, name: str, shape: tuple[int, int]) -> sparse.csr_array:
+    data, indices, indptr = (bundle.array(f"{name}_{part}") for part in CSR)
+    matrix = sparse.csr_array((data, indices, indptr), shape=shape)
+    matrix.check_format(full_check=True)
+    return matrix

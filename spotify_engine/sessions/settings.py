@@ -1,0 +1,63 @@
+"""Everything that decides what ``train_synthetic.py`` does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spotify_engine.config import ClusterConfig, JobConfig
+from spotify_engine.learning.trainers.task import SessionTrainingConfig
+from spotify_engine.sessions.cold_start import ColdStartConfig
+from spotify_engine.sessions.enhanced import EnhancedGATConfig
+from spotify_engine.sessions.graph import SessionGraphConfig
+from spotify_engine.sessions.leaderboard import SessionEvaluationConfig
+from spotify_engine.sessions.mixture import SessionModelConfig
+from spotify_engine.sessions.models import BasicGATConfig
+from spotify_engine.sessions.plays import SessionDataConfig
+from spotify_engine.sessions.splits import TemporalSplitConfig
+from spotify_engine.sessions.synthetic import SyntheticConfig
+
+ModelName = Literal["basic", "enhanced", "session"]
+TrainerName = Literal["simple", "advanced"]
+MODELS: tuple[ModelName, ...] = ("basic", "enhanced", "session")
+
+
+class SessionInputs(BaseModel):
+    """Where the data is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str | None = None
+    """Folder of session CSVs; None: generate them into the run directory."""
+
+
+class TrainingByModel(BaseModel):
+    """How each model learns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    basic: SessionTrainingConfig = SessionTrainingConfig()
+    enhanced: SessionTrainingConfig = SessionTrainingConfig()
+    session: SessionTrainingConfig = SessionTrainingConfig()
+
+
+class SyntheticJob(JobConfig):
+    """Settings by section."""
+
+    inputs: SessionInputs = SessionInputs()
+    models: tuple[ModelName, ...] = Field(default=MODELS, min_length=1)
+    """What is trained; the last of basic, enhanced, session that is there ranks in the bundle."""
+    trainer: TrainerName = "advanced"
+    """simple: all data, no validation, no leaderboard. advanced: 70/15/15 by time."""
+    generator: SyntheticConfig = SyntheticConfig()
+    data: SessionDataConfig = SessionDataConfig()
+    split: TemporalSplitConfig = TemporalSplitConfig()
+    graph: SessionGraphConfig = SessionGraphConfig()
+    basic: BasicGATConfig = BasicGATConfig()
+    enhanced: EnhancedGATConfig = EnhancedGATConfig()
+    session: SessionModelConfig = SessionModelConfig()
+    training: TrainingByModel = TrainingByModel()
+    cold: ColdStartConfig = ColdStartConfig()
+    evaluation: SessionEvaluationConfig = SessionEvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()

@@ -1,0 +1,158 @@
+"""The session job as a user runs it, on a world of 30 users; and the notebook on its bundle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from spotify_engine.sessions.recommender import SessionRecommender
+from spotify_engine.sessions.synthetic import SyntheticConfig
+
+ROOT = Path(__file__).parents[2]
+StartJob = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    training = {"basic": {"epochs": 2}, "enhanced": {"epochs": 2}, "session": {"epochs": 2}}
+    config = {"generator": SyntheticConfig.tiny().model_dump(mode="json"), "training": training}
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_sessions(
+    tmp_path_factory: pytest.TempPathFactory, settings: Path, start_job: StartJob
+) -> Path:
+    """Run directory of an undisturbed training of all three models."""
+    out = tmp_path_factory.mktemp("runs") / "synthetic"
+    job = start_job("train_synthetic.py", f"--config={settings}", f"--out={out}")
+    printed, errors = job.communicate(timeout=400)
+    assert job.returncode == 0, printed + errors
+    assert "session-aware" in printed
+    return out
+
+
+def test_a_run_leaves_everything(finished_sessions: Path) -> None:
+    names = {path.name for path in finished_sessions.iterdir()}
+    assert {
+        "config.yaml", "data", "tables", "split.parquet", "graph", "checkpoints",
+        "predictions.parquet", "report.json", "report.png", "bundle",
+    } <= names  # fmt: skip
+    report = json.loads((finished_sessions / "report.json").read_text())
+    board = report["leaderboard"]
+    assert set(board) == {
+        "popularity", "itemknn", "ials", "markov", "session-knn",
+        "basic-gat", "enhanced-gat", "session-aware", "oracle",
+    }  # fmt: skip
+    assert board["session-aware"]["share_of_oracle"] > board["markov"]["share_of_oracle"]
+    assert set(board["oracle"]["by_user_type"]) <= {"casual", "regular", "power"}
+    assert {"new_user", "sparse_user", "new_song"} == set(report["cold_start"])
+    for model in ("basic", "enhanced", "session"):
+        assert (finished_sessions / "checkpoints" / model / "best" / "state.pt").exists()
+
+
+def test_recall_can_be_recomputed_from_the_files(finished_sessions: Path) -> None:
+    report = json.loads((finished_sessions / "report.json").read_text())
+    lists = pq.read_table(finished_sessions / "predictions.parquet").to_pandas()
+    song = pq.read_table(finished_sessions / "tables" / "events.parquet")["song"].to_numpy()
+    hits = lists["song"].to_numpy() == song[lists["event"].to_numpy()]
+    recall = hits.sum() / lists["event"].nunique()
+    told = report["leaderboard"]["session-aware"]["next_song"]["recall@10"]
+    assert recall == pytest.approx(told)
+
+
+def test_the_bundle_ranks_as_the_leaderboard_did(finished_sessions: Path) -> None:
+    recommender = SessionRecommender.load(finished_sessions / "bundle")
+    events = pq.read_table(finished_sessions / "tables" / "events.parquet")
+    lists = pq.read_table(finished_sessions / "predictions.parquet").to_pandas()
+    event = int(lists["event"].iloc[0])
+    row = {name: events[name][event].as_py() for name in ("user", "time", "position")}
+    before = events["song"].to_numpy()[event - row["position"] : event]
+    found = recommender.next(
+        recommender.user_ids[row["user"]], [recommender.ids[s] for s in before], row["time"], 10
+    )
+    expected = lists[lists["event"] == event]["song"].tolist()
+    assert [each.id for each in found] == [recommender.ids[song] for song in expected]
+
+
+def test_the_same_command_does_nothing_again_and_another_is_refused(
+    finished_sessions: Path, settings: Path, start_job: StartJob
+) -> None:
+    before = (finished_sessions / "checkpoints/session/best/state.pt").stat().st_mtime_ns
+    job = start_job("train_synthetic.py", f"--config={settings}", f"--out={finished_sessions}")
+    printed, errors = job.communicate(timeout=200)
+    assert job.returncode == 0, errors
+    assert "train session: done before" in printed
+    after = (finished_sessions / "checkpoints/session/best/state.pt").stat().st_mtime_ns
+    assert after == before
+    job = start_job(
+        "train_synthetic.py", f"--config={settings}", f"--out={finished_sessions}",
+        "--set=session.memory=3",
+    )  # fmt: skip
+    _, errors = job.communicate(timeout=200)
+    assert job.returncode == 2
+    assert "session.memory" in errors
+    assert "Traceback" not in errors
+
+
+def test_simple_trains_on_the_users_own_csvs(
+    finished_sessions: Path, settings: Path, start_job: StartJob, tmp_path: Path
+) -> None:
+    out = tmp_path / "simple"
+    job = start_job(
+        "train_synthetic.py", f"--config={settings}", f"--out={out}", "--trainer=simple",
+        "--model=basic", f"--data={finished_sessions / 'data'}",
+    )  # fmt: skip
+    printed, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, printed + errors
+    report = json.loads((out / "report.json").read_text())
+    assert "leaderboard" not in report
+    assert "train_recall@10" in report["epochs"]["basic"][-1]
+    assert not (out / "split.parquet").exists()
+    recommender = SessionRecommender.load(out / "bundle")
+    found = recommender.next(recommender.user_ids[0], k=3)
+    scores = recommender.vectors.score(np.array([0]))[0]
+    assert found[0].score == pytest.approx(float(scores.max()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data=/no/such/folder"], "raw_sessions.csv: no such file"),
+        (["--set=session.memmory=3"], "did you mean memory"),
+        (["--set=split.train=0.9", "--set=split.val=0.2"], "leave nothing to test on"),
+        (["--set=generator.genres=2", "--set=generator.artist_genres=[1,5]"], "artist_genres"),
+    ],
+)
+def test_bad_input_is_one_line(
+    start_job: StartJob, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    job = start_job("train_synthetic.py", f"--out={tmp_path / 'run'}", *flags)
+    _, errors = job.communicate(timeout=200)
+    assert job.returncode == 2
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_notebook_runs(finished_sessions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("SPOTIFY_ENGINE_RUN", str(finished_sessions))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "quick_demo.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    text = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert "because:" in text
+    assert "matched_genres" in text
+    assert "image/png" in text
