@@ -160,13 +160,14 @@ class PlaylistGAT(nn.Module):
     States start as [embedding; features]; each :class:`HeteroGATLayer` mixes them along the
     graph's relations. ``t`` is a track's last state and depends on no particular playlist. ``p`` is
     the last layer's attention over the playlist's tracks, so that an unseen playlist needs only its
-    tracks (``encoding.fold_in``). Relations that can't reach a score are not built.
+    tracks (``encoding.fold_in``). Relations and nodes that can't reach a score are not built.
     """
 
     def __init__(self, shape: GraphShape, config: PlaylistGATConfig) -> None:
         super().__init__()
         self.shape, self.config = shape, config
-        used = [kind for kind, n in shape.nodes.items() if n and self._related(kind)]
+        read = {TRACK, *(kind for r in self._relations_at(0) for kind in (r[0], r[2]))}
+        used = [kind for kind, n in shape.nodes.items() if n and kind in read]
         self.embedding = nn.ModuleDict(
             {
                 kind: nn.Embedding(shape.nodes[kind], config.embedding_dim, sparse=True)
@@ -197,9 +198,6 @@ class PlaylistGAT(nn.Module):
             layer = HeteroGATLayer(widths, out, heads, relations, config, last)
             self.layers.append(layer)
             widths = dict.fromkeys([TRACK, *(kind[2] for kind in relations)], out)
-
-    def _related(self, kind: str) -> bool:
-        return any(kind in (r[0], r[2]) for r in self.shape.relations) or kind == TRACK
 
     def _relations_at(self, depth: int) -> list[EdgeType]:
         """Relations of a layer that can still reach a playlist's or a track's last state."""

@@ -17,7 +17,7 @@ MODEL = PlaylistGATConfig(
 )
 START = StartConfig(regularisation=(0.03,), unobserved=(5.0,))
 TRAINING = TrainingConfig(
-    epochs=2,
+    epochs=8,
     min_steps_per_epoch=40,
     batch_size=60,
     negatives=24,
