@@ -23,7 +23,7 @@ from spotify_engine.playlists.start import StartConfig, find_start
 from spotify_engine.ragged import Ragged
 
 MODEL = PlaylistGATConfig()
-TRAINING = TrainingConfig(min_steps_per_epoch=50, batch_size=256)
+TRAINING = TrainingConfig(epochs=16, min_steps_per_epoch=50, batch_size=256)
 
 
 class Chosen(BaseModel):
