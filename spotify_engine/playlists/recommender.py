@@ -77,9 +77,9 @@ class PlaylistRecommender:
         self.names: list[str] = tracks["name"].to_pylist()
         self.artists: list[str] = tracks["artist_name"].to_pylist()
         self._lookup = Lookup(tracks, self.tables["artists"], self._heard_artists())
-        self._explainer = Explainer(self.tables, self.names, self.artists, popularity)
+        self.explainer = Explainer(self.tables, self.names, self.artists, popularity)
         genres = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
-        self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self._explainer)
+        self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self.explainer)
 
     def _heard_artists(self) -> np.ndarray:
         """Bool ``[artists]``: whose vector has learned from a training playlist, and stands in."""
@@ -164,7 +164,7 @@ class PlaylistRecommender:
         if self.stand_ins is None:
             raise ValueError("a model without artists can't score by artist")
         tracks, local = np.unique(seeds.values, return_inverse=True)
-        artists = self._explainer.first_artist[tracks]
+        artists = self.explainer.first_artist[tracks]
         folds = self.stand_ins.folds(artists, [self.ids[track] for track in tracks])
         lists = Ragged(seeds.offsets, local)
         audio = None if self.scale is None else self.scale.unknown.repeat(len(tracks), axis=0)
@@ -256,7 +256,7 @@ class PlaylistRecommender:
             rows=np.append(rows, np.full(len(others), -1)),
             names=[*(self.names[row] for row in rows), *(each.name for each in others)],
             artists=np.append(
-                self._explainer.first_artist[rows], [each.artist for each in others]
+                self.explainer.first_artist[rows], [each.artist for each in others]
             ).astype(np.int64),
             approximated=np.append(self.popularity[rows] == 0, np.ones(len(others), bool)),
             folds=folds,
@@ -300,7 +300,7 @@ class PlaylistRecommender:
             # Every seed alone, as the score adds them up.
             share = self.items[seeds.known][:, chosen].toarray() / np.sqrt(len(seeds.known))
             together[seeds.rows >= 0] = share
-        return self._explainer.explain(self.encoded, seeds, attention, chosen, together)
+        return self.explainer.explain(self.encoded, seeds, attention, chosen, together)
 
     def recommendation(
         self, row: int, score: float, reasons: list[Reason], fallback: str | None

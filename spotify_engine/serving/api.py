@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from spotify_engine.recommendation import Recommendation
 
 MAX_TRACKS = 1_000
 MAX_K = 100
@@ -247,6 +250,30 @@ class RecommendationOut(BaseModel):
     fallback: str | None = None
     reasons: list[ReasonOut] = Field(default=[], description="only when asked to explain")
     explanation: PlaylistExplanation | SessionExplanationOut | None = None
+
+    @classmethod
+    def of(
+        cls, each: Recommendation, ids: Sequence[str], reasons: bool = True
+    ) -> RecommendationOut:
+        """A recommender's answer; ``ids`` of the catalogue, by row."""
+        said = [
+            ReasonOut(
+                kind=reason.kind,
+                text=reason.text,
+                contribution=reason.contribution,
+                attention=reason.attention,
+                track=None if reason.track is None else ids[reason.track],
+            )
+            for reason in each.reasons
+        ]
+        return cls(
+            id=each.id,
+            name=each.name,
+            artist=each.artist,
+            score=each.score,
+            fallback=each.fallback,
+            reasons=said if reasons else [],
+        )
 
 
 class Seed(BaseModel):
