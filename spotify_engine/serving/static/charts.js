@@ -6,9 +6,24 @@ export function percent(share, digits = 0) {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
-export function signed(value, digits = 3) {
+/** Whole percentages of shares of 1 that add up to 100, as long as the shares add up to 1. */
+function wholePercents(shares) {
+  const whole = shares.map((share) => Math.floor(100 * share));
+  const sum = Math.round(100 * shares.reduce((total, share) => total + share, 0));
+  const left = (place) => 100 * shares[place] - whole[place];
+  const order = shares.map((_, place) => place).sort((a, b) => left(b) - left(a));
+  for (const place of order.slice(0, sum - whole.reduce((a, b) => a + b, 0))) whole[place] += 1;
+  return whole;
+}
+
+/** With a real minus sign; `plus` goes before what is above zero. */
+export function fixed(value, digits, plus = "") {
   const text = Math.abs(value).toFixed(digits);
-  return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
+  return Number(text) === 0 ? text : `${value < 0 ? "−" : plus}${text}`;
+}
+
+export function signed(value, digits = 3) {
+  return fixed(value, digits, "+");
 }
 
 /**
@@ -31,7 +46,7 @@ function bar(value, low, high, kind = value < 0 ? "negative" : "positive") {
 
 /**
  * A bar chart of terms, in the order given, and of their sum.
- * @param rows   [{label, value, kind?, remark?}]
+ * @param rows   [{label, detail?, value, kind?, remark?}]
  * @param total  {label, value}, or null
  * @param show   value => text
  */
@@ -44,8 +59,8 @@ export function barChart({ caption, rows, total = null, show = signed }) {
       "tr",
       { class: row.remark ? "remarked" : null },
       h(
-        "th", { scope: "row", title: row.label },
-        h("div", { class: "label" }, name(row.label)),
+        "th", { scope: "row", title: row.detail ? `${row.label} · ${row.detail}` : row.label },
+        h("div", { class: "label" }, name(row.label), row.detail && [" · ", name(row.detail)]),
         row.remark && h("span", { class: "remark" }, row.remark),
       ),
       h("td", { class: "drawn" }, bar(row.value, low, high, kind)),
@@ -65,6 +80,7 @@ export function barChart({ caption, rows, total = null, show = signed }) {
  * @param shares [[label, share]]
  */
 export function shareChart(caption, shares) {
+  const whole = wholePercents(shares.map(([, share]) => share));
   let from = 0;
   const pieces = shares.map(([, share], place) => {
     const piece = svg("rect", {
@@ -84,9 +100,9 @@ export function shareChart(caption, shares) {
     ),
     h(
       "ul", {},
-      shares.map(([label, share], place) =>
+      shares.map(([label], place) =>
         h("li", {}, h("span", { class: `key share-${place}`, "aria-hidden": "true" }),
-          `${label} ${percent(share)}`)),
+          `${label} ${whole[place]} %`)),
     ),
   );
 }
@@ -168,8 +184,8 @@ function move(event, cells) {
 function legend(largest) {
   return h(
     "p", { class: "legend" },
-    h("span", { class: "key negative", "aria-hidden": "true" }), `${signed(-largest)} lowers the score`,
-    h("span", { class: "key positive", "aria-hidden": "true" }), `${signed(largest)} raises it`,
-    h("span", { class: "key attention", "aria-hidden": "true" }), "attention",
+    [["negative", `lowers the score, by ${largest.toFixed(3)} at most`], ["positive", "raises it"],
+      ["attention", "attention"]].map(([kind, words]) =>
+      h("span", {}, h("span", { class: `key ${kind}`, "aria-hidden": "true" }), words)),
   );
 }

@@ -1,7 +1,7 @@
 // The playlist tab: choose tracks, see the completion as it changes, and why.
 
 import { ask, Live } from "./api.js";
-import { barChart, heatmap, percent, shareChart } from "./charts.js";
+import { barChart, fixed, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { byId, h, plural, some } from "./dom.js";
 import { Chosen, reasonTerms, Recommendations } from "./results.js";
@@ -37,7 +37,7 @@ export function playlistTab({ answered }) {
     root: byId("playlist-results"),
     act: { label: "Add", run: (each) => chosen.add({ ...each, text: `${each.artist} - ${each.name}` }) },
     score: (each) =>
-      COUNTED.has(each.fallback) ? plural(each.score, "playlist") : each.score.toFixed(2),
+      COUNTED.has(each.fallback) ? plural(each.score, "playlist") : fixed(each.score, 2),
     selected: explain,
     retry: () => live.change(),
     lead,
@@ -56,6 +56,7 @@ export function playlistTab({ answered }) {
       return ask("v1/playlists/complete", { body, signal });
     },
     show: ({ data, ms }) => {
+      nameTyped(data.seeds);
       chosen.mark(new Map([
         ...data.by_artist.map((text) => [text, "only its artist is known"]),
         ...data.unmatched.map((text) => [text, "not in the catalogue"]),
@@ -72,6 +73,15 @@ export function playlistTab({ answered }) {
   });
   title.addEventListener("input", () => live.change(TYPING_MS));
 
+  /** What was typed as an id has a name once the server has found it. */
+  function nameTyped(seeds) {
+    const found = new Map(seeds.map((seed) => [seed.id, seed]));
+    for (const track of chosen.tracks) {
+      const seed = track.id === null && found.get(track.text);
+      if (seed) Object.assign(track, { name: seed.name, artist: seed.artist });
+    }
+  }
+
   function lead(answer) {
     const notes = [];
     const empty = !chosen.tracks.length && !title.value.trim();
@@ -83,7 +93,7 @@ export function playlistTab({ answered }) {
           onclick: () => {
             chosen.add(...answer.recommendations.slice(0, EXAMPLE).map((each) =>
               ({ ...each, text: `${each.artist} - ${each.name}` })));
-            byId("playlist-search").focus();
+            results.focusFirst();
           },
         }, `Try an example with ${EXAMPLE} of them`)));
     } else if (answer.fallback) {
@@ -138,8 +148,7 @@ function byReasons(recommendation) {
 
 function explained(recommendation, explanation, answer) {
   const terms = answer.seeds.map((seed, place) => ({
-    label: seed.artist ? `${seed.name} · ${seed.artist}` : seed.name,
-    value: explanation.seeds[place],
+    label: seed.name, detail: seed.artist, value: explanation.seeds[place],
   }));
   terms.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   const rows = terms.slice(0, SEEDS_DRAWN).sort((a, b) => b.value - a.value);
@@ -156,7 +165,7 @@ function explained(recommendation, explanation, answer) {
   parts.push({ label: "its own popularity", value: explanation.bias, kind: "bias" });
   const total = { label: "score", value: recommendation.score };
   return [
-    barChart({ caption: "What each track of the playlist adds to the score", rows, total }),
+    barChart({ caption: "What each track of the playlist adds to the score: listening, artist and genre together", rows, total }),
     shareChart("What moved the score", Object.entries(explanation.influence)),
     h("details", {}, h("summary", {}, "The same score by what the track is made of"),
       barChart({ caption: "Parts of the score", rows: parts, total })),

@@ -161,6 +161,11 @@ export class Recommendations {
     }
   }
 
+  /** Gives the first recommendation the focus, now and when the list is drawn again. */
+  focusFirst() {
+    this.list.querySelector(".pick")?.focus();
+  }
+
   /** Which row's button has the focus, so that it can have it again. */
   focusedControl() {
     const row = document.activeElement?.closest?.(".recommendations > li");

@@ -1,7 +1,7 @@
 // The session tab: what was played, what comes next, and why.
 
 import { ask, Live, Refused, Unavailable } from "./api.js";
-import { barChart, percent, shareChart, signed } from "./charts.js";
+import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, name, plural, some } from "./dom.js";
 import { Chosen, reasonTerms, Recommendations } from "./results.js";
@@ -39,7 +39,10 @@ export function sessionTab({ answered }) {
   const chosen = new Chosen({
     root: byId("session-chosen"),
     words: { label: "Songs, last one last", empty: "No songs yet." },
-    changed: () => live.change(),
+    changed: () => {
+      event = null;
+      live.change();
+    },
     home: byId("session-search"),
     once: false,
   });
@@ -88,7 +91,7 @@ export function sessionTab({ answered }) {
           onclick: () => {
             chosen.add(...answer.recommendations.slice(0, EXAMPLE).map((each) =>
               ({ ...each, text: each.id })));
-            byId("session-search").focus();
+            results.focusFirst();
           },
         }, `Try an example with ${EXAMPLE} of them`)));
     } else if (answer.fallback) {
@@ -147,7 +150,7 @@ async function sendPlay(who, song) {
 function scoreText(recommendation) {
   if (recommendation.fallback === "popularity") return (value) => plural(value, "play");
   if (recommendation.reasons.some((reason) => reason.kind === "collaborative")) {
-    return (value) => value.toFixed(3);
+    return (value) => fixed(value, 3);
   }
   return (value) => percent(value, 2);
 }

@@ -18,13 +18,17 @@ export function versionsPanel({ switched }) {
   });
   const message = h("p", { class: "notice", hidden: true });
   const table = h("div", { class: "scroll" });
-  const comparison = h("div", { class: "scroll" });
+  const comparison = h("div", {
+    class: "scroll", role: "region", "aria-label": "Comparison of two versions", tabindex: "0",
+    hidden: true,
+  });
   let answer = { versions: [], broken: {}, failures: {} };
   let compared = [];
   let busy = false;
 
   body.append(
-    h("div", { class: "field token" },
+    // A form, as browsers expect around a password; there is nothing to submit.
+    h("form", { class: "field token", onsubmit: (event) => event.preventDefault() },
       h("label", { for: "versions-token" }, "Admin token"), token,
       h("span", { class: "hint", id: "versions-token-hint" },
         "To activate or roll back. Kept until this page is closed, nowhere else.")),
@@ -68,7 +72,7 @@ export function versionsPanel({ switched }) {
         ? h("table", { class: "versions" },
             h("caption", { class: "unseen" }, "Registered versions"),
             h("thead", {}, h("tr", {},
-              ["Compare", "Version", "Made", "State", "Metrics", "Do"].map((text) =>
+              ["Compare", "Version", "Made", "State", "Metrics", "Action"].map((text) =>
                 h("th", { scope: "col" }, text)))),
             h("tbody", {}, answer.versions.map(row)))
         : h("p", { class: "hint" }, "No version is registered."),
@@ -111,11 +115,9 @@ export function versionsPanel({ switched }) {
   }
 
   function compare() {
+    comparison.hidden = !compared.length;
     const [first, second] = compared.map((id) => answer.versions.find((each) => each.id === id));
-    if (!first) {
-      comparison.replaceChildren();
-      return;
-    }
+    if (!first) return;
     if (!second) {
       comparison.replaceChildren(h("p", { class: "hint" }, "Choose a second version to compare with."));
       return;
@@ -193,13 +195,13 @@ function spelled(error) {
 }
 
 function headlines(metrics) {
-  const keys = Object.keys(metrics);
-  const rank = (key) => {
-    const place = HEADLINES.findIndex((end) => key.endsWith(end));
-    return (place < 0 ? HEADLINES.length : place) + (key.startsWith("test") ? 0 : 0.5);
-  };
-  keys.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-  return keys.slice(0, SHOWN).map((key) => [key, metrics[key]]);
+  const keys = Object.keys(metrics).sort();
+  const first = HEADLINES.map((end) => {
+    const having = keys.filter((key) => key.endsWith(end));
+    return having.find((key) => key.startsWith("test")) ?? having[0];
+  });
+  return [...new Set([...first.filter(Boolean), ...keys])]
+    .slice(0, SHOWN).map((key) => [key, metrics[key]]);
 }
 
 function figure(value) {
