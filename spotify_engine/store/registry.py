@@ -18,7 +18,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ class Version:
     id: str
     pipeline: str
     created: str
-    metrics: dict[str, float]
+    metrics: dict[str, float] = field(hash=False)
     fingerprint: str
-    lineage: dict[str, Any]
+    lineage: dict[str, Any] = field(hash=False)
     path: Path
 
 
@@ -289,6 +289,7 @@ def _describe(folder: Path, pipeline: str) -> Version:
     path = folder / VERSION
     try:
         facts = json.loads(path.read_text())
+        created, lineage = str(facts["created"]), dict(facts["lineage"])
         path = folder / "bundle" / MANIFEST
         manifest = json.loads(path.read_text())
         if manifest["pipeline"] != pipeline:
@@ -296,10 +297,10 @@ def _describe(folder: Path, pipeline: str) -> Version:
         return Version(
             id=folder.name,
             pipeline=pipeline,
-            created=str(facts["created"]),
+            created=created,
             metrics=_numbers(manifest.get("metrics")),
             fingerprint=str(manifest.get("data_fingerprint") or ""),
-            lineage=dict(facts["lineage"]),
+            lineage=lineage,
             path=folder / "bundle",
         )
     except InputError:
