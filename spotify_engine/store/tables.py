@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import json
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from spotify_engine.errors import InputError
 from spotify_engine.store.registry import Registry, Version
 
 
-def listing(registry: Registry, pipeline: str) -> Table:
-    """Versions, newest first; broken ones last, with the reason."""
+def listing(registry: Registry, pipeline: str) -> Group:
+    """Versions, newest first; below them what is broken, and why."""
     roles, damage = {}, []
     for role, find in (("current", registry.current), ("previous", registry.previous)):
         try:
             if found := find(pipeline):
                 roles[found.id] = role
         except InputError as error:
-            damage.append((role, str(error)))
+            damage.append(f"{role}: {error}")
     table = Table("version", "", "published (UTC)", "data", title=pipeline, title_justify="left")
     for version in registry.versions(pipeline):
         published = version.created[:19].replace("T", " ")
         table.add_row(version.id, roles.get(version.id, ""), published, version.fingerprint[:12])
-    for id, why in registry.broken(pipeline).items():
-        table.add_row(escape(id), "[red]broken[/red]", escape(why), "")
-    for role, why in damage:
-        table.add_row("", f"[red]{role}[/red]", escape(why), "")
-    return table
+    damage += [f"broken: {why}" for why in registry.broken(pipeline).values()]
+    # In one piece: a path is there to be copied.
+    lines = [Text(line, "red", no_wrap=True, overflow="ignore") for line in damage]
+    return Group(table, *lines)
 
 
 def description(version: Version) -> Table:
