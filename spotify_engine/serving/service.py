@@ -117,14 +117,12 @@ class Service:
     async def recommend(self, request: RecommendRequest) -> UnifiedAnswer:
         """As :meth:`complete`, by the pipeline that knows more of what is given."""
         pipeline, why = await self._in_background(lambda: self._choose(request))
-        wanted = {"k": request.k, "explain": request.explain}
+        part = request.playlist if pipeline == "playlists" else request.session
+        asked = {**dict(part or {}), "k": request.k, "explain": request.explain}
         if pipeline == "playlists":
-            assert request.playlist is not None
-            complete = CompleteRequest.model_construct(**dict(request.playlist), **wanted)
-            answer = await self.complete(complete)
+            answer = await self.complete(CompleteRequest.model_validate(asked))
         else:
-            assert request.session is not None
-            answer = await self.next(NextRequest.model_construct(**dict(request.session), **wanted))
+            answer = await self.next(NextRequest.model_validate(asked))
         return UnifiedAnswer.model_construct(**dict(answer), why=why)
 
     def _choose(self, request: RecommendRequest) -> tuple[str, str]:
@@ -240,7 +238,8 @@ class Service:
         return Health(status=status, versions=versions, problems=problems)
 
     def _versions(self) -> VersionsAnswer:
-        versions, broken = [], {}
+        versions: list[VersionOut] = []
+        broken: dict[str, str] = {}
         for pipeline in PIPELINES:
             versions += [self._version(each) for each in self.registry.versions(pipeline)]
             broken |= self.registry.broken(pipeline)
