@@ -20,8 +20,9 @@ DAY_MS = 86_400_000
 Pipeline = Literal["playlists", "sessions"]
 
 
-def _readable(text: str) -> str:
-    """
+def readable(text: str) -> str:
+    """The text, if people can read it.
+
     Raises:
         ValueError: a control character, or half of a surrogate pair.
     """
@@ -32,8 +33,8 @@ def _readable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_readable)]
-Title = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_readable)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(readable)]
+Title = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(readable)]
 K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
 Flag = Annotated[bool, Field(strict=True)]
 Moment = Annotated[

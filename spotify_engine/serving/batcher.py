@@ -10,12 +10,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 Ask = TypeVar("Ask")
 Reply = TypeVar("Reply")
+AskIn = TypeVar("AskIn", contravariant=True)
+ReplyOut = TypeVar("ReplyOut", covariant=True)
 
 
-class Answers(Protocol[Ask, Reply]):
-    """Answers requests together."""
+class Answers(Protocol[AskIn, ReplyOut]):
+    """Answers requests together, in order; an exception fails only the request in its place."""
 
-    def answer(self, requests: Sequence[Ask], /) -> Sequence[Reply | Exception]: ...
+    def answer(self, requests: Sequence[AskIn], /) -> Sequence[ReplyOut | Exception]: ...
 
 
 class Batcher(Generic[Ask, Reply]):
