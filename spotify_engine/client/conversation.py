@@ -68,7 +68,8 @@ def conversation(call: Call[A], retries: int) -> Generator[float, Came, A]:
         if isinstance(came, httpx.RequestError):
             if last or not call.repeatable:
                 url = came.request.url.copy_with(query=None)
-                raise Unreachable(f"{url}: {came or type(came).__name__}") from came
+                why = ": ".join(filter(None, (type(came).__name__, str(came))))
+                raise Unreachable(f"{url}: {why}") from came
             wait = FIRST_PAUSE_S * 2**attempt
             continue
         assert came is not None
@@ -104,7 +105,10 @@ def _answer(call: Call[A], response: httpx.Response) -> A | None:
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
+    try:
+        return max(float(value), 0.0) if value[:1].isdigit() else None
+    except ValueError:
+        return None
 
 
 def _error(response: httpx.Response) -> ApiError:
