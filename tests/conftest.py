@@ -102,6 +102,45 @@ def make_recommender(world: World) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def make_session_recommender() -> Callable[..., Any]:
+    """Makes a session recommender of all plays of some tables; untrained, as above."""
+
+    def make(tables: dict[str, pa.Table], seed: int = 0) -> Any:
+        import torch
+        from scipy import sparse
+
+        from spotify_engine.sessions.edges import song_artists
+        from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
+        from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
+        from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
+        from spotify_engine.sessions.models import Relations
+        from spotify_engine.sessions.queries import queries_of_events
+        from spotify_engine.sessions.recommender import SessionRecommender, membership_of
+        from spotify_engine.sessions.vectors import GATVectors
+
+        events = tables["events"]
+        user, song = (events[name].to_numpy().astype(np.int64) for name in ("user", "song"))
+        n_users, n_songs = len(tables["users"]), len(tables["songs"])
+        queries = queries_of_events(events, np.arange(len(events)), 6)
+        counts = Counts.of(queries, song, song_artists(tables), membership_of(tables), n_users)
+        data = build_session_graph(tables, tables["edge_list"], SessionGraphConfig())
+        relations = Relations(data)
+        torch.manual_seed(seed)
+        gat = EnhancedGAT(relations.nodes, relations.kinds, EnhancedGATConfig(dim=8, hidden=16))
+        listens = sparse.csr_array((np.ones(len(user)), (user, song)), shape=(n_users, n_songs))
+        listens.sum_duplicates()
+        return SessionRecommender(
+            tables,
+            np.bincount(song, minlength=n_songs),
+            listens,
+            SessionModel(counts, SessionModelConfig()),
+            GATVectors.of(gat, relations),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def world(make_world: Callable[..., World]) -> World:
     return make_world()
 
