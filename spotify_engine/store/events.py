@@ -196,7 +196,7 @@ class EventStore:
 
 
 def latest(table: Table, key: str, limit: int) -> Select[Any]:
-    """The newest first; both databases answer it from the table's index alone, without sorting."""
+    """The newest first; both databases find them through the table's index, without sorting."""
     column = table.c.user if table is PLAYS else table.c.playlist
     newest = (table.c.at.desc(), table.c.id.desc())
     return select(table).where(column == key).order_by(*newest).limit(max(limit, 0))
