@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,40 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def _load(path: Path) -> Any:
+    """A module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def servers() -> Any:
+    """The module ``tests/servers.py``."""
+    return _load(Path(__file__).with_name("servers.py"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: Any) -> Iterator[Any]:
+    """A running ``servers.Redis``; a test that kills it starts it again."""
+    server = servers.Redis()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql(servers: Any) -> Iterator[Any]:
+    """A running ``servers.PostgreSQL``; a test that kills it starts it again."""
+    server = servers.PostgreSQL()
+    server.start()
+    yield server
+    server.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
