@@ -97,7 +97,7 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
             if version.pipeline != pipeline:
                 raise InputError(f"--{pipeline} {bundle}: a bundle of {version.pipeline}")
             registry.activate(version.id)
-    current = [version for name in PIPELINES if (version := registry.current(name))]
+    current = [each for name in PIPELINES if (each := registry.current(name)) is not None]
     if not current:
         raise InputError(
             f"{registry.root}: no version is current; give --playlists BUNDLE, --sessions BUNDLE, "
