@@ -237,7 +237,7 @@ def test_many_processes_may_make_the_tables_at_once(url: str, tmp_path: Path) ->
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(6)
+        for _ in range(4)
     ]
     for process in processes:
         assert process.stdout is not None
