@@ -47,6 +47,8 @@ from spotify_engine.store.registry import UnknownVersion
 
 RETRY_SECONDS = 2
 JSON = "application/json"
+PROBLEM = "application/problem+json"
+BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
 STATIC = files("spotify_engine.serving") / "static"
 
 
@@ -86,7 +88,6 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEM = "application/problem+json"
 ASKED = _documented(400, 413, 422, 503)
 
 
@@ -207,10 +208,8 @@ def _json(message: BaseModel, status: int = 200) -> Response:
 
 
 def _admin(token: str | None) -> Any:
-    scheme = HTTPBearer(auto_error=False, description="what the server's token file holds")
-
     async def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Security(scheme)],
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
     ) -> None:
         if token is None:
             raise HTTPException(401, "admin calls are off: the server was given no admin_token")

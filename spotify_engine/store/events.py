@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -28,11 +30,13 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from spotify_engine.errors import InputError
+
+Answer = TypeVar("Answer")
 
 WAIT_S = 5  # for a lock, a connection, an answer
 KEY_CHARACTERS = 600  # more may not fit a PostgreSQL index
@@ -105,15 +109,15 @@ class EventStore:
         """
         parsed = _parse(url)
         engine = _sqlite(parsed) if parsed.drivername == "sqlite" else _postgresql(parsed)
+        store = cls(engine)
         try:
-            with engine.begin() as connection:
-                _make_tables(connection)
+            store._transact(_make_tables)
         except DBAPIError as error:
             engine.dispose()
             where = parsed.database if parsed.host is None else f"{parsed.host}/{parsed.database}"
             why = _without_secrets(str(error.orig), parsed)
             raise InputError(f"event store {where}: can't be used ({why})") from None
-        return cls(engine)
+        return store
 
     def append(self, events: Sequence[Play | Added]) -> None:
         """Store all of them, or none. They outlast any crash once this returns.
@@ -132,10 +136,13 @@ class EventStore:
             if isinstance(each, Play):
                 _require_number(each.ms_played)
             rows[PLAYS.name if isinstance(each, Play) else ADDED.name].append(asdict(each))
-        with self._connection() as connection:
+
+        def work(connection: Connection) -> None:
             for table in (PLAYS, ADDED):
                 if rows[table.name]:
                     connection.execute(insert(table), rows[table.name])
+
+        self._ask(work)
 
     def plays(self, user: str, limit: int) -> list[Play]:
         """The user's latest ``limit``, oldest first; of the same time, in order of arrival.
@@ -158,41 +165,54 @@ class EventStore:
         Raises:
             StoreUnavailable.
         """
-        with self._connection() as connection:
-            return {
-                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-                for table in (PLAYS, ADDED)
-            }
+
+        def count(connection: Connection, table: Table) -> int:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+        return self._ask(lambda asked: {each.name: count(asked, each) for each in (PLAYS, ADDED)})
 
     def ping(self) -> None:
         """
         Raises:
             StoreUnavailable.
         """
-        with self._connection() as connection:
-            connection.execute(select(1))
+        self._ask(lambda connection: connection.execute(select(1)))
 
     def close(self) -> None:
         self._engine.dispose()
 
     def _latest(self, table: Table, key: str, limit: int) -> list[Any]:
         _require_key(key)
-        with self._connection() as connection:
-            found = connection.execute(latest(table, key, limit)).all()
+        found = self._ask(lambda asked: asked.execute(latest(table, key, limit)).all())
         return list(reversed(found))
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """One transaction, committed at the end."""
+    def _ask(self, work: Callable[[Connection], Answer]) -> Answer:
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            return self._transact(work)
         except (DBAPIError, PoolTimeout) as error:
             kind = error.orig if isinstance(error, DBAPIError) else error
             raise StoreUnavailable(
                 f"the event store ({self._engine.dialect.name}) is not available "
                 f"({type(kind).__name__}); try again later"
             ) from error
+
+    def _transact(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Commit what ``work`` did, unless it raises; begin again while SQLite is locked.
+
+        SQLite's own way of waiting sleeps longer each time, so that a writer who is late already
+        is passed by all others: three busy processes kept each other waiting for 2 s.
+        """
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                # The lower byte tells locks from other troubles, the others kinds of locks apart.
+                code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.003))
 
 
 def latest(table: Table, key: str, limit: int) -> Select[Any]:
@@ -237,6 +257,7 @@ def _sqlite(url: URL) -> Engine:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA busy_timeout = 0")
 
     return engine
 

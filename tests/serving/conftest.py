@@ -52,33 +52,47 @@ def bundles(
     return {name: folder / name for name in made}
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> ServeSettings:
-    token = tmp_path / "token"
+def _settings(folder: Path) -> ServeSettings:
+    token = folder / "token"
     token.write_text(f"{TOKEN}\n")
     return ServeSettings(
-        registry=tmp_path / "registry",
-        events=f"sqlite:///{tmp_path}/events.db",
+        registry=folder / "registry",
+        events=f"sqlite:///{folder}/events.db",
         admin_token=token,
         poll_seconds=0.05,
     )
 
 
-@pytest.fixture
-def registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
-    """Both pipelines are current."""
+def _registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
     found = Registry(settings.registry)
     for name in ("playlists", "sessions"):
         found.activate(found.publish(bundles[name]).id)
     return found
 
 
-@pytest.fixture
-def service(settings: ServeSettings, registry: Registry) -> Iterator[Service]:
+@contextmanager
+def _service(settings: ServeSettings) -> Iterator[Service]:
     made = Service(settings)
     made.start()
     yield made
     made.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServeSettings:
+    return _settings(tmp_path)
+
+
+@pytest.fixture
+def registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
+    """Both pipelines are current."""
+    return _registry(settings, bundles)
+
+
+@pytest.fixture
+def service(settings: ServeSettings, registry: Registry) -> Iterator[Service]:
+    with _service(settings) as made:
+        yield made
 
 
 @contextmanager
@@ -106,3 +120,12 @@ def serve() -> Iterator[Callable[[Any], str]]:
 @pytest.fixture
 def url(serve: Callable[[Any], str], service: Service) -> str:
     return serve(service)
+
+
+@pytest.fixture(scope="session")
+def shared_url(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for tests that leave its versions as they are."""
+    settings = _settings(tmp_path_factory.mktemp("shared"))
+    _registry(settings, bundles)
+    with _service(settings) as service, running(create_app(service)) as url:
+        yield url
