@@ -65,8 +65,23 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_operations(service))
     _add_pages(app)
     _add_problem_handlers(app, service)
+    _describe_problems(app)
     app.add_middleware(Guard, metrics=service.metrics, most=service.settings.max_body_kib << 10)
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Errors are of another media type than FastAPI's models: their schema is added by hand."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            inner = schema.pop("$defs")
+            described()["components"]["schemas"] |= {"Problem": schema, **inner}
+        return described()
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from spotify_engine.config import read_yaml
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.serve.deployment import NAME, application
 from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.store.publication import read_manifest
 from spotify_engine.store.registry import PIPELINES, Registry, Version
 
 
@@ -91,12 +92,13 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
     Raises:
         InputError: a bundle can't be served or is of the other pipeline; or nothing is current.
     """
-    for pipeline, bundle in bundles.items():
-        if bundle is not None:
-            version = registry.publish(bundle)
-            if version.pipeline != pipeline:
-                raise InputError(f"--{pipeline} {bundle}: a bundle of {version.pipeline}")
-            registry.activate(version.id)
+    given = {pipeline: bundle for pipeline, bundle in bundles.items() if bundle is not None}
+    for pipeline, bundle in given.items():
+        _, found = read_manifest(bundle)
+        if found != pipeline:
+            raise InputError(f"--{pipeline} {bundle}: a bundle of {found}")
+    for bundle in given.values():
+        registry.activate(registry.publish(bundle).id)
     current = [each for name in PIPELINES if (each := registry.current(name)) is not None]
     if not current:
         raise InputError(
@@ -131,7 +133,12 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
     name = file.application.name
     try:
         serve.start(proxy_location="HeadOnly", http_options=file.http, logging_config=file.logging)
-        serve.run(app, name=name, route_prefix=file.application.route_prefix)
+        serve.run(
+            app,
+            name=name,
+            route_prefix=file.application.route_prefix,
+            logging_config=file.logging,
+        )
     except (RuntimeError, ValueError) as error:
         serve.delete(name)
         raise InputError(f"the application did not start: {str(error).splitlines()[-1]}") from error
