@@ -47,7 +47,9 @@ export async function ask(path, { body, query, token, signal } = {}) {
   const ms = performance.now() - started;
   if (response.ok && data !== null) return { data, ms };
   const problem = data ?? {
-    title: `The server answered ${response.status} without saying why.`, status: response.status,
+    title: response.status === 503
+      ? "The server is busy." : `The server answered ${response.status} without saying why.`,
+    status: response.status,
   };
   if (response.status !== 503) throw new Refused(problem);
   const wanted = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);

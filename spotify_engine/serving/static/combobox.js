@@ -17,12 +17,13 @@ export function combobox({ id, pipeline, add, typed }) {
   const list = byId(id.replace("-search", "-options"));
   let options = [];
   let active = -1;
-  let searched = "";
+  let listed = ""; // what the options were found for
   let controller = new AbortController();
   let timer;
 
   function close() {
     list.hidden = true;
+    listed = "";
     active = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
@@ -49,13 +50,14 @@ export function combobox({ id, pipeline, add, typed }) {
     const track = options[index];
     if (!track) return;
     stop();
-    input.value = searched = "";
+    input.value = "";
     close();
     add(track);
   }
 
-  function open(items, message) {
+  function open(q, items, message) {
     options = items;
+    listed = q;
     list.replaceChildren(
       ...items.map((track, index) =>
         h(
@@ -85,7 +87,6 @@ export function combobox({ id, pipeline, add, typed }) {
   async function search() {
     stop();
     const q = input.value.trim();
-    searched = q;
     if (!q) {
       close();
       return;
@@ -96,11 +97,11 @@ export function combobox({ id, pipeline, add, typed }) {
       const { data } = await ask("v1/tracks", { query: { q, k: FOUND, pipeline }, signal });
       if (signal.aborted) return;
       const found = data.tracks.map((each) => ({ ...each, text: `${each.artist} - ${each.name}` }));
-      open([...found, ...asTyped], found.length ? null : `Nothing is like “${q}”.`);
+      open(q, [...found, ...asTyped], found.length ? null : `Nothing is like “${q}”.`);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refused || error instanceof Unavailable)) throw error;
-      open(asTyped, error.message);
+      open(q, asTyped, error.message);
       if (error instanceof Unavailable) timer = setTimeout(search, error.seconds * 1000);
     }
   }
@@ -112,7 +113,7 @@ export function combobox({ id, pipeline, add, typed }) {
 
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    const stale = input.value.trim() !== searched;
+    const stale = input.value.trim() !== listed;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden || stale) search();

@@ -122,6 +122,7 @@ export class Recommendations {
     this.notes = h("div", { class: "notes" });
     this.list = h("ol", { class: "recommendations", "aria-label": "Recommendations" });
     root.append(this.state, this.notes, this.list);
+    this.picked = null; // by a person; stays selected as long as it is recommended
     this.chosen = null;
     this.expanded = true;
   }
@@ -148,9 +149,8 @@ export class Recommendations {
     const focus = this.focusedControl();
     this.list.classList.remove("old");
     this.notes.replaceChildren(...this.lead(answer));
-    if (!all.some((each) => each.id === this.chosen)) {
-      this.chosen = all[0]?.id ?? null;
-    }
+    if (!all.some((each) => each.id === this.picked)) this.picked = null;
+    this.chosen = this.picked ?? all[0]?.id ?? null;
     this.rows = all.map((each, place) => this.row(each, place));
     this.list.replaceChildren(...this.rows);
     this.select(this.chosen, this.expanded);
@@ -182,7 +182,10 @@ export class Recommendations {
       h("div", { class: "row" },
         h("button", {
           type: "button", class: "pick", "aria-controls": why,
-          onclick: () => this.select(each.id, !(each.id === this.chosen && this.expanded)),
+          onclick: () => {
+            this.picked = each.id;
+            this.select(each.id, !(each.id === this.chosen && this.expanded));
+          },
         },
         h("span", { class: "rank" }, String(place + 1)),
         h("span", { class: "names", title: `${each.artist} - ${each.name}` },

@@ -187,10 +187,7 @@ export function versionsPanel({ switched }) {
 }
 
 function spelled(error) {
-  if (error instanceof Refused) {
-    return error.status === 401 ? `The token is not right: ${error.message}` : error.message;
-  }
-  if (error instanceof Unavailable) return error.message;
+  if (error instanceof Refused || error instanceof Unavailable) return error.message;
   throw error;
 }
 
