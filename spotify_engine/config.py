@@ -22,6 +22,7 @@ from spotify_engine.playlists.graph import GraphConfig
 from spotify_engine.playlists.model import PlaylistGATConfig
 from spotify_engine.playlists.start import StartConfig
 from spotify_engine.playlists.titles import TitleConfig
+from spotify_engine.tracking.settings import TrackingConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +64,7 @@ class JobConfig(BaseModel):
 
     inputs: BaseModel
     """Paths or URIs by name; None for one that is left out."""
+    tracking: TrackingConfig = TrackingConfig()
 
 
 class KaggleJob(JobConfig):

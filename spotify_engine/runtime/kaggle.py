@@ -38,8 +38,15 @@ from spotify_engine.playlists.titles import TitleModel, TitleSettings, choose_ti
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.measuring import measure_run, track_catalogue
+from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Run, console, flatten, write_text
-from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs, load_best, train
+from spotify_engine.runtime.train import (
+    EPOCHS,
+    PlaylistTraining,
+    TrainingInputs,
+    load_best,
+    train,
+)
 
 
 class PlaylistPipeline:
@@ -345,16 +352,20 @@ def run_all(run: Run[KaggleJob]) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = PlaylistPipeline(run)
     pipeline.prepare()
-    pipeline.hold_out()
-    pipeline.find_genres()
-    pipeline.build()
-    pipeline.begin()
-    pipeline.train()
-    pipeline.mix()
-    pipeline.compare_titles()
-    pipeline.evaluate()
-    pipeline.publish()
-    return pipeline.report()
+    with recorded(run, "playlists") as record:
+        record.follow(run.checkpoints / EPOCHS)
+        pipeline.hold_out()
+        pipeline.find_genres()
+        pipeline.build()
+        pipeline.begin()
+        pipeline.train()
+        pipeline.mix()
+        pipeline.compare_titles()
+        pipeline.evaluate()
+        pipeline.publish()
+        report = pipeline.report()
+        record_report(run, record, report)
+    return report
 
 
 def render_counts(counts: dict[str, Any]) -> Table:

@@ -17,6 +17,7 @@ from rich.console import Console
 from spotify_engine.config import JobConfig, dump_yaml
 from spotify_engine.errors import InputError
 
+NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -29,7 +30,7 @@ class Run(Generic[Job]):
     """One run directory.
 
     A stage that finished is not done again: ``stages.json`` keeps what it returned. Everything but
-    the cluster's shape must be as it was when the run began.
+    the cluster's shape and where runs are recorded must be as it was when the run began.
     """
 
     def __init__(self, out: Path, config: Job) -> None:
@@ -70,7 +71,7 @@ class Run(Generic[Job]):
         here = flatten(yaml.safe_load(path.read_text()))
         asked = flatten(self.config.model_dump(mode="json"))
         for key in sorted(here.keys() | asked.keys()):
-            if not key.startswith("cluster.") and here.get(key) != asked.get(key):
+            if not key.startswith(NO_PART_IN_RESULTS) and here.get(key) != asked.get(key):
                 raise InputError(
                     f"{self.out}: holds a run with {key}={here.get(key)}, asked for "
                     f"{asked.get(key)}; give another --out, or delete it to start over"

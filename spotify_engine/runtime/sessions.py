@@ -20,10 +20,11 @@ from spotify_engine.errors import InputError
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
+from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Run, console, write_text
 from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
-from spotify_engine.runtime.train import train
+from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
@@ -297,9 +298,14 @@ def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:
     pipeline = SessionPipeline(run)
     pipeline.generate()
     pipeline.prepare()
-    pipeline.hold_out()
-    pipeline.build()
-    pipeline.train()
-    pipeline.evaluate()
-    pipeline.publish()
-    return pipeline.report()
+    with recorded(run, "sessions") as record:
+        for name in run.config.models:
+            record.follow(run.checkpoints / name / EPOCHS, f"{name}/")
+        pipeline.hold_out()
+        pipeline.build()
+        pipeline.train()
+        pipeline.evaluate()
+        pipeline.publish()
+        report = pipeline.report()
+        record_report(run, record, report)
+    return report

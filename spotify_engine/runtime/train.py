@@ -33,11 +33,13 @@ from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
 from spotify_engine.runtime.run import write_text
+from spotify_engine.tracking.tracker import write_epoch
 
 RAY_NAME = "ray"
 NOTES = "checkpoint_manager_snapshot.json"  # Ray's name for it
 CHECKPOINT = "checkpoint_"
 DIVERGED = "diverged.json"
+EPOCHS = "epochs.jsonl"  # each epoch's metrics, for whoever watches
 SECONDS_BETWEEN_NEWS = 15.0
 ROOM_FOR_NOTES = 1 << 20  # bytes
 # Ray Train hands these on to its workers.
@@ -293,6 +295,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_epoch(report: EpochReport) -> None:
         if rank == 0:
             _say(report, trainer)
+            write_epoch(storage.parent / EPOCHS, report.metrics)
         if not trainer.wants_checkpoint(report):
             return
         checkpoint, problem = _folder(storage, report.epoch), ""
