@@ -54,6 +54,7 @@ class Recommendation:
             or, in a session:
 
             - ``session``: the user is not known, the songs of the session are
+            - ``history``: the user is new since training, plays that were recorded since are known
             - ``similar users``: the user's few plays are supplemented by those of similar users
             - ``new song``: nobody has played this song; it stands where its artist does
     """

@@ -46,6 +46,11 @@ class Seeds:
         """int64, rows of those that are in the catalogue."""
         return self.rows[self.rows >= 0]
 
+    @property
+    def fallback(self) -> str | None:
+        """``artist`` when no training playlist holds any of them."""
+        return "artist" if self.approximated.all() else None
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -114,6 +119,13 @@ class Explainer:
         has[artist[np.isin(genre, genres)]] = True
         return has[self.first_artist] if len(has) else np.zeros(len(self.names), dtype=bool)
 
+    def genre_shares(self, seeds: Seeds) -> np.ndarray:
+        """float ``[genres]``, the share of the tracks whose first artist has each genre."""
+        shares = np.zeros(len(self.genre_names))
+        for artist in seeds.artists:
+            shares[self.artist_genres[artist]] += 1 / len(seeds)
+        return shares
+
     def explain(
         self,
         encoded: EncodedTracks,
@@ -135,9 +147,7 @@ class Explainer:
         terms = torch.einsum("sd,pnd->psn", weighted, encoded.parts[:, recommended]).numpy()
         bias = encoded.bias[recommended].numpy()
         mean_attention = attention.mean(1).numpy()
-        playlist_genres = np.zeros(len(self.genre_names))
-        for artist in seeds.artists:
-            playlist_genres[self.artist_genres[artist]] += 1 / len(seeds)
+        playlist_genres = self.genre_shares(seeds)
         return [
             self._explain_one(
                 int(track),

@@ -77,9 +77,9 @@ class PlaylistRecommender:
         self.names: list[str] = tracks["name"].to_pylist()
         self.artists: list[str] = tracks["artist_name"].to_pylist()
         self._lookup = Lookup(tracks, self.tables["artists"], self._heard_artists())
-        self._explainer = Explainer(self.tables, self.names, self.artists, popularity)
+        self.explainer = Explainer(self.tables, self.names, self.artists, popularity)
         genres = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
-        self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self._explainer)
+        self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self.explainer)
 
     def _heard_artists(self) -> np.ndarray:
         """Bool ``[artists]``: whose vector has learned from a training playlist, and stands in."""
@@ -164,7 +164,7 @@ class PlaylistRecommender:
         if self.stand_ins is None:
             raise ValueError("a model without artists can't score by artist")
         tracks, local = np.unique(seeds.values, return_inverse=True)
-        artists = self._explainer.first_artist[tracks]
+        artists = self.explainer.first_artist[tracks]
         folds = self.stand_ins.folds(artists, [self.ids[track] for track in tracks])
         lists = Ragged(seeds.offsets, local)
         audio = None if self.scale is None else self.scale.unknown.repeat(len(tracks), axis=0)
@@ -210,18 +210,16 @@ class PlaylistRecommender:
         k = min(k, len(self.ids))
         if not len(found):
             return [
-                self._recommendation(*each) for each in self.fallbacks.complete(title, k, hidden)
+                self.recommendation(*each) for each in self.fallbacks.complete(title, k, hidden)
             ]
-        seeds = self._seeds(found)
-        vectors, attention = self._fold_seeds(seeds)
+        seeds = self.seeds(found)
+        vectors, attention = self.fold([seeds])
         scores = self._score(vectors, Ragged.from_lists([seeds.known]))
         chosen, best = best_of(scores, hidden, k)
-        fallback = "artist" if seeds.approximated.all() else None
+        explained = self.explain_seeds(seeds, attention[0], np.array(chosen))
         return [
-            self._recommendation(row, score, explanation.reasons, fallback)
-            for row, score, explanation in zip(
-                chosen, best, self._explain(seeds, attention, np.array(chosen)), strict=True
-            )
+            self.recommendation(row, score, explanation.reasons, seeds.fallback)
+            for row, score, explanation in zip(chosen, best, explained, strict=True)
         ]
 
     def explain(self, tracks: Sequence[Asked], recommended: Sequence[str]) -> list[Explanation]:
@@ -238,11 +236,12 @@ class PlaylistRecommender:
         if chosen.by_artist or chosen.unknown:
             missing = [*(each.asked for each in chosen.by_artist), *chosen.unknown]
             raise InputError(f"{missing[0]!r} is not in the catalogue")
-        seeds = self._seeds(found)
-        _, attention = self._fold_seeds(seeds)
-        return self._explain(seeds, attention, chosen.rows)
+        seeds = self.seeds(found)
+        _, attention = self.fold([seeds])
+        return self.explain_seeds(seeds, attention[0], chosen.rows)
 
-    def _seeds(self, found: Resolved) -> Seeds:
+    def seeds(self, found: Resolved) -> Seeds:
+        """What a playlist is completed from; at least one track must be found."""
         rows, others = found.rows, found.by_artist
         folds = [Projected(each.values[rows], each.keys[rows]) for each in self.encoded.folds]
         if others:
@@ -257,33 +256,56 @@ class PlaylistRecommender:
             rows=np.append(rows, np.full(len(others), -1)),
             names=[*(self.names[row] for row in rows), *(each.name for each in others)],
             artists=np.append(
-                self._explainer.first_artist[rows], [each.artist for each in others]
+                self.explainer.first_artist[rows], [each.artist for each in others]
             ).astype(np.int64),
             approximated=np.append(self.popularity[rows] == 0, np.ones(len(others), bool)),
             folds=folds,
         )
 
-    def _fold_seeds(self, seeds: Seeds) -> tuple[torch.Tensor, torch.Tensor]:
+    def fold(self, playlists: Sequence[Seeds]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Vectors of playlists, all at once.
+
+        Returns:
+            (p ``[playlists, out]`` of length 1; of each playlist, the last layer's attention
+            ``[seeds, heads]``)
+        """
+        lengths = [len(each) for each in playlists]
         audio = None
         if self.audio is not None and self.scale is not None:
-            new = self.scale.unknown.repeat(len(seeds) - len(seeds.known), axis=0)
-            audio = np.concatenate([self.audio[seeds.known], new])
-        whole = Ragged.from_lists([np.arange(len(seeds))])
-        return fold_in(self.model, seeds.folds, whole, playlist_features(whole, audio))
+            new = self.scale.unknown
+            audio = np.concatenate(
+                [
+                    part
+                    for each, length in zip(playlists, lengths, strict=True)
+                    for part in (
+                        self.audio[each.known],
+                        new.repeat(length - len(each.known), axis=0),
+                    )
+                ]
+            )
+        folds = [
+            Projected(*(torch.cat(part) for part in zip(*layer, strict=True)))
+            for layer in zip(*(each.folds for each in playlists), strict=True)
+        ]
+        whole = Ragged(np.cumsum([0, *lengths]), np.arange(sum(lengths)))
+        vectors, attention = fold_in(self.model, folds, whole, playlist_features(whole, audio))
+        return vectors, list(attention.split(lengths))
 
-    def _explain(
+    def explain_seeds(
         self, seeds: Seeds, attention: torch.Tensor, chosen: np.ndarray
     ) -> list[Explanation]:
+        """Why each of ``chosen`` (rows) suits a playlist, from :meth:`fold`'s attention."""
         together = np.zeros((len(seeds), len(chosen)), np.float32)
         if self.items is not None and len(seeds.known):
             # Every seed alone, as the score adds them up.
             share = self.items[seeds.known][:, chosen].toarray() / np.sqrt(len(seeds.known))
             together[seeds.rows >= 0] = share
-        return self._explainer.explain(self.encoded, seeds, attention, chosen, together)
+        return self.explainer.explain(self.encoded, seeds, attention, chosen, together)
 
-    def _recommendation(
+    def recommendation(
         self, row: int, score: float, reasons: list[Reason], fallback: str | None
     ) -> Recommendation:
+        """A row of the catalogue as it is answered."""
         return Recommendation(
             self.ids[row], self.names[row], self.artists[row], score, reasons, fallback
         )

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import KaggleJob
+from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
@@ -39,7 +40,7 @@ from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.measuring import measure_run, track_catalogue
 from spotify_engine.runtime.recording import record_report, recorded
-from spotify_engine.runtime.run import Run, console, flatten, write_text
+from spotify_engine.runtime.run import Run, console
 from spotify_engine.runtime.train import (
     EPOCHS,
     PlaylistTraining,
@@ -47,6 +48,7 @@ from spotify_engine.runtime.train import (
     load_best,
     train,
 )
+from spotify_engine.store.files import write_text
 
 
 class PlaylistPipeline:

@@ -15,7 +15,9 @@ import yaml
 from rich.console import Console
 
 from spotify_engine.config import JobConfig, dump_yaml
+from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
+from spotify_engine.store.files import write_text
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -133,16 +135,6 @@ class Run(Generic[Job]):
         write_text(self._stages_file, json.dumps(self.stages, indent=2))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a crash leaves the old text or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
@@ -156,13 +148,3 @@ def _fingerprint(path: str) -> dict[str, Any]:
         return {"path": path}
     facts = Path(path).stat()
     return {"bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by dots."""
-    if not isinstance(tree, dict):
-        return {prefix.removesuffix("."): tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.")
-    return flat

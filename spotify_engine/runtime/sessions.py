@@ -21,7 +21,7 @@ from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded
-from spotify_engine.runtime.run import Run, console, write_text
+from spotify_engine.runtime.run import Run, console
 from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.train import EPOCHS, train
@@ -43,6 +43,7 @@ from spotify_engine.sessions.splits import (
 from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
 from spotify_engine.sessions.tables import edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
+from spotify_engine.store.files import write_text
 
 NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
 

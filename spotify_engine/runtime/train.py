@@ -32,7 +32,7 @@ from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, 
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
-from spotify_engine.runtime.run import write_text
+from spotify_engine.store.files import write_text
 from spotify_engine.tracking.tracker import write_epoch
 
 RAY_NAME = "ray"

@@ -97,12 +97,18 @@ class SessionRecommender:
                 rows.append(row)
         return np.array(rows, np.int64), unknown
 
+    def knows(self, user: str) -> bool:
+        """Whether a user has plays in training."""
+        row = self._user_row.get(user)
+        return row is not None and bool(self.user_plays[row] > 0)
+
     def next(
         self,
         user: str | None = None,
         recent: Sequence[str] = (),
         at: datetime | int | None = None,
         k: int = 10,
+        history: Sequence[str] = (),
     ) -> list[Recommendation]:
         """The k songs most likely to be next, best first; those of ``recent`` are left out.
 
@@ -113,6 +119,7 @@ class SessionRecommender:
             at: when; seconds since 1970 or a datetime (UTC if it names no zone). None: at no
                 particular time.
             k: at least 1; fewer come back when the catalogue is exhausted.
+            history: ids of songs that the user played before this session and after training.
 
         Raises:
             InputError: k below 1, or more than 1,000 recent songs.
@@ -120,7 +127,7 @@ class SessionRecommender:
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 recommendation")
         row, played, query = self._ask(user, recent, at)
-        terms, fallback = self._terms(row, query)
+        terms, fallback = self._terms(row, query, self.resolve(history)[0])
         if terms is None:
             return self._popular(played, k)
         hidden = Ragged.from_lists([played])
@@ -142,8 +149,9 @@ class SessionRecommender:
         user: str | None = None,
         recent: Sequence[str] = (),
         at: datetime | int | None = None,
+        history: Sequence[str] = (),
     ) -> list[SessionExplanation]:
-        """Why each of ``songs`` (ids) may be next.
+        """Why each of ``songs`` (ids) may be next; the rest as in :meth:`next`.
 
         Raises:
             InputError: a song is not in the catalogue, or nothing is known to explain it by.
@@ -152,7 +160,7 @@ class SessionRecommender:
         if unknown:
             raise InputError(f"{unknown[0]!r} is not in the catalogue")
         user_row, played, query = self._ask(user, recent, at)
-        terms, _ = self._terms(user_row, query)
+        terms, _ = self._terms(user_row, query, self.resolve(history)[0])
         if terms is None:
             raise InputError("neither the user nor a recent song is known: nothing to explain by")
         return [
@@ -185,9 +193,7 @@ class SessionRecommender:
         """(row of the user or None, rows of this session in order, the query)."""
         if len(recent) > MAX_RECENT:
             raise InputError(f"recent has {len(recent):,} songs; the limit is {MAX_RECENT:,}")
-        row = None if user is None else self._user_row.get(user)
-        if row is not None and self.user_plays[row] == 0:
-            row = None
+        row = self._user_row[user] if user is not None and self.knows(user) else None
         played, _ = self.resolve(recent)
         memory = self.session.config.memory if self.session else 1
         window = np.full(memory, UNKNOWN, np.int64)
@@ -203,11 +209,11 @@ class SessionRecommender:
         return row, played, query
 
     def _terms(
-        self, row: int | None, query: Queries
+        self, row: int | None, query: Queries, history: np.ndarray
     ) -> tuple[dict[str, np.ndarray] | None, str | None]:
         """({kind: float32 ``[songs]``} whose sum is the score, fallback); None: nothing known."""
-        heard = query.recent[0, 0] >= 0
-        if row is None and not (heard and self.session is not None):
+        something = query.recent[0, 0] >= 0 or len(history)
+        if row is None and not (something and self.session is not None):
             return None, "popularity"
         if self.session is None:
             assert self.vectors is not None
@@ -218,13 +224,19 @@ class SessionRecommender:
                 "collaborative": alpha * collaborative[0],
                 "genre": (1 - alpha) * genre[0],
             }, None
-        replay, fallback = None, None
+        counts = np.bincount(history, minlength=len(self.ids)).astype(np.float64)
+        replay, fallback = sparse.csr_array(counts[None]), None
         if row is None:
-            fallback = "session"
-        elif self.user_plays[row] < self.cold.sparse_plays:
-            replay = supplement(self.session.counts.listens[[row]], self.listens, self.cold)
+            fallback = "history" if len(history) else "session"
+        elif self.user_plays[row] + len(history) < self.cold.sparse_plays:
+            replay = replay + self.session.counts.listens[[row]]
+            replay = supplement(sparse.csr_array(replay), self.listens, self.cold)
             fallback = "similar users"
-        terms = self.session.terms(query, replay)[0]
+        elif len(history):
+            replay = sparse.csr_array(replay + self.session.listens[[row]])
+        else:
+            replay = self.session.listens[[row]]
+        terms = self.session.terms(query, replay, replayed=bool(len(history)))[0]
         return dict(zip(TERMS, terms, strict=True)), fallback
 
     def _popular(self, played: np.ndarray, k: int) -> list[Recommendation]:

@@ -87,7 +87,7 @@ def test_reasons_are_listening_by_seed_then_genre_then_popularity(recommender, e
 
 
 def test_a_track_by_an_artist_of_the_playlist_says_so(recommender):
-    artists = recommender._explainer.first_artist
+    artists = recommender.explainer.first_artist
     seed = 0
     same = next(t for t in range(1, 26) if artists[t] == artists[seed])
     (each,) = recommender.explain(["id0"], [f"id{same}"])
@@ -96,13 +96,13 @@ def test_a_track_by_an_artist_of_the_playlist_says_so(recommender):
 
 def test_popularity_in_words(recommender, world):
     counts = np.bincount(world.train.values, minlength=26)
-    reason = recommender._explainer.popularity_reason(11, 0.5, None)
+    reason = recommender.explainer.popularity_reason(11, 0.5, None)
     above = np.mean(counts <= counts[11])
     assert (
         reason.text
         == f"Popular: in {counts[11]} playlists, above {above:.0%} of tracks (score +0.50)"
     )
-    assert recommender._explainer.popularity_reason(25, 0.0, None).text.startswith(
+    assert recommender.explainer.popularity_reason(25, 0.0, None).text.startswith(
         "Popular: in 0 playlists"
     )
 

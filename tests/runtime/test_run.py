@@ -5,7 +5,7 @@ import pytest
 
 from spotify_engine.config import KaggleJob
 from spotify_engine.errors import InputError
-from spotify_engine.runtime.run import Run, flatten, write_text
+from spotify_engine.runtime.run import Run
 
 
 @pytest.fixture
@@ -135,22 +135,6 @@ def test_input_refused_later_keeps_what_is_done(out, csv):
     with pytest.raises(InputError):
         run.stage("genres", refuse)
     assert files(out) == before
-
-
-def test_write_text_replaces_and_leaves_no_other_file(tmp_path):
-    path = tmp_path / "report.json"
-    write_text(path, "old")
-    write_text(path, "new")
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_flatten_joins_keys_by_dots():
-    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {
-        "a.b": 1,
-        "a.c.d": None,
-        "e": [1],
-    }
 
 
 def test_a_full_disk_is_said_in_a_line_and_costs_no_finished_stage(out, csv):

@@ -1,0 +1,77 @@
+"""Published versions: python jobs/versions.py {list,publish,show,compare,activate,rollback,remove}
+
+publish BUNDLE copies the bundle/ of a run into the registry; it serves once it is activated. A
+running server picks up an activation, or a rollback, by itself within seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ARGUMENTS: dict[str, list[str]] = {
+    "list": [],
+    "publish": ["bundle"],
+    "show": ["id"],
+    "compare": ["first", "second"],
+    "activate": ["id"],
+    "rollback": ["pipeline"],
+    "remove": ["id"],
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_argument("--registry", type=Path, default=Path("runs/registry"), metavar="DIR")
+    commands = flags.add_subparsers(dest="command", required=True)
+    for command, names in ARGUMENTS.items():
+        its = commands.add_parser(command)
+        # Here as well as above, wherever one is used to write it.
+        its.add_argument("--registry", type=Path, default=argparse.SUPPRESS, metavar="DIR")
+        for name in names:
+            its.add_argument(name, type=Path if name == "bundle" else str)
+    commands.choices["list"].add_argument("--pipeline", help="only this one's")
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from rich.console import Console
+
+    from spotify_engine.errors import InputError
+    from spotify_engine.store.registry import PIPELINES, Registry
+    from spotify_engine.store.tables import comparison, description, listing
+
+    registry = Registry(arguments.registry)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    try:
+        match arguments.command:
+            case "list":
+                for pipeline in [arguments.pipeline] if arguments.pipeline else PIPELINES:
+                    console.print(listing(registry, pipeline))
+            case "publish":
+                console.print(f"Published {registry.publish(arguments.bundle).id}")
+            case "show":
+                console.print(description(registry.get(arguments.id)))
+            case "compare":
+                console.print(comparison(registry, arguments.first, arguments.second))
+            case "activate":
+                console.print(f"Current: {registry.activate(arguments.id).id}")
+            case "rollback":
+                console.print(f"Current: {registry.rollback(arguments.pipeline).id}")
+            case "remove":
+                registry.remove(arguments.id)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

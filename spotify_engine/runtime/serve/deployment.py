@@ -1,0 +1,69 @@
+"""The deployment: one replica is one service behind the HTTP application."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ray import serve
+from ray.serve import Application
+
+from spotify_engine.serving.settings import ServeSettings
+
+NAME = "Recommenders"
+
+
+@serve.deployment(name=NAME)
+@serve.ingress()
+class Recommenders:
+    """Loads the registry's current versions and answers HTTP."""
+
+    def __init__(self, settings: dict[str, Any], metrics_folder: str) -> None:
+        # prometheus_client reads this when it is imported, so all that imports it comes after.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+        Path(metrics_folder).mkdir(exist_ok=True)
+        from spotify_engine.serving.service import Service
+
+        self._service = Service(ServeSettings.model_validate(settings))
+        self._service.start()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        from spotify_engine.serving.http import create_app
+
+        return create_app(self._service)
+
+
+def application(settings: ServeSettings, options: Mapping[str, Any] | None = None) -> Application:
+    """The application with these settings.
+
+    Args:
+        options: of the deployment, as ``deployments`` in a Serve configuration file has them.
+    """
+    here = settings.model_copy(
+        update={
+            "registry": settings.registry.resolve(),
+            "events": _absolute(settings.events),
+            "admin_token": settings.admin_token and settings.admin_token.resolve(),
+        }
+    )
+    # Replicas of a node add up their counts there; another start counts from zero.
+    metrics = Path(tempfile.gettempdir(), f"spotify_engine-metrics-{uuid4().hex[:12]}")
+    deployment = Recommenders.options(**dict(options or {}))  # type: ignore[attr-defined]
+    return deployment.bind(here.model_dump(mode="json"), str(metrics))
+
+
+def build(args: ServeSettings) -> Application:
+    """What ``serve build``, ``serve run`` and ``serve deploy`` call with a file's ``args``."""
+    return application(args)
+
+
+def _absolute(url: str) -> str:
+    """Replicas run elsewhere: a relative path of a SQLite file is from here."""
+    scheme = "sqlite:///"
+    if not url.startswith(scheme) or url.startswith("sqlite:////"):
+        return url
+    return f"{scheme}{Path(url.removeprefix(scheme)).resolve()}"

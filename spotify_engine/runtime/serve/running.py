@@ -1,0 +1,147 @@
+"""Starting the application as ``jobs/serve.py`` does, and stopping it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+
+from spotify_engine.config import read_yaml
+from spotify_engine.errors import InputError
+from spotify_engine.runtime.serve.deployment import NAME, application
+from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.store.registry import PIPELINES, Registry, Version
+
+
+class ServeFile:
+    """A Serve configuration file that has our application, as ``configs/serve.yaml``.
+
+    Attributes:
+        settings: the application's ``args``.
+        options: of its deployment.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            InputError: it isn't a Serve configuration, or names a setting that there isn't.
+        """
+        content = read_yaml(path)
+        try:
+            schema = ServeDeploySchema.model_validate(content)
+        except ValidationError as error:
+            raise _first(error, str(path)) from error
+        if len(schema.applications) != 1:
+            raise InputError(f"{path}: applications has {len(schema.applications)}, expected 1")
+        self.application = schema.applications[0]
+        self.settings = checked(self.application.args, f"{path}: args")
+        self.options: dict[str, Any] = {}
+        for deployment in self.application.deployments:
+            if deployment.name != NAME:
+                raise InputError(f"{path}: deployments has {deployment.name!r}, only {NAME} exists")
+            self.options = deployment.model_dump(exclude_unset=True)
+        self.http = schema.http_options.model_dump(exclude_unset=True)
+        self.logging = schema.logging_config
+
+
+def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
+    """
+    Raises:
+        InputError: an unknown setting, or one out of bounds; names it.
+    """
+    try:
+        return ServeSettings.model_validate(args)
+    except ValidationError as error:
+        raise _first(error, where) from error
+
+
+def with_flags(
+    file: ServeFile,
+    registry: Path | None,
+    events: str | None,
+    admin_token: Path,
+    host: str | None,
+    port: int | None,
+    replicas: int | None,
+) -> ServeSettings:
+    """The file's settings under what was given on the command line; HTTP and deployment options
+    go to the file."""
+    file.http |= {
+        key: value for key, value in (("host", host), ("port", port)) if value is not None
+    }
+    if replicas is not None:
+        if replicas < 1:
+            raise InputError(f"--replicas {replicas}: at least 1")
+        file.options["num_replicas"] = replicas
+    over = {"registry": registry, "events": events, "admin_token": admin_token}
+    given = {key: value for key, value in over.items() if value is not None}
+    return checked({**file.settings.model_dump(), **given}, "flags")
+
+
+def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Version]:
+    """Register bundles and make them current; without any, what is current stays.
+
+    Raises:
+        InputError: a bundle can't be served or is of the other pipeline; or nothing is current.
+    """
+    for pipeline, bundle in bundles.items():
+        if bundle is not None:
+            version = registry.publish(bundle)
+            if version.pipeline != pipeline:
+                raise InputError(f"--{pipeline} {bundle}: a bundle of {version.pipeline}")
+            registry.activate(version.id)
+    current = [version for name in PIPELINES if (version := registry.current(name))]
+    if not current:
+        raise InputError(
+            f"{registry.root}: no version is current; give --playlists BUNDLE, --sessions BUNDLE, "
+            "or activate one (jobs/versions.py)"
+        )
+    return current
+
+
+def ensure_token(path: Path) -> None:
+    """A new random token for admin calls, readable by its owner only, unless there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+
+
+@contextmanager
+def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
+    """The application, running in the Ray session that is there; taken down on leaving.
+
+    Yields:
+        Its URL.
+
+    Raises:
+        InputError: it doesn't start, such as when the port is taken.
+    """
+    app = application(settings, file.options)
+    name = file.application.name
+    try:
+        serve.start(proxy_location="HeadOnly", http_options=file.http, logging_config=file.logging)
+        serve.run(app, name=name, route_prefix=file.application.route_prefix)
+    except (RuntimeError, ValueError) as error:
+        serve.delete(name)
+        raise InputError(f"the application did not start: {str(error).splitlines()[-1]}") from error
+    try:
+        yield f"http://{file.http.get('host', '127.0.0.1')}:{file.http.get('port', 8000)}"
+    finally:
+        serve.delete(name)
+
+
+def _first(error: ValidationError, where: str) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return InputError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}")

@@ -1,0 +1,1 @@
+"""Answering over HTTP: engines, versions, search and the application. Knows no Ray."""

@@ -1,0 +1,313 @@
+"""The HTTP application around a service."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+from importlib.resources import files
+from time import perf_counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator, BaseModel
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from spotify_engine import __version__
+from spotify_engine.errors import InputError
+from spotify_engine.serving.api import (
+    MAX_K,
+    MAX_TEXT,
+    Answer,
+    CompleteRequest,
+    EventsAnswer,
+    EventsRequest,
+    FieldProblem,
+    Health,
+    NextRequest,
+    Pipeline,
+    Problem,
+    RecommendRequest,
+    RollbackRequest,
+    Text,
+    TracksAnswer,
+    UnifiedAnswer,
+    VersionOut,
+    VersionsAnswer,
+    readable,
+)
+from spotify_engine.serving.guard import ARRIVED, Guard
+from spotify_engine.serving.service import NotServed, Service
+from spotify_engine.store.events import StoreUnavailable
+from spotify_engine.store.registry import UnknownVersion
+
+RETRY_SECONDS = 2
+JSON = "application/json"
+STATIC = files("spotify_engine.serving") / "static"
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application: API, page, documentation and metrics."""
+    app = FastAPI(
+        title="spotify_engine",
+        version=__version__,
+        description="Completes playlists and predicts next songs, with reasons.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(_api(service))
+    app.include_router(_operations(service))
+    _add_pages(app)
+    _add_problem_handlers(app, service)
+    app.add_middleware(Guard, metrics=service.metrics, most=service.settings.max_body_kib << 10)
+    return app
+
+
+def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    said = {
+        400: "The body is not JSON",
+        401: "The admin token is missing or wrong",
+        404: "There is no such version",
+        409: "Not possible now; the detail says why",
+        413: "The body is too long",
+        422: "A field is wrong; errors name it",
+        503: "Overloaded, or a part is unavailable; try again after Retry-After seconds",
+    }
+    return {
+        status: {
+            "description": said[status],
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+PROBLEM = "application/problem+json"
+ASKED = _documented(400, 413, 422, 503)
+
+
+def _api(service: Service) -> APIRouter:
+    api = APIRouter(prefix="/v1")
+
+    @api.post("/playlists/complete", response_model=Answer, responses=ASKED, tags=["recommend"])
+    async def complete(body: CompleteRequest, request: Request) -> Response:
+        """Tracks that complete a playlist, best first."""
+        return await _timed(service.complete(body), request)
+
+    @api.post("/sessions/next", response_model=Answer, responses=ASKED, tags=["recommend"])
+    async def next_song(body: NextRequest, request: Request) -> Response:
+        """Songs that may come next in a session, best first."""
+        return await _timed(service.next(body), request)
+
+    @api.post("/recommend", response_model=UnifiedAnswer, responses=ASKED, tags=["recommend"])
+    async def recommend(body: RecommendRequest, request: Request) -> Response:
+        """From a playlist, a session or both: the pipeline that knows more of it answers."""
+        return await _timed(service.recommend(body), request)
+
+    @api.post("/events", response_model=EventsAnswer, responses=ASKED, tags=["events"])
+    async def add_events(body: EventsRequest) -> Response:
+        """Store plays and additions; the next recommendation knows of them."""
+        return _json(await service.add_events(body.events))
+
+    @api.get(
+        "/tracks", response_model=TracksAnswer, responses=_documented(422, 503), tags=["catalogue"]
+    )
+    async def tracks(
+        q: Annotated[
+            str,
+            Query(min_length=1, max_length=MAX_TEXT, description="part of a name or artist"),
+            AfterValidator(readable),
+        ],
+        k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
+        pipeline: Pipeline = "playlists",
+    ) -> Response:
+        """Find tracks by part of their name or artist, also misspelt."""
+        return _json(await service.tracks(pipeline, q, k))
+
+    @api.get("/versions", response_model=VersionsAnswer, tags=["versions"])
+    async def versions() -> Response:
+        """All registered versions with their metrics, newest first."""
+        return _json(await service.versions())
+
+    admin = [Depends(_admin(service.token))]
+
+    @api.post(
+        "/versions/{version}/activate",
+        response_model=VersionOut,
+        responses=_documented(401, 404, 409, 422),
+        dependencies=admin,
+        tags=["versions"],
+    )
+    async def activate(version: Text) -> Response:
+        """Load a version and serve it from then on; the answer comes when it is served."""
+        return _json(await service.activate(version))
+
+    @api.post(
+        "/versions/rollback",
+        response_model=VersionOut,
+        responses=_documented(400, 401, 409, 413, 422),
+        dependencies=admin,
+        tags=["versions"],
+    )
+    async def rollback(body: RollbackRequest) -> Response:
+        """Serve the version that was current before."""
+        return _json(await service.rollback(body.pipeline))
+
+    return api
+
+
+def _operations(service: Service) -> APIRouter:
+    operations = APIRouter(tags=["operations"])
+
+    @operations.get("/healthz", response_model=Health)
+    async def alive() -> Response:
+        """Whether the process answers at all."""
+        return _json(Health(status="ok"))
+
+    @operations.get("/readyz", response_model=Health, responses={503: {"model": Health}})
+    async def ready() -> Response:
+        """Whether a version is loaded and the event store answers."""
+        health = await service.ready()
+        return _json(health, 200 if health.status == "ok" else 503)
+
+    @operations.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """For Prometheus, over all replicas of this node."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return operations
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(str(STATIC / "index.html"))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(str(STATIC / "docs.html"))
+
+    app.mount("/static", StaticFiles(packages=[("spotify_engine.serving", "static")]))
+    # Swagger UI itself, of that package, so that the documentation needs no network.
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
+
+
+async def _timed(answer: Awaitable[Answer], request: Request) -> Response:
+    found = await answer
+    found.ms = round(1000 * (perf_counter() - request.scope[ARRIVED]), 3)
+    return _json(found)
+
+
+def _json(message: BaseModel, status: int = 200) -> Response:
+    return Response(message.model_dump_json(), status, media_type=JSON)
+
+
+def _admin(token: str | None) -> Any:
+    scheme = HTTPBearer(auto_error=False, description="what the server's token file holds")
+
+    async def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(scheme)],
+    ) -> None:
+        if token is None:
+            raise HTTPException(401, "admin calls are off: the server was given no admin_token")
+        sent = "" if given is None else given.credentials
+        if not hmac.compare_digest(sent.encode(), token.encode()):
+            raise HTTPException(
+                401,
+                "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    return check
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    errors: list[FieldProblem] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error as it is answered."""
+    body = Problem(title=title, status=status, detail=detail, errors=errors or [])
+    return Response(body.model_dump_json(), status, headers=headers, media_type=PROBLEM)
+
+
+def _add_problem_handlers(app: FastAPI, service: Service) -> None:
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        if found and found[0]["type"] == "json_invalid":
+            said = f"not JSON: {found[0].get('ctx', {}).get('error', 'unreadable')}"
+            return problem(400, "Broken JSON", f"body: {said}", [_field("body", said)])
+        problems = _field_problems(found, error.body)
+        first = problems[0]
+        return problem(422, "Invalid request", f"{first.field}: {first.message}", problems)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        return problem(
+            error.status_code,
+            HTTPStatus(error.status_code).phrase,
+            str(error.detail),
+            headers=error.headers,
+        )
+
+    @app.exception_handler(UnknownVersion)
+    async def unknown(request: Request, error: UnknownVersion) -> Response:
+        message = "there is no such version; GET /v1/versions lists all"
+        return problem(404, "Unknown version", message, [_field("version", message)])
+
+    @app.exception_handler(InputError)
+    async def refused(request: Request, error: InputError) -> Response:
+        return problem(409, "Refused", service.without_paths(str(error)))
+
+    @app.exception_handler(NotServed)
+    async def not_served(request: Request, error: NotServed) -> Response:
+        return problem(503, "Not served", str(error), headers=retry)
+
+    @app.exception_handler(StoreUnavailable)
+    async def unavailable(request: Request, error: StoreUnavailable) -> Response:
+        return problem(503, "Event store unavailable", str(error), headers=retry)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        # The server's log has the trace; whoever asked gets none.
+        return problem(500, "Internal error", "the server failed; its log says how")
+
+
+def _field(field: str, message: str) -> FieldProblem:
+    return FieldProblem(field=field, message=message)
+
+
+def _field_problems(errors: Any, body: Any) -> list[FieldProblem]:
+    """pydantic's errors by field; of a field that may be several things, the closest's."""
+    found: dict[str, str] = {}
+    for error in errors:
+        where, *path = error["loc"]
+        field = _path(path, body, error["type"]) if where == "body" else ".".join(map(str, path))
+        message = error["msg"].removeprefix("Value error, ")
+        found.setdefault(field or str(where), message)
+    return [_field(field, message) for field, message in found.items()][:20]
+
+
+def _path(path: list[Any], body: Any, kind: str) -> str:
+    """The field that an error is about, without the names of a union's members."""
+    parts: list[str] = []
+    node = body
+    for place, part in enumerate(path):
+        last = place == len(path) - 1
+        if (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
+            node = node[part]
+            parts.append(str(part))
+        elif last and kind == "missing":
+            parts.append(str(part))
+    return ".".join(parts)

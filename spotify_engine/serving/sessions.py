@@ -1,0 +1,155 @@
+"""Predicts next songs from one version and from what was played since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from spotify_engine.serving.api import (
+    Answer,
+    Neighbour,
+    NextRequest,
+    RecommendationOut,
+    SessionExplanationOut,
+    SessionInput,
+)
+from spotify_engine.serving.catalogue import Catalogue
+from spotify_engine.serving.settings import EngineSettings
+from spotify_engine.sessions.explain import SessionExplanation
+from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender
+from spotify_engine.store.events import EventStore, Play, StoreUnavailable
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a user has played, by stored events.
+
+    Attributes:
+        before: ids, before this session.
+        now: ids, in this session, last one last.
+    """
+
+    before: list[str]
+    now: list[str]
+
+
+def split_plays(plays: Sequence[Play], at_ms: int, pause_ms: float) -> Heard:
+    """Tell this session's plays from those before it.
+
+    Args:
+        plays: oldest first; those after ``at_ms`` don't count.
+        pause_ms: a longer time between two plays, or between the last and ``at_ms``, ends a
+            session.
+    """
+    past = [play for play in plays if play.at <= at_ms]
+    first, later = len(past), at_ms
+    while first and later - past[first - 1].at <= pause_ms:
+        first -= 1
+        later = past[first].at
+    ids = [play.track for play in past]
+    return Heard(ids[:first], ids[first:])
+
+
+class SessionEngine:
+    """Wraps a recommender for serving."""
+
+    pipeline = "sessions"
+
+    def __init__(
+        self,
+        recommender: SessionRecommender,
+        version: str,
+        settings: EngineSettings,
+        events: EventStore,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            clock: seconds since 1970.
+        """
+        self.recommender, self.version, self.settings = recommender, version, settings
+        self.events, self.clock = events, clock
+        self.catalogue = Catalogue(
+            recommender.ids, recommender.names, recommender.artists, recommender.plays
+        )
+        self._pause_ms = settings.session_minutes * 60_000
+
+    def answer(self, requests: Sequence[NextRequest]) -> list[Answer | StoreUnavailable]:
+        """Answer each, in order; one whose events can't be read fails without the others."""
+        answers: list[Answer | StoreUnavailable] = []
+        for request in requests:
+            try:
+                answers.append(self._answer(request))
+            except StoreUnavailable as error:
+                answers.append(error)
+        return answers
+
+    def known(self, given: SessionInput) -> tuple[int, int, bool]:
+        """(songs of the session that are known, all of them, whether the user is known)."""
+        heard = self._heard(given, self._moment(given))
+        songs = list(dict.fromkeys([*heard.now, *given.recent]))
+        user = given.user is not None and (bool(heard.before) or self.recommender.knows(given.user))
+        return len(self.recommender.resolve(songs)[0]), len(songs), user
+
+    def unknown(self, tracks: Sequence[str]) -> list[str]:
+        """Those that are not in the catalogue."""
+        return self.recommender.resolve(tracks)[1]
+
+    def _answer(self, request: NextRequest) -> Answer:
+        recommender = self.recommender
+        at = self._moment(request)
+        heard = self._heard(request, at)
+        given = set(request.recent)
+        recent = [*(song for song in heard.now if song not in given), *request.recent]
+        recent = recent[-MAX_RECENT:]
+        _, unmatched = recommender.resolve(dict.fromkeys([*heard.before, *recent]))
+        found = recommender.next(request.user, recent, int(at), request.k, heard.before)
+        out = [
+            RecommendationOut.of(each, recommender.ids, reasons=request.explain) for each in found
+        ]
+        fallbacks = {each.fallback for each in found}
+        fallback = found[0].fallback if len(fallbacks) == 1 else None
+        if request.explain and fallback != "popularity":
+            explained = recommender.explain(
+                [each.id for each in found], request.user, recent, int(at), heard.before
+            )
+            for each, explanation in zip(out, explained, strict=True):
+                each.explanation = self._explanation(explanation)
+        return Answer(
+            pipeline="sessions",
+            version=self.version,
+            fallback=fallback,
+            recommendations=out,
+            unmatched=unmatched,
+            learned=len(heard.before) + len(heard.now),
+        )
+
+    def _moment(self, given: SessionInput) -> float:
+        return self.clock() if given.at is None else _seconds(given.at)
+
+    def _heard(self, given: SessionInput, at: float) -> Heard:
+        if given.user is None or not self.settings.events:
+            return Heard([], [])
+        plays = self.events.plays(given.user, self.settings.events)
+        return split_plays(plays, int(at * 1000), self._pause_ms)
+
+    def _explanation(self, each: SessionExplanation) -> SessionExplanationOut:
+        ids, names = self.recommender.ids, self.recommender.names
+        return SessionExplanationOut(
+            terms=dict(each.terms),
+            percent=dict(each.percent),
+            neighbours=[
+                Neighbour(id=ids[song], name=names[song], attention=weight)
+                for song, weight in each.neighbours
+            ],
+            genre=each.genre,
+            text=each.text,
+        )
+
+
+def _seconds(at: datetime | int) -> float:
+    if isinstance(at, datetime):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return float(at)

@@ -1,0 +1,44 @@
+"""What a deployment is told: ``args`` of ``configs/serve.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EngineSettings(BaseModel):
+    """How requests are answered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch: int = Field(16, ge=1, le=1024)
+    """Requests that are answered together, at most."""
+    approximate_above: int = Field(1_000_000, ge=1)
+    """Tracks of a catalogue above which candidates come from a usearch graph; below, exactly."""
+    events: int = Field(200, ge=0, le=10_000)
+    """Latest stored events of a user or playlist that count."""
+    session_minutes: float = Field(30.0, gt=0)
+    """A pause this long ends a session."""
+
+
+class ServeSettings(BaseModel):
+    """What the application is built from. Paths are relative to where it was started."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    registry: Path = Path("runs/registry")
+    """Folder of versions, as ``jobs/versions.py`` shows it. Every replica must see it."""
+    events: str = "sqlite:///runs/events.db"
+    """Where events are kept: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``."""
+    cache: str | None = None
+    """Where playlist vectors are cached: in each replica's memory, or ``redis://HOST:PORT/0``."""
+    cache_mib: int = Field(32, ge=1)
+    """Memory of such a cache in a replica."""
+    admin_token: Path | None = None
+    """File that holds the token of admin calls. None: admin calls are refused."""
+    poll_seconds: float = Field(1.0, gt=0)
+    """How often a replica looks for another current version."""
+    max_body_kib: int = Field(1024, ge=1)
+    """Longest request."""
+    engine: EngineSettings = EngineSettings()

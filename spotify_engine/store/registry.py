@@ -1,0 +1,319 @@
+"""Published versions of each pipeline: which one serves, and which one served before.
+
+::
+
+    ROOT/PIPELINE/ID/bundle/        what was trained, as ``store.bundle`` writes it
+    ROOT/PIPELINE/ID/version.json   when it was published, and from what
+    ROOT/PIPELINE/active.json       the current version and the previous one
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spotify_engine.dotted import flatten
+from spotify_engine.errors import InputError
+from spotify_engine.store.bundle import MANIFEST
+from spotify_engine.store.files import sync_folder, write_text
+from spotify_engine.store.publication import (
+    PIPELINES,
+    check_servable,
+    copy_bundle,
+    read_manifest,
+)
+
+ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
+VERSION, ACTIVE, PARTIAL = "version.json", "active.json", ".partial-"
+
+
+class UnknownVersion(InputError):
+    """No version has this id."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published bundle.
+
+    Attributes:
+        id: pipeline, UTC time of publication, digest of the content; sorts by time.
+        created: ISO 8601, UTC.
+        metrics: the numbers among the bundle's metrics, by dotted keys.
+        fingerprint: of the data it was trained on; empty if the bundle names none.
+        lineage: what it was made from, as the publisher said.
+        path: the bundle's folder.
+    """
+
+    id: str
+    pipeline: str
+    created: str
+    metrics: dict[str, float] = field(hash=False)
+    fingerprint: str
+    lineage: dict[str, Any] = field(hash=False)
+    path: Path
+
+
+class Registry:
+    """The versions under one folder, which is made when something is first published.
+
+    Several processes may use it at once: writers wait for each other, readers for nobody. A crash
+    at any moment leaves every version whole, and the current one as it was or as it was to be.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def publish(self, bundle: Path, lineage: Mapping[str, Any] | None = None) -> Version:
+        """Check a bundle and copy it. What is current stays so.
+
+        The same content again gives the version that is there already, with its first lineage.
+
+        Args:
+            lineage: plain values, as JSON has them.
+
+        Raises:
+            InputError: the bundle is damaged, holds NaN, its parts don't fit each other, it is of
+                an unknown pipeline or release; or the registry can't be written.
+        """
+        content, pipeline = read_manifest(bundle)
+        check_servable(bundle, pipeline)
+        text = json.dumps(dict(lineage or {}), sort_keys=True)
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        with self._writing():
+            folder = self.root / pipeline
+            for there in self.versions(pipeline):
+                if there.id.endswith(digest) and _intact(there):
+                    return there
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(f"{PARTIAL}*"):
+                # Of a publication that was killed: nobody else is writing.
+                shutil.rmtree(left)
+            now = datetime.now(UTC)
+            version = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{digest}"
+            partial = folder / f"{PARTIAL}{version}"
+            try:
+                copy_bundle(bundle, partial / "bundle", content)
+                facts = {"created": now.isoformat(), "lineage": json.loads(text)}
+                write_text(partial / VERSION, json.dumps(facts, indent=2))
+                partial.rename(folder / version)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            sync_folder(folder)
+        return self.get(version)
+
+    def versions(self, pipeline: str) -> list[Version]:
+        """Newest first, without the :meth:`broken` ones."""
+        found = [each for each in self._scan(pipeline).values() if isinstance(each, Version)]
+        return sorted(found, key=lambda version: (version.created, version.id), reverse=True)
+
+    def broken(self, pipeline: str) -> dict[str, str]:
+        """Why a version can't be listed, by id. Looks at descriptions only, not at the weights."""
+        return {id: str(why) for id, why in self._scan(pipeline).items() if isinstance(why, str)}
+
+    def get(self, id: str) -> Version:
+        """
+        Raises:
+            UnknownVersion: there is none.
+            InputError: it is broken.
+        """
+        match = ID.fullmatch(id)
+        folder = self.root / match[1] / id if match else None
+        if match is None or folder is None or not folder.is_dir():
+            raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+        return _describe(folder, match[1])
+
+    def current(self, pipeline: str) -> Version | None:
+        """
+        Raises:
+            InputError: it is broken, or no longer there.
+        """
+        id = self._active(pipeline)["current"]
+        return self.get(id) if id else None
+
+    def previous(self, pipeline: str) -> Version | None:
+        """As :meth:`current`."""
+        id = self._active(pipeline)["previous"]
+        return self.get(id) if id else None
+
+    def activate(self, id: str) -> Version:
+        """Make a version the current one, and the one that was it the previous one.
+
+        Raises:
+            InputError: there is no such version, or it can't be served; nothing changes.
+        """
+        version = self.get(id)
+        with self._writing():
+            active = self._active(version.pipeline)
+            if active["current"] != id:
+                self._point(version, active["current"])
+        return version
+
+    def rollback(self, pipeline: str) -> Version:
+        """Swap the current version and the previous one.
+
+        Raises:
+            InputError: there is no previous one, or it can't be served; nothing changes.
+        """
+        with self._writing():
+            active = self._active(pipeline)
+            if active["previous"] is None:
+                raise InputError(
+                    f"{self.root}: {pipeline} has no previous version; activate one by its id"
+                )
+            version = self.get(active["previous"])
+            self._point(version, active["current"])
+        return version
+
+    def compare(self, first: str, second: str) -> list[tuple[str, float | None, float | None]]:
+        """(metric, of the first, of the second), by name; None where one has no such metric.
+
+        Raises:
+            InputError: the versions are of different pipelines, or one is not there.
+        """
+        a, b = self.get(first), self.get(second)
+        if a.pipeline != b.pipeline:
+            raise InputError(
+                f"{first} is of {a.pipeline}, {second} of {b.pipeline}: not comparable"
+            )
+        names = sorted(a.metrics.keys() | b.metrics.keys())
+        return [(name, a.metrics.get(name), b.metrics.get(name)) for name in names]
+
+    def remove(self, id: str) -> None:
+        """Delete a version, broken or not.
+
+        Raises:
+            InputError: there is none, or it is the current or the previous one.
+        """
+        with self._writing():
+            match = ID.fullmatch(id)
+            if match is None or not (self.root / match[1] / id).is_dir():
+                raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+            folder = self.root / match[1]
+            for role, active in self._active(match[1]).items():
+                if active == id:
+                    raise InputError(f"{id} is the {role} version; activate another one first")
+            aside = folder / f"{PARTIAL}{id}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (folder / id).rename(aside)
+            sync_folder(folder)
+            shutil.rmtree(aside)
+
+    def stamp(self, pipeline: str) -> str:
+        """A short text that is another one whenever another version is current; cheap to ask."""
+        try:
+            return self._active_file(pipeline).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _scan(self, pipeline: str) -> dict[str, Version | str]:
+        folder = self.root / _known(pipeline)
+        found: dict[str, Version | str] = {}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name.startswith(".") or path.name == ACTIVE:
+                continue
+            match = ID.fullmatch(path.name)
+            if match is None or match[1] != pipeline:
+                found[path.name] = f"{path}: not a version of {pipeline}; move it elsewhere"
+                continue
+            try:
+                found[path.name] = _describe(path, pipeline)
+            except InputError as error:
+                # Gone by now: removed while we looked.
+                if path.exists():
+                    found[path.name] = str(error)
+        return found
+
+    def _active_file(self, pipeline: str) -> Path:
+        return self.root / _known(pipeline) / ACTIVE
+
+    def _active(self, pipeline: str) -> dict[str, str | None]:
+        path = self._active_file(pipeline)
+        if not (text := self.stamp(pipeline)):
+            return {"current": None, "previous": None}
+        try:
+            content = json.loads(text)
+            active = {role: content[role] for role in ("current", "previous")}
+            if not all(id is None or ID.fullmatch(id) for id in active.values()):
+                raise ValueError(f"not ids: {active}")
+            return active
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged; delete it and activate a version anew") from error
+
+    def _point(self, version: Version, previous: str | None) -> None:
+        check_servable(version.path, version.pipeline)
+        active = {"current": version.id, "previous": previous}
+        write_text(self._active_file(version.pipeline), json.dumps(active))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            # Closing the file lets the lock go, and so does the death of the process.
+            with (self.root / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or self.root}: {os.strerror(error.errno or 0)}; nothing was "
+                f"published or changed in {self.root}"
+            ) from error
+
+
+def _known(pipeline: str) -> str:
+    if pipeline not in PIPELINES:
+        raise InputError(f"no pipeline {pipeline!r}; there are {' and '.join(PIPELINES)}")
+    return pipeline
+
+
+def _intact(version: Version) -> bool:
+    try:
+        check_servable(version.path, version.pipeline)
+    except InputError:
+        return False
+    return True
+
+
+def _describe(folder: Path, pipeline: str) -> Version:
+    path = folder / VERSION
+    try:
+        facts = json.loads(path.read_text())
+        created, lineage = str(facts["created"]), dict(facts["lineage"])
+        path = folder / "bundle" / MANIFEST
+        manifest = json.loads(path.read_text())
+        if manifest["pipeline"] != pipeline:
+            raise InputError(f"{path}: a bundle of {manifest['pipeline']!r}, not of {pipeline!r}")
+        return Version(
+            id=folder.name,
+            pipeline=pipeline,
+            created=created,
+            metrics=_numbers(manifest.get("metrics")),
+            fingerprint=str(manifest.get("data_fingerprint") or ""),
+            lineage=lineage,
+            path=folder / "bundle",
+        )
+    except InputError:
+        raise
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: missing or damaged; remove this version and publish it again"
+        ) from error
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in flatten(metrics or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -1,0 +1,57 @@
+"""What the registry holds, as tables for a terminal."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
+
+from spotify_engine.errors import InputError
+from spotify_engine.store.registry import Registry, Version
+
+
+def listing(registry: Registry, pipeline: str) -> Group:
+    """Versions, newest first; below them what is broken, and why."""
+    roles, damage = {}, []
+    for role, find in (("current", registry.current), ("previous", registry.previous)):
+        try:
+            if found := find(pipeline):
+                roles[found.id] = role
+        except InputError as error:
+            damage.append(f"{role}: {error}")
+    table = Table("version", "", "published (UTC)", "data", title=pipeline, title_justify="left")
+    for version in registry.versions(pipeline):
+        published = version.created[:19].replace("T", " ")
+        table.add_row(version.id, roles.get(version.id, ""), published, version.fingerprint[:12])
+    damage += [f"broken: {why}" for why in registry.broken(pipeline).values()]
+    # In one piece: a path is there to be copied.
+    lines = [Text(line, "red", no_wrap=True, overflow="ignore") for line in damage]
+    return Group(table, *lines)
+
+
+def description(version: Version) -> Table:
+    """One version: where it is, its lineage and its metrics."""
+    table = Table.grid(Column(style="dim"), Column(overflow="fold"), padding=(0, 2))
+    for name in ("id", "pipeline", "created", "fingerprint"):
+        table.add_row(name, escape(getattr(version, name)))
+    table.add_row("bundle", escape(str(version.path)))
+    for name, value in version.lineage.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(escape(name), escape(text))
+    for name, figure in version.metrics.items():
+        table.add_row(escape(name), f"{figure:.4g}")
+    return table
+
+
+def comparison(registry: Registry, first: str, second: str) -> Table:
+    """Metrics of two versions side by side, and by how much the second differs."""
+    figures = [Column(name, justify="right") for name in (first, second, "difference")]
+    table = Table("metric", *figures)
+    for name, a, b in registry.compare(first, second):
+        difference = "" if a is None or b is None else f"{b - a:+.4g}"
+        shown = ["" if value is None else f"{value:.4g}" for value in (a, b)]
+        table.add_row(escape(name), *shown, difference)
+    return table
