@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ray.train import UserCallback
 from scipy import sparse
 
 from spotify_engine import __version__
@@ -51,10 +53,26 @@ NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-a
 class SessionPipeline:
     """Runs the stages of one run directory; those that are done are read back instead."""
 
-    def __init__(self, run: Run[SyntheticJob]) -> None:
-        self.run, self.config = run, run.config
+    def __init__(self, run: Run[SyntheticJob], callbacks: Sequence[UserCallback] = ()) -> None:
+        """
+        Args:
+            callbacks: told of each epoch's metrics in training.
+        """
+        self.run, self.config, self.callbacks = run, run.config, callbacks
         given = self.config.inputs.data
         self.folder = str(run.out / "data") if given is None else given
+
+    def learn(self) -> None:
+        """From tables to trained models."""
+        self.hold_out()
+        self.build()
+        self.train()
+
+    def conclude(self) -> dict[str, Any]:
+        """From trained models to bundle and report: ranks the test part, if there is one."""
+        self.evaluate()
+        self.publish()
+        return self.report()
 
     def generate(self) -> None:
         """``data/``, if no folder of CSVs was given."""
@@ -99,7 +117,11 @@ class SessionPipeline:
             self.run.stage(
                 f"train {name}",
                 partial(
-                    train, self.training(name), self.run.checkpoints / name, self.config.cluster
+                    train,
+                    self.training(name),
+                    self.run.checkpoints / name,
+                    self.config.cluster,
+                    self.callbacks,
                 ),
             )
 
@@ -302,11 +324,7 @@ def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:
     with recorded(run, "sessions") as record:
         for name in run.config.models:
             record.follow(run.checkpoints / name / EPOCHS, f"{name}/")
-        pipeline.hold_out()
-        pipeline.build()
-        pipeline.train()
-        pipeline.evaluate()
-        pipeline.publish()
-        report = pipeline.report()
+        pipeline.learn()
+        report = pipeline.conclude()
         record_report(run, record, report)
     return report

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import ray.train
 import torch
+from ray.train import UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spotify_engine.config import ClusterConfig
@@ -32,7 +33,7 @@ from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, 
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
-from spotify_engine.store.files import write_text
+from spotify_engine.store.files import copy_folder, write_text
 from spotify_engine.tracking.tracker import write_epoch
 
 RAY_NAME = "ray"
@@ -104,10 +105,18 @@ class PlaylistTraining:
         return self.inputs.open(self.model, self.training)
 
 
-def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[dict[str, float]]:
+def train(
+    job: TrainingJob,
+    checkpoints: Path,
+    cluster: ClusterConfig,
+    callbacks: Sequence[UserCallback] = (),
+) -> list[dict[str, float]]:
     """Train until done, going on from the newest checkpoint if there is one.
 
-    Leaves ``checkpoints/best`` and ``checkpoints/last``.
+    Leaves ``checkpoints/best``, ``checkpoints/last`` and ``checkpoints/epochs.jsonl``.
+
+    Args:
+        callbacks: told of each epoch's metrics.
 
     Returns:
         Metrics of each epoch.
@@ -137,6 +146,7 @@ def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[d
             name=RAY_NAME,
             storage_path=str(checkpoints.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            callbacks=list(callbacks),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
@@ -159,7 +169,7 @@ def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[d
         assert known is not None
         best = Path(known.path)
     for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
-        _export(folder, checkpoints / name)
+        copy_folder(folder, checkpoints / name)
     history: list[dict[str, float]] = last["history"]
     return history
 
@@ -250,20 +260,6 @@ def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfi
     return trained
 
 
-def _export(source: Path, target: Path) -> None:
-    """Copy a checkpoint out of Ray's folder, in one step."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    # A hard link costs nothing; another file system needs a copy.
-    try:
-        shutil.copytree(source, partial, copy_function=os.link)
-    except shutil.Error:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-
-
 class _CannotSave(RuntimeError):
     """Rank 0 failed to write a checkpoint; raised on every worker."""
 
@@ -297,6 +293,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             _say(report, trainer)
             write_epoch(storage.parent / EPOCHS, report.metrics)
         if not trainer.wants_checkpoint(report):
+            ray.train.report(report.metrics)
             return
         checkpoint, problem = _folder(storage, report.epoch), ""
         if rank == 0:
