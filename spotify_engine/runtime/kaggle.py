@@ -56,12 +56,15 @@ class PlaylistPipeline(PlaylistFiles):
         super().__init__(run)
         self.callbacks = callbacks
 
-    def learn(self) -> None:
-        """From tables to a trained model and its item-item term: all that validation chooses by."""
+    def lay_out(self) -> None:
+        """From tables to what training begins with."""
         self.hold_out()
         self.find_genres()
         self.build()
         self.begin()
+
+    def learn(self) -> None:
+        """To a trained model and its item-item term: all that validation chooses by."""
         self.train()
         self.mix()
 
@@ -305,6 +308,7 @@ def run_all(run: Run[KaggleJob]) -> dict[str, Any]:
     pipeline.prepare()
     with recorded(run, "playlists") as record:
         record.follow(run.checkpoints / EPOCHS)
+        pipeline.lay_out()
         pipeline.learn()
         report = pipeline.conclude()
         record_report(run, record, report)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from spotify_engine.config import KaggleJob
-from spotify_engine.evaluation.leaderboard import Catalogue
+from spotify_engine.evaluation.leaderboard import Catalogue, score_row
 from spotify_engine.evaluation.splits import Split, load_split
+from spotify_engine.learning.trainers.playlist import MONITOR
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
@@ -52,6 +53,29 @@ class PlaylistFiles:
         return PlaylistRecommender.from_training(
             model, data, self.tables, scale, self.data_split.train
         )
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch."""
+        found: list[dict[str, float]] = self.run.stages["train"]["result"]
+        return found
+
+    @property
+    def quality(self) -> float:
+        """Recall@10 on validation, with the item-item term as it was chosen."""
+        if chosen := self.run.stages["item_item"]["result"]["chosen"]:
+            return float(chosen[MONITOR])
+        return max(each[MONITOR] for each in self.history if MONITOR in each)
+
+    def test_recall(self) -> float:
+        """Recall@10 on test, as the report has it, without all else that a report measures."""
+        settings = self.config.evaluation.model_copy(update={"breakdown": None})
+        row = score_row(
+            PlaylistRecommender.name, self.mixed.score, self.data_split, self.catalogue, settings
+        )
+        recall = row.test["recall@10"]
+        assert recall is not None
+        return recall
 
     @property
     def training_inputs(self) -> TrainingInputs:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -17,9 +17,10 @@ from rich.console import Console
 from spotify_engine.config import JobConfig, dump_yaml
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
-from spotify_engine.store.files import write_text
+from spotify_engine.store.files import copy_file, copy_folder, write_text
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
+SHARED_FILES = ("data", "tables", "split.parquet", "graph", "start")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -111,6 +112,17 @@ class Run(Generic[Job]):
         self._save()
         console.print(f"[bold]{name}[/bold]: {seconds:.1f} s")
         return result
+
+    def adopt(self, other: Run[Job], stages: Sequence[str]) -> None:
+        """Take over finished stages of a run that agrees with this one in all they depend on."""
+        for name in SHARED_FILES:
+            source, target = other.out / name, self.out / name
+            if source.is_dir():
+                copy_folder(source, target)
+            elif source.exists():
+                copy_file(source, target)
+        self.stages |= {name: other.stages[name] for name in stages if name in other.stages}
+        self._save()
 
     def redo_without(self, name: str, path: Path) -> None:
         """Let a stage run again if what it made is gone."""

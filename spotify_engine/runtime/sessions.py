@@ -30,7 +30,13 @@ from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
-from spotify_engine.sessions.leaderboard import HeldOut, Leaderboard, by_session, by_user
+from spotify_engine.sessions.leaderboard import (
+    HeldOut,
+    Leaderboard,
+    SessionRow,
+    by_session,
+    by_user,
+)
 from spotify_engine.sessions.mixture import SessionModel
 from spotify_engine.sessions.queries import queries_of_events
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
@@ -62,10 +68,13 @@ class SessionPipeline:
         given = self.config.inputs.data
         self.folder = str(run.out / "data") if given is None else given
 
-    def learn(self) -> None:
-        """From tables to trained models."""
+    def lay_out(self) -> None:
+        """From tables to what training begins with."""
         self.hold_out()
         self.build()
+
+    def learn(self) -> None:
+        """To trained models."""
         self.train()
 
     def conclude(self) -> dict[str, Any]:
@@ -83,7 +92,8 @@ class SessionPipeline:
             )
 
     def prepare(self) -> None:
-        """The CSV files to ``tables/``."""
+        """The CSV files, generated where none are given, to ``tables/``."""
+        self.generate()
         self.run.stage(
             "prepare", lambda: prepare_sessions(self.folder, self.run.tables, self.config.data)
         )
@@ -131,31 +141,21 @@ class SessionPipeline:
             self.run.stage("evaluate", self._evaluate)
 
     def _evaluate(self) -> dict[str, Any]:
-        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
-        board = Leaderboard(held_out, membership_of(self.tables))
+        board = self._board()
         with console.status("Fitting and tuning the baselines"):
             board.add_baselines()
-        seconds, users = self.run.seconds, np.arange(held_out.n_users)
         ours: dict[str, Any] = {}
         influence, last = None, None
         for name in self.config.models:
+            last = self._add(board, name)
             if name == "session":
-                model = self.session_model
-                assert model is not None
-                events, memory = self.tables["events"], self.config.session.memory
-                queries = queries_of_events(events, board.test.rows, memory)
-                last = board.add(
-                    NAMES[name], by_session(model), None, None,
-                    seconds[f"train {name}"], queries,
-                )  # fmt: skip
-                ours[name] = parameter_counts(model)
+                assert self.session_model is not None
+                ours[name] = parameter_counts(self.session_model)
                 continue
-            vectors = self._vectors(name)
-            scores = vectors.score(users)
-            last = board.add(NAMES[name], by_user(scores), scores, None, seconds[f"train {name}"])
             network, _ = self.training(name).load_gat(self.run.checkpoints / name / "best")
             ours[name] = parameter_counts(network)
             if name == "enhanced":
+                vectors = self._vectors(name)
                 influence = _genre_influence(vectors, board.test.queries.user, last.lists)
         oracle = Path(self.folder) / ORACLE_FILE
         if oracle.exists():
@@ -169,9 +169,41 @@ class SessionPipeline:
             "parameters": ours,
             "genre_influence": influence,
             "cold_start": cold_start_benefits(
-                held_out, self.session_model, self.gat_vectors, self.config.cold
+                board.data, self.session_model, self.gat_vectors, self.config.cold
             ),
         }
+
+    def _board(self) -> Leaderboard:
+        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
+        return Leaderboard(held_out, membership_of(self.tables))
+
+    def _add(self, board: Leaderboard, name: ModelName) -> SessionRow:
+        """Measure a trained model on the board's test plays."""
+        seconds = self.run.seconds[f"train {name}"]
+        if name == "session":
+            model = self.session_model
+            assert model is not None
+            memory = self.config.session.memory
+            queries = queries_of_events(self.tables["events"], board.test.rows, memory)
+            return board.add(NAMES[name], by_session(model), None, None, seconds, queries)
+        scores = self._vectors(name).score(np.arange(board.data.n_users))
+        return board.add(NAMES[name], by_user(scores), scores, None, seconds)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch of the last model."""
+        found: list[dict[str, float]] = self.run.stages[f"train {self.config.models[-1]}"]["result"]
+        return found
+
+    @property
+    def quality(self) -> float:
+        """Recall@10 on validation of the last model: next songs, or a GAT's new songs of users."""
+        return max(each["val_recall@10"] for each in self.history)
+
+    def test_recall(self) -> float:
+        """On test what ``quality`` is on validation, without all else that a report measures."""
+        row = self._add(self._board(), self.config.models[-1])
+        return (row.held_out or row.next_song)["recall@10"]
 
     def _save_predictions(self, rows: np.ndarray, lists: Any, scores: Any) -> None:
         n, k = lists.shape
@@ -319,11 +351,11 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
 def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = SessionPipeline(run)
-    pipeline.generate()
     pipeline.prepare()
     with recorded(run, "sessions") as record:
         for name in run.config.models:
             record.follow(run.checkpoints / name / EPOCHS, f"{name}/")
+        pipeline.lay_out()
         pipeline.learn()
         report = pipeline.conclude()
         record_report(run, record, report)

@@ -17,14 +17,26 @@ class Board:
         self.folder = folder
         self._writer: SummaryWriter | None = None
 
-    def write(self, values: Mapping[str, float], step: int) -> None:
+    @property
+    def writer(self) -> SummaryWriter:
         from tensorboardX import SummaryWriter
 
         if self._writer is None:
             self._writer = SummaryWriter(str(self.folder), flush_secs=2)
+        return self._writer
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def settings(self, values: Mapping[str, float | str], metrics: Mapping[str, float]) -> None:
+        """What was tried and what came of it, for the board's table of trials."""
+        from tensorboardX.summary import hparams
+
+        for part in hparams(dict(values), dict(metrics)):
+            self.writer.file_writer.add_summary(part)
+        self.write(metrics, 0)
 
     def close(self) -> None:
         if self._writer is not None:

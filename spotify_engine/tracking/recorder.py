@@ -123,6 +123,14 @@ class Recorder:
             run_id = run.run_id
             self._on_store(lambda store: store.metrics(run_id, finite, step))
 
+    def _outcome(self, key: str, values: dict[str, float | str], metrics: dict[str, float]) -> None:
+        run = self.recorded[key]
+        if run.board is not None:
+            run.board.settings(values, metrics)
+        if run.run_id is not None:
+            run_id = run.run_id
+            self._on_store(lambda store: store.metrics(run_id, metrics, 0))
+
     def _tags(self, key: str, values: dict[str, str]) -> None:
         if run_id := self.recorded[key].run_id:
             self._on_store(lambda store: store.tags(run_id, values))

@@ -132,6 +132,14 @@ class TrackedRun:
         """Flat figures; what is no number is left out."""
         self.send("metrics", values=_numbers(values), step=step)
 
+    def outcome(self, values: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+        """What a trial tried, and the figures to judge it by."""
+        plain = {
+            key: value if isinstance(value, int | float | str) else json.dumps(value)
+            for key, value in values.items()
+        }
+        self.send("outcome", values=plain, metrics=_numbers(metrics))
+
     def tags(self, values: Mapping[str, str | None]) -> None:
         self.send("tags", values={key: value for key, value in values.items() if value})
 
