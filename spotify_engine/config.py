@@ -65,6 +65,7 @@ class JobConfig(BaseModel):
 
     inputs: BaseModel
     """Paths or URIs by name; None for one that is left out."""
+    cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
 
@@ -84,7 +85,6 @@ class KaggleJob(JobConfig):
     titles: TitleConfig = TitleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cold_start: ColdStartConfig = ColdStartConfig()
-    cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
     def _a_hop_for_each_layer(self) -> KaggleJob:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -325,6 +325,20 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
     Raises:
         InputError: an input is missing, a key is unknown, or the directory holds another run.
     """
+    return Run(arguments.out or Path("runs/synthetic"), session_config(arguments))
+
+
+def session_config(
+    arguments: argparse.Namespace, base: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> SyntheticJob:
+    """Resolve the configuration.
+
+    Args:
+        base: (where it comes from, values) over configs/synthetic.yaml, under ``--config``.
+
+    Raises:
+        InputError: an input is missing, or a key is unknown.
+    """
     flags: dict[str, Any] = {}
     if arguments.model:
         flags["models"] = [name for name in MODELS if name in arguments.model]
@@ -340,12 +354,11 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
                 )
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}
-    layers = [("configs/synthetic.yaml", read_yaml(CONFIGS / "synthetic.yaml"))]
+    layers = [("configs/synthetic.yaml", read_yaml(CONFIGS / "synthetic.yaml")), *base]
     if arguments.config:
         layers.append((str(arguments.config), read_yaml(arguments.config)))
     layers.append(("flags", flags))
-    config = load_config(SyntheticJob, layers, arguments.settings)
-    return Run(arguments.out or Path("runs/synthetic"), config)
+    return load_config(SyntheticJob, layers, arguments.settings)
 
 
 def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:

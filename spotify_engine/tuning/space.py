@@ -211,7 +211,7 @@ class Space:
                     raise InputError(f"space: {problem(each)}") from error
 
     def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return _laid_over(self._tree, nested(values))
+        return laid_over(self._tree, nested(values))
 
     def _section(self, key: str) -> Any:
         found: Any = self._tree
@@ -248,11 +248,12 @@ def read_search(path: Path) -> SearchConfig:
         raise InputError(f"{path}: {problem({**first, 'loc': loc})}") from error
 
 
-def _laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with another's leaves in place of its own."""
     merged = dict(tree)
     for key, value in values.items():
         below = merged.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = _laid_over(below, value)
+            value = laid_over(below, value)
         merged[key] = value
     return merged
