@@ -20,7 +20,13 @@ from spotify_engine.errors import InputError
 from spotify_engine.store.files import copy_file, copy_folder, write_text
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
-SHARED_FILES = ("data", "tables", "split.parquet", "graph", "start")
+MADE_BY = {  # what a stage that another run may take over leaves
+    "generate": "data",
+    "prepare": "tables",
+    "split": "split.parquet",
+    "graph": "graph",
+    "start": "start",
+}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -115,13 +121,14 @@ class Run(Generic[Job]):
 
     def adopt(self, other: Run[Job], stages: Sequence[str]) -> None:
         """Take over finished stages of a run that agrees with this one in all they depend on."""
-        for name in SHARED_FILES:
+        done = [name for name in stages if name in other.stages]
+        for name in filter(None, map(MADE_BY.get, done)):
             source, target = other.out / name, self.out / name
             if source.is_dir():
                 copy_folder(source, target)
-            elif source.exists():
+            else:
                 copy_file(source, target)
-        self.stages |= {name: other.stages[name] for name in stages if name in other.stages}
+        self.stages |= {name: other.stages[name] for name in done}
         self._save()
 
     def redo_without(self, name: str, path: Path) -> None:

@@ -157,7 +157,9 @@ def train(
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise _explained(error, checkpoints) from error
+        if (clear := _explained(error, checkpoints)) is not None:
+            raise clear from error
+        raise
     if result.return_value is not None:
         raise _stopped(result, checkpoints)
     assert result.checkpoint is not None
@@ -220,8 +222,8 @@ def _stopped(result: ray.train.Result, checkpoints: Path) -> InputError:
     return InputError(message)
 
 
-def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Exception:
-    """A clear error where the cause is known, else the error itself."""
+def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> InputError | None:
+    """A clear error where the cause is known."""
     cause: object = getattr(error, "controller_failure", None)
     for failure in [cause, *getattr(error, "worker_failures", {}).values()]:
         cause = getattr(failure, "_base_exc", failure)
@@ -229,7 +231,7 @@ def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Excep
             return cause
         if isinstance(cause, OSError) and cause.errno is not None:
             return InputError(_cannot_save(checkpoints, cause))
-    return error
+    return None
 
 
 def _cannot_save(folder: Path, error: OSError) -> str:

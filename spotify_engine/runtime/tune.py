@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import time
 from dataclasses import replace
@@ -24,6 +25,7 @@ from spotify_engine.runtime.recording import OFF, closing_record
 from spotify_engine.runtime.registering import register
 from spotify_engine.runtime.run import NO_PART_IN_RESULTS, console
 from spotify_engine.runtime.sessions import session_config
+from spotify_engine.runtime.tasks import WORKER_BYTES
 from spotify_engine.runtime.trial import EPOCHS_DONE, MONITOR, Trials, run_trial
 from spotify_engine.runtime.tune_hooks import Ended, Suggestions
 from spotify_engine.store.files import write_text
@@ -56,6 +58,7 @@ SHOWN = 5  # lines of the table that is printed while trials run
 QUIET = {
     # The trials' notes, the recorder and the table are for that.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     # Its own would only stop Tune, and the job go on with what there is.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Paths that were given are relative to where the job was started.
@@ -140,18 +143,19 @@ class Search:
 
     def _try(self, at_once: int) -> None:
         os.environ.update(QUIET)
+        # It prints the traceback of a failed trial several times; the note has the gist.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scheduler = None
         if (stopping := self.config.stopping) is not None:
             scheduler = ASHAScheduler(
                 time_attr=EPOCHS_DONE, metric=MONITOR, mode="max", max_t=1 << 20,
                 grace_period=stopping.after, reduction_factor=stopping.factor,
             )  # fmt: skip
+        # The workers that a trial starts ask for the CPUs; were a trial to hold any, as many trials
+        # as there are CPUs would wait for their workers for ever.
+        resources = {"CPU": 0, "memory": WORKER_BYTES}
         tuner = Tuner(
-            # The workers that a trial starts ask for the CPUs; were a trial to hold any, as many
-            # trials as there are CPUs would wait for their workers for ever.
-            tune.with_resources(
-                tune.with_parameters(run_trial, trials=self.trials), {"CPU": 0, "GPU": 0}
-            ),
+            tune.with_resources(tune.with_parameters(run_trial, trials=self.trials), resources),
             tune_config=TuneConfig(
                 search_alg=Suggestions(self.suggest), scheduler=scheduler,
                 num_samples=-1, max_concurrent_trials=at_once,

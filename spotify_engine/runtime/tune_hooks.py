@@ -33,6 +33,9 @@ class Suggestions(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # of what Tune keeps of itself nothing is ever read
+
 
 class Ended(Callback):
     """Tells when a trial has ended."""
@@ -47,3 +50,6 @@ class Ended(Callback):
         self._ended(
             trial.config["number"], trial.get_error() or RuntimeError("its process was lost")
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as of Suggestions
