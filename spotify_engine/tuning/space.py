@@ -6,10 +6,19 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from spotify_engine.config import JobConfig, check_known, problem, read_yaml
 from spotify_engine.dotted import flatten, nested
@@ -67,6 +76,23 @@ class Stopping(BaseModel):
     """One of so many trials goes on, each time that the epochs have grown by this factor."""
 
 
+def _kind(given: Any) -> str:
+    return "list" if isinstance(given, list) else "range"
+
+
+def _list_or_range(given: Any) -> Any:
+    if not isinstance(given, list | Mapping | Range):
+        raise ValueError("give a list of values, or {low: ..., high: ...}")
+    return given
+
+
+Given = Annotated[
+    Annotated[list[Any], Tag("list")] | Annotated[Range, Tag("range")],
+    Discriminator(_kind),
+    BeforeValidator(_list_or_range),
+]
+
+
 class SearchConfig(BaseModel):
     """How to search, and where."""
 
@@ -88,7 +114,7 @@ class SearchConfig(BaseModel):
     seed: int = Field(0, ge=0)
     base: dict[str, Any] = {}
     """Configuration that all trials and the default have in common."""
-    space: dict[str, list[Any] | Range]
+    space: dict[str, Given]
     """By dotted key: a list of values to choose from, or a range."""
 
     @model_validator(mode="after")
@@ -241,10 +267,8 @@ def read_search(path: Path) -> SearchConfig:
     try:
         return SearchConfig.model_validate(content)
     except ValidationError as error:
-        errors = error.errors()
-        # Of a value that is neither a list nor a range, both are said to be missing.
-        first = next((each for each in errors if "Range" in each["loc"]), errors[0])
-        loc = tuple(part for part in first["loc"] if part not in ("Range", "list[any]"))
+        first = error.errors()[0]
+        loc = [part for part in first["loc"] if part not in ("range", "list")]
         raise InputError(f"{path}: {problem({**first, 'loc': loc})}") from error
 
 
