@@ -103,7 +103,7 @@ def plot_pareto(trials: Sequence[Trial], path: Path) -> None:
         [_seconds(each) for each in front], [_quality(each) for each in front],
         where="post", color=OURS, lw=1,
     )  # fmt: skip
-    for each in front:
+    for each in [*front, *(e for e in done if not e.number and e not in front)]:
         axis.annotate(
             each.name, (_seconds(each), _quality(each)),
             xytext=(4, -10), textcoords="offset points", size=8,
