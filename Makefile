@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use; no environment needs to be active.
-.PHONY: demo test lint clean
+.PHONY: demo test lint system-packages clean
 
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -20,6 +20,21 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Servers and a browser that tests start themselves; without them those tests are skipped.
+system-packages:
+	@missing=$$(for p in $$(sed 's/#.*//' apt-packages.txt); do \
+		dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	test -n "$$missing" || exit 0; \
+	if ! command -v apt-get >/dev/null; then reason="there is no apt-get"; \
+	elif test "$$(id -u)" = 0; then as=""; \
+	elif sudo -n true 2>/dev/null; then as="sudo -n"; \
+	else reason="neither root nor sudo without a password"; fi; \
+	if test -z "$$reason"; then \
+		$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $$missing && exit 0; \
+		reason="apt-get failed"; fi; \
+	echo "warning: $$reason; tests are skipped that need:" $$missing >&2
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' || { echo "error: Python 3.11 or 3.12 is" \

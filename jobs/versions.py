@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         match arguments.command:
             case "list":
                 for pipeline in [arguments.pipeline] if arguments.pipeline else PIPELINES:
-                    console.print(listing(registry, pipeline))
+                    table, damage = listing(registry, pipeline)
+                    console.print(table)
+                    for line in damage:
+                        console.print(line, style="red", markup=False, soft_wrap=True)
             case "publish":
                 console.print(f"Published {registry.publish(arguments.bundle).id}")
             case "show":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,40 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def _load(path: Path) -> Any:
+    """A module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def servers() -> Any:
+    """The module ``tests/servers.py``."""
+    return _load(Path(__file__).with_name("servers.py"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: Any) -> Iterator[Any]:
+    """A running ``servers.Redis``; a test that kills it starts it again."""
+    server = servers.Redis()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql(servers: Any) -> Iterator[Any]:
+    """A running ``servers.PostgreSQL``; a test that kills it starts it again."""
+    server = servers.PostgreSQL()
+    server.start()
+    yield server
+    server.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,6 +133,45 @@ def make_recommender(world: World) -> Callable[..., Any]:
         gat = PlaylistGAT(GraphShape.of(data), PlaylistGATConfig(**config))
         torch.nn.init.normal_(gat.bias.weight, std=0.3)
         return PlaylistRecommender.from_training(gat, data, of.tables, scale, of.train)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_session_recommender() -> Callable[..., Any]:
+    """Makes a session recommender of all plays of some tables; untrained, as above."""
+
+    def make(tables: dict[str, pa.Table], seed: int = 0) -> Any:
+        import torch
+        from scipy import sparse
+
+        from spotify_engine.sessions.edges import song_artists
+        from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
+        from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
+        from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
+        from spotify_engine.sessions.models import Relations
+        from spotify_engine.sessions.queries import queries_of_events
+        from spotify_engine.sessions.recommender import SessionRecommender, membership_of
+        from spotify_engine.sessions.vectors import GATVectors
+
+        events = tables["events"]
+        user, song = (events[name].to_numpy().astype(np.int64) for name in ("user", "song"))
+        n_users, n_songs = len(tables["users"]), len(tables["songs"])
+        queries = queries_of_events(events, np.arange(len(events)), 6)
+        counts = Counts.of(queries, song, song_artists(tables), membership_of(tables), n_users)
+        data = build_session_graph(tables, tables["edge_list"], SessionGraphConfig())
+        relations = Relations(data)
+        torch.manual_seed(seed)
+        gat = EnhancedGAT(relations.nodes, relations.kinds, EnhancedGATConfig(dim=8, hidden=16))
+        listens = sparse.csr_array((np.ones(len(user)), (user, song)), shape=(n_users, n_songs))
+        listens.sum_duplicates()
+        return SessionRecommender(
+            tables,
+            np.bincount(song, minlength=n_songs),
+            listens,
+            SessionModel(counts, SessionModelConfig()),
+            GATVectors.of(gat, relations),
+        )
 
     return make
 

@@ -84,7 +84,7 @@ def evaluate_scorer(
     truth: Ragged,
     n_tracks: int,
     k: int,
-    batch: int = 256,
+    batch: int = 128,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank all tracks for each playlist with something held out.
 

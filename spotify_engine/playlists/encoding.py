@@ -15,7 +15,8 @@ from torch_geometric.data import HeteroData
 from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.sampler import IncomingEdges
 from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import EPSILON, HeteroGATLayer, PlaylistGAT
+from spotify_engine.playlists.layer import HeteroGATLayer
+from spotify_engine.playlists.model import EPSILON, PlaylistGAT
 from spotify_engine.playlists.schema import (
     ARTIST,
     CONTAINS,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spotify_engine.recommendation import Recommendation
 
@@ -37,8 +37,18 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(r
 Title = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(readable)]
 K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
 Flag = Annotated[bool, Field(strict=True)]
+
+
+def _written(value: Any) -> Any:
+    """A number is seconds, whatever a date could be read from it."""
+    if isinstance(value, int | float):
+        raise ValueError("is not a date as ISO 8601 writes it")
+    return value
+
+
 Moment = Annotated[
-    datetime | Annotated[int, Field(strict=True, ge=0, le=LAST_SECOND)],
+    Annotated[datetime, BeforeValidator(_written)]
+    | Annotated[int, Field(strict=True, ge=0, le=LAST_SECOND)],
     Field(description="ISO 8601 (UTC if it names no zone) or seconds since 1970"),
 ]
 

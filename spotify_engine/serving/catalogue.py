@@ -19,8 +19,11 @@ COARSE = 5.0  # points of likeness, of 100, that make a difference
 
 def folded(text: str) -> str:
     """In small letters, without accents, one space between words."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return " ".join("".join(c for c in plain if not unicodedata.combining(c)).split())
+    plain = text.casefold()
+    if not plain.isascii():
+        split = unicodedata.normalize("NFKD", plain)
+        plain = "".join(c for c in split if not unicodedata.combining(c))
+    return " ".join(plain.split())
 
 
 class Catalogue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,18 +48,22 @@ class Guard:
             return
         scope[ARRIVED] = perf_counter()
         status, started, read = 500, False, 0
+        too_long = refusing = False
         docs = scope["path"] == "/docs"
 
         async def receive_bounded() -> Message:
-            nonlocal read
+            nonlocal read, too_long
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.most:
+                too_long = True
                 raise TooLong
             return message
 
         async def send_headed(message: Message) -> None:
             nonlocal status, started
+            if too_long and not refusing:
+                return  # what the application says of a body that it could not read
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 headers = message.setdefault("headers", [])
@@ -70,11 +75,12 @@ class Guard:
 
         with self.metrics.in_flight.track_inprogress():
             try:
-                if _length(scope) > self.most:
-                    raise TooLong
-                await self.app(scope, receive_bounded, send_headed)
-            except TooLong:
-                if not started:
+                too_long = _length(scope) > self.most
+                if not too_long:
+                    with suppress(TooLong):
+                        await self.app(scope, receive_bounded, send_headed)
+                if too_long and not started:
+                    refusing = True
                     await _refuse(send_headed, self.most)
             finally:
                 route = getattr(scope.get("route"), "path", None) or "other"

@@ -47,6 +47,8 @@ from spotify_engine.store.registry import UnknownVersion
 
 RETRY_SECONDS = 2
 JSON = "application/json"
+PROBLEM = "application/problem+json"
+BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
 STATIC = files("spotify_engine.serving") / "static"
 
 
@@ -63,8 +65,23 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_operations(service))
     _add_pages(app)
     _add_problem_handlers(app, service)
+    _describe_problems(app)
     app.add_middleware(Guard, metrics=service.metrics, most=service.settings.max_body_kib << 10)
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Errors are of another media type than FastAPI's models: their schema is added by hand."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            inner = schema.pop("$defs")
+            described()["components"]["schemas"] |= {"Problem": schema, **inner}
+        return described()
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -86,7 +103,6 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEM = "application/problem+json"
 ASKED = _documented(400, 413, 422, 503)
 
 
@@ -207,10 +223,8 @@ def _json(message: BaseModel, status: int = 200) -> Response:
 
 
 def _admin(token: str | None) -> Any:
-    scheme = HTTPBearer(auto_error=False, description="what the server's token file holds")
-
     async def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Security(scheme)],
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
     ) -> None:
         if token is None:
             raise HTTPException(401, "admin calls are off: the server was given no admin_token")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
-from rich.text import Text
 
 from spotify_engine.errors import InputError
 from spotify_engine.store.registry import Registry, Version
 
 
-def listing(registry: Registry, pipeline: str) -> Group:
-    """Versions, newest first; below them what is broken, and why."""
+def listing(registry: Registry, pipeline: str) -> tuple[Table, list[str]]:
+    """Versions, newest first; and a line on each broken one, and on a broken choice of them."""
     roles, damage = {}, []
     for role, find in (("current", registry.current), ("previous", registry.previous)):
         try:
@@ -26,10 +24,7 @@ def listing(registry: Registry, pipeline: str) -> Group:
     for version in registry.versions(pipeline):
         published = version.created[:19].replace("T", " ")
         table.add_row(version.id, roles.get(version.id, ""), published, version.fingerprint[:12])
-    damage += [f"broken: {why}" for why in registry.broken(pipeline).values()]
-    # In one piece: a path is there to be copied.
-    lines = [Text(line, "red", no_wrap=True, overflow="ignore") for line in damage]
-    return Group(table, *lines)
+    return table, [*damage, *(f"broken: {why}" for why in registry.broken(pipeline).values())]
 
 
 def description(version: Version) -> Table:

@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
 from spotify_engine.sessions.explain import percentages
-from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
-from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
-from spotify_engine.sessions.models import Relations
-from spotify_engine.sessions.queries import queries_of_events
-from spotify_engine.sessions.recommender import SessionRecommender, membership_of
+from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.vectors import GATVectors
 
 Tables = dict[str, pa.Table]
 
 
 @pytest.fixture(scope="module")
-def recommender(tables: Tables) -> SessionRecommender:
-    """Untrained, of all plays: its claims hold for any parameters."""
-    events = tables["events"]
-    user, song = (events[name].to_numpy().astype(np.int64) for name in ("user", "song"))
-    n_users, n_songs = len(tables["users"]), len(tables["songs"])
-    queries = queries_of_events(events, np.arange(len(events)), 6)
-    counts = Counts.of(queries, song, song_artists(tables), membership_of(tables), n_users)
-    data = build_session_graph(tables, tables["edge_list"], SessionGraphConfig())
-    relations = Relations(data)
-    torch.manual_seed(0)
-    gat = EnhancedGAT(relations.nodes, relations.kinds, EnhancedGATConfig(dim=8, hidden=16))
-    listens = sparse.csr_array((np.ones(len(user)), (user, song)), shape=(n_users, n_songs))
-    listens.sum_duplicates()
-    return SessionRecommender(
-        tables,
-        np.bincount(song, minlength=n_songs),
-        listens,
-        SessionModel(counts, SessionModelConfig()),
-        GATVectors.of(gat, relations),
-    )
+def recommender(
+    make_session_recommender: Callable[..., SessionRecommender], tables: Tables
+) -> SessionRecommender:
+    return make_session_recommender(tables)
 
 
 def test_next_leaves_out_the_session_and_its_reasons_sum_to_the_score(

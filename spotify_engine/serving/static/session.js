@@ -1,0 +1,199 @@
+// The session tab: what was played, what comes next, and why.
+
+import { ask, Live, Refused, Unavailable } from "./api.js";
+import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
+import { combobox } from "./combobox.js";
+import { announce, byId, h, name, plural, some } from "./dom.js";
+import { Chosen, reasonTerms, Recommendations } from "./results.js";
+
+const EXAMPLE = 2;
+const MOST = 1000; // songs that a request may have
+const TYPING_MS = 300;
+const PLAYED_MS = 180_000; // what "played" is sent as: the page knows no durations
+const SENDINGS = 3;
+
+const FALLBACKS = {
+  session: "This user is not known: predicted from this session's songs alone.",
+  "similar users": "This user has few plays: similar users' plays count, too.",
+  popularity: "Neither user nor songs are known: the most played songs.",
+};
+const TERMS = {
+  transition: "often played right after", artist: "more by an artist of this session",
+  follow: "artists that follow each other", genre: "genre", replay: "songs you come back to",
+  popularity: "popularity", collaborative: "users who listen alike",
+};
+
+export function sessionTab({ answered }) {
+  const user = byId("session-user");
+  const at = byId("session-at");
+  const why = byId("session-why");
+  let event = null; // {message, failed}: what became of the last play event
+  const results = new Recommendations({
+    root: byId("session-results"),
+    act: { label: "Played", run: played },
+    score: (each) => scoreText(each)(each.score),
+    selected: explain,
+    retry: () => live.change(),
+    lead,
+  });
+  const chosen = new Chosen({
+    root: byId("session-chosen"),
+    words: { label: "Songs, last one last", empty: "No songs yet." },
+    changed: () => {
+      event = null;
+      live.change();
+    },
+    home: byId("session-search"),
+    once: false,
+  });
+  const live = new Live({
+    request: (signal) => {
+      const body = { recent: chosen.sent().slice(-MOST), explain: true };
+      if (user.value.trim()) body.user = user.value.trim();
+      if (at.value) body.at = new Date(at.value).toISOString();
+      return ask("v1/sessions/next", { body, signal });
+    },
+    show: ({ data, ms }) => {
+      chosen.mark(new Map(data.unmatched.map((text) => [text, "not in the catalogue"])));
+      results.show(data);
+      answered(data, ms);
+    },
+    status: (state) => results.status(state),
+  });
+
+  combobox({
+    id: "session-search", pipeline: "sessions", typed: false,
+    add: (...songs) => chosen.add(...songs),
+  });
+  user.addEventListener("input", () => {
+    event = null;
+    live.change(TYPING_MS);
+  });
+  at.addEventListener("input", () => live.change(TYPING_MS));
+
+  async function played(song) {
+    const who = user.value.trim();
+    chosen.add({ ...song, text: song.id });
+    if (!who) return;
+    event = await sendPlay(who, song);
+    announce(event.message);
+    live.change();
+  }
+
+  function lead(answer) {
+    const notes = [];
+    const empty = !chosen.tracks.length && !user.value.trim();
+    if (empty && answer.fallback === "popularity") {
+      notes.push(h("p", { class: "notice" },
+        "Nothing was played yet: these are the most played songs. ",
+        answer.recommendations.length >= EXAMPLE && h("button", {
+          type: "button", class: "primary",
+          onclick: () => {
+            chosen.add(...answer.recommendations.slice(0, EXAMPLE).map((each) =>
+              ({ ...each, text: each.id })));
+            results.focusFirst();
+          },
+        }, `Try an example with ${EXAMPLE} of them`)));
+    } else if (answer.fallback) {
+      notes.push(h("p", { class: "notice" }, FALLBACKS[answer.fallback] ?? `Fallback: ${answer.fallback}`));
+    }
+    if (answer.unmatched.length) {
+      notes.push(h("p", { class: "notice" }, `Not in the catalogue: ${some(answer.unmatched)}.`));
+    }
+    if (answer.learned) {
+      notes.push(h("p", { class: "notice learned" },
+        `Learned from ${plural(answer.learned, "stored play")} of this user.`));
+    }
+    if (event) {
+      notes.push(h("p", { class: event.failed ? "notice error" : "notice" }, event.message));
+    }
+    if (!answer.recommendations.length) {
+      notes.push(h("p", { class: "hint" }, "There is nothing left to recommend."));
+    }
+    return notes;
+  }
+
+  function explain(recommendation) {
+    if (!recommendation) {
+      why.replaceChildren(h("p", { class: "hint" }, "Reasons appear with recommendations."));
+      return;
+    }
+    const explanation = recommendation.explanation;
+    why.replaceChildren(
+      h("p", { class: "subject" }, name(recommendation.name), " by ", name(recommendation.artist)),
+      ...terms(recommendation),
+      ...(explanation ? explained(explanation) : []),
+    );
+  }
+  return live;
+}
+
+/** Stores that somebody played a song; again, if the server is busy. */
+async function sendPlay(who, song) {
+  const body = { events: [{ type: "play", user: who, track: song.id, ms_played: PLAYED_MS }] };
+  for (let sending = 1; ; sending += 1) {
+    try {
+      await ask("v1/events", { body });
+      return { message: `Stored: ${who} played “${song.name}”.`, failed: false };
+    } catch (error) {
+      const busy = error instanceof Unavailable && error.answered;
+      if (!busy && !(error instanceof Refused) && !(error instanceof Unavailable)) throw error;
+      if (!busy || sending === SENDINGS) {
+        return { message: `The play was not stored: ${error.message}`, failed: true };
+      }
+      await new Promise((resolve) => setTimeout(resolve, error.seconds * 1000));
+    }
+  }
+}
+
+/** How a score of this kind is written: plays, a probability, or a model's number. */
+function scoreText(recommendation) {
+  if (recommendation.fallback === "popularity") return (value) => plural(value, "play");
+  if (recommendation.reasons.some((reason) => reason.kind === "collaborative")) {
+    return (value) => fixed(value, 3);
+  }
+  return (value) => percent(value, 2);
+}
+
+function terms(recommendation) {
+  const found = recommendation.explanation?.terms;
+  const rows = (found
+    ? Object.entries(found).map(([label, value]) => ({ label, value }))
+    : reasonTerms(recommendation)
+  ).map((row) => ({ ...row, label: TERMS[row.label] ?? row.label }));
+  rows.sort((a, b) => b.value - a.value);
+  return [
+    barChart({
+      caption: "What makes up its score", rows, show: scoreText(recommendation),
+      total: { label: "score", value: recommendation.score },
+    }),
+  ];
+}
+
+function explained(explanation) {
+  const influence = Object.entries(explanation.percent);
+  const { collaborative_score: listening, genre_score: genre, final_score: final } = explanation.genre;
+  return [
+    influence.some(([, share]) => share > 0) &&
+      shareChart("Influence", influence.map(([label, share]) => [label, share / 100])),
+    explanation.neighbours.length > 0 &&
+      barChart({
+        caption: "Songs of the user's history that are like it, and their attention",
+        rows: explanation.neighbours.map((each) =>
+          ({ label: each.name, value: each.attention, kind: "genre" })),
+        show: (value) => percent(value, 1),
+      }),
+    listening !== undefined &&
+      h("details", {}, h("summary", {}, "As the Enhanced GAT sees it"),
+        barChart({
+          caption: "Genres that match the user's",
+          rows: Object.entries(explanation.genre.genre_contributions).map(([label, value]) =>
+            ({ label, value })),
+          total: { label: "genre score", value: genre },
+        }),
+        h("p", { class: "hint" },
+          `Listening ${signed(listening)}, genre ${signed(genre)}, together ${signed(final)}; ` +
+          `genre has ${percent(explanation.genre.genre_influence)} of the influence.`)),
+    h("details", {}, h("summary", {}, "In words"), h("p", { class: "words" }, explanation.text)),
+  ].filter(Boolean);
+}

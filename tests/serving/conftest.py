@@ -1,0 +1,131 @@
+"""Small versions of both pipelines, a service of them, and a real server around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from spotify_engine.learning.item_item import item_item_weights
+from spotify_engine.playlists.titles import TitleModel, TitleSettings
+from spotify_engine.serving.http import create_app
+from spotify_engine.serving.service import Service
+from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
+from spotify_engine.sessions.tables import read_tables
+from spotify_engine.store.registry import Registry
+
+TOKEN = "correct horse battery staple"
+
+
+@pytest.fixture(scope="session")
+def bundles(
+    make_recommender: Callable[..., Any],
+    make_session_recommender: Callable[..., Any],
+    world: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    """``playlists`` (item-item term, titles, stand-ins) and ``sessions``, and another of each."""
+    folder = tmp_path_factory.mktemp("bundles")
+    [items] = item_item_weights(world.train, 26, 10, [5.0])
+    recommender = make_recommender().with_items(items)
+    titles = [f"{('Rock morning', 'Jazz evening')[i % 2]} {i}" for i in range(40)]
+    vectors = recommender.playlist_vectors(world.train)
+    settings = TitleSettings(letters=0.4, neighbours=6, popularity=0.3)
+    titled = recommender.with_titles(TitleModel.fit(titles, world.train, vectors, settings))
+    write_sessions(folder / "data", SyntheticConfig.tiny(), oracle=False)
+    tables = read_tables(folder / "data")
+    made = {
+        "playlists": titled,
+        "other_playlists": make_recommender(embedding_dim=5),
+        "sessions": make_session_recommender(tables),
+        "other_sessions": make_session_recommender(tables, seed=1),
+    }
+    for i, (name, each) in enumerate(made.items()):
+        manifest = {"config": {}, "metrics": {"recall@10": 0.1 * i}, "data_fingerprint": name}
+        each.save(folder / name, manifest)
+    return {name: folder / name for name in made}
+
+
+def _settings(folder: Path) -> ServeSettings:
+    token = folder / "token"
+    token.write_text(f"{TOKEN}\n")
+    return ServeSettings(
+        registry=folder / "registry",
+        events=f"sqlite:///{folder}/events.db",
+        admin_token=token,
+        poll_seconds=0.05,
+    )
+
+
+def _registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
+    found = Registry(settings.registry)
+    for name in ("playlists", "sessions"):
+        found.activate(found.publish(bundles[name]).id)
+    return found
+
+
+@contextmanager
+def _service(settings: ServeSettings) -> Iterator[Service]:
+    made = Service(settings)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServeSettings:
+    return _settings(tmp_path)
+
+
+@pytest.fixture
+def registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
+    """Both pipelines are current."""
+    return _registry(settings, bundles)
+
+
+@pytest.fixture
+def service(settings: ServeSettings, registry: Registry) -> Iterator[Service]:
+    with _service(settings) as made:
+        yield made
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """The URL of a server of ``app`` on a free port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        thread.join(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Starts a server of a service; gives its URL."""
+    with ExitStack() as stack:
+        yield lambda service: stack.enter_context(running(create_app(service)))
+
+
+@pytest.fixture
+def url(serve: Callable[[Any], str], service: Service) -> str:
+    return serve(service)
+
+
+@pytest.fixture(scope="session")
+def shared_url(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for tests that leave its versions as they are."""
+    settings = _settings(tmp_path_factory.mktemp("shared"))
+    _registry(settings, bundles)
+    with _service(settings) as service, running(create_app(service)) as url:
+        yield url

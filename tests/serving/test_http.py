@@ -1,0 +1,459 @@
+"""The API over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.serving.service import Service
+from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.sessions.recommender import SessionRecommender
+from spotify_engine.store.registry import Registry
+from tests.serving.conftest import TOKEN
+
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def client(shared_url: str) -> httpx.Client:
+    return httpx.Client(base_url=shared_url, timeout=30)
+
+
+@pytest.fixture
+def own(url: str) -> httpx.Client:
+    """Of a server that no other test uses."""
+    return httpx.Client(base_url=url, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def recommender(bundles: dict[str, Path]) -> PlaylistRecommender:
+    return PlaylistRecommender.load(bundles["playlists"])
+
+
+@pytest.fixture(scope="module")
+def sessions(bundles: dict[str, Path]) -> SessionRecommender:
+    return SessionRecommender.load(bundles["sessions"])
+
+
+def ask(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def complete(client: httpx.Client, **body: Any) -> dict[str, Any]:
+    return ask(client, "/v1/playlists/complete", **body)
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [each["id"] for each in answer["recommendations"]]
+
+
+@pytest.mark.parametrize(
+    ("tracks", "title"),
+    [
+        (["id0", "id3"], None),
+        (["Artist 3 - New"], None),
+        (["id0", "Artist 7 - New", "nobody - nothing"], "x"),
+        ([], "Jazz evening"),
+        ([], "rock"),
+        ([], None),
+        (["nobody - nothing"], None),
+    ],
+)
+@pytest.mark.parametrize("explain", [False, True])
+def test_completion_is_the_recommenders(
+    client: httpx.Client,
+    recommender: PlaylistRecommender,
+    tracks: list[str],
+    title: str | None,
+    explain: bool,
+) -> None:
+    answer = complete(client, tracks=tracks, title=title, k=7, explain=explain, exclude=["id5"])
+    expected = recommender.complete(tracks, title, 7, ["id5"])
+    assert ids(answer) == [each.id for each in expected]
+    np.testing.assert_allclose(
+        [each["score"] for each in answer["recommendations"]],
+        [each.score for each in expected],
+        atol=1e-5,
+    )
+    assert {each["fallback"] for each in answer["recommendations"]} == {answer["fallback"]}
+    assert answer["fallback"] == expected[0].fallback
+    assert answer["unmatched"] == recommender.resolve(tracks).unknown
+    assert answer["ms"] > 0
+    for each in answer["recommendations"] if explain else ():
+        reasons = sum(reason["contribution"] for reason in each["reasons"])
+        assert reasons == pytest.approx(each["score"], abs=1e-4)
+    if not explain:
+        assert not any(each["reasons"] for each in answer["recommendations"])
+
+
+def test_an_explanation_says_what_each_seed_adds(client: httpx.Client) -> None:
+    answer = complete(client, tracks=["id0", "id3", "Artist 7 - New"], explain=True, k=5)
+    assert [seed["id"] for seed in answer["seeds"]] == ["id0", "id3", None]
+    assert sum(seed["attention"] for seed in answer["seeds"]) == pytest.approx(1, abs=1e-5)
+    assert answer["genres"] == {"rock": pytest.approx(2 / 3), "jazz": pytest.approx(1 / 3)}
+    assert answer["by_artist"] == ["Artist 7 - New"]
+    for each in answer["recommendations"]:
+        explained = each["explanation"]
+        assert sum(explained["seeds"]) + explained["bias"] == pytest.approx(each["score"], abs=1e-4)
+        parts = sum(explained["parts"].values()) + explained["bias"]
+        assert parts == pytest.approx(each["score"], abs=1e-4)
+
+
+def test_tracks_by_name_and_artist_are_the_same_as_by_id(client: httpx.Client) -> None:
+    by_id = complete(client, tracks=["id8", "id9"])
+    by_name = complete(
+        client, tracks=[{"name": "Song 8", "artist": "artist 4"}, "Artist 4 - Song 9"]
+    )
+    assert ids(by_id) == ids(by_name)
+
+
+def test_next_song_is_the_recommenders(client: httpx.Client, sessions: SessionRecommender) -> None:
+    user, recent, at = sessions.user_ids[1], sessions.ids[3:5], 1_736_700_000
+    answer = ask(
+        client, "/v1/sessions/next", user=user, recent=[*recent, "x"], at=at, k=6, explain=True
+    )
+    expected = sessions.next(user, recent, at, 6)
+    assert ids(answer) == [each.id for each in expected]
+    assert answer["unmatched"] == ["x"]
+    for each in answer["recommendations"]:
+        explained = each["explanation"]
+        assert sum(explained["terms"].values()) == pytest.approx(each["score"], rel=1e-4)
+        assert sum(explained["percent"].values()) == 100
+    by_iso = ask(client, "/v1/sessions/next", user=user, recent=recent, at="2025-01-12T16:40:00Z")
+    assert ids(by_iso)[:6] == ids(answer)
+
+
+def test_a_new_user_gets_what_is_popular(client: httpx.Client) -> None:
+    answer = ask(client, "/v1/sessions/next", user="nobody")
+    assert answer["fallback"] == "popularity"
+
+
+def test_plays_count_at_once(client: httpx.Client, sessions: SessionRecommender) -> None:
+    now = int(time.time())
+    songs = sessions.ids[5:8]
+    before = ask(client, "/v1/sessions/next", user="new", at=now)
+    stored = ask(
+        client,
+        "/v1/events",
+        events=[
+            {"type": "play", "user": "new", "track": song, "ms_played": 1000, "at": now - 90 + i}
+            for i, song in enumerate(songs)
+        ],
+    )
+    assert stored == {"stored": 3, "unmatched": []}
+    after = ask(client, "/v1/sessions/next", user="new", at=now, k=100)
+    assert (before["learned"], after["learned"]) == (0, 3)
+    assert (before["fallback"], after["fallback"]) == ("popularity", "session")
+    assert ids(after) == [each.id for each in sessions.next(None, songs, now, 100)]
+    # A day later they are history, and may be recommended again.
+    later = ask(client, "/v1/sessions/next", user="new", at=now + 86_400, k=100)
+    assert later["fallback"] == "history"
+    assert set(songs) <= set(ids(later))
+    assert ids(later) == [
+        each.id for each in sessions.next(None, (), now + 86_400, 100, history=songs)
+    ]
+
+
+def test_added_tracks_count_at_once(client: httpx.Client) -> None:
+    wanted = complete(client, tracks=["id0", "id3"])
+    stored = ask(
+        client,
+        "/v1/events",
+        events=[
+            {"type": "add", "playlist": "mine", "track": track, "at": 5}
+            for track in ("id0", "Artist 1000 - x", "Duo - One - Alive - Live")
+        ],
+    )
+    assert stored == {"stored": 3, "unmatched": ["Artist 1000 - x"]}
+    answer = complete(client, tracks=[], playlist="mine")
+    assert answer["learned"] == 3
+    assert answer["unmatched"] == ["Artist 1000 - x"]
+    assert ids(answer) == ids(wanted)
+    assert ids(complete(client, tracks=[], playlist="another's")) != ids(wanted)
+
+
+@pytest.mark.parametrize(
+    ("playlist", "session", "pipeline"),
+    [
+        ({"tracks": ["id0", "id1"]}, None, "playlists"),
+        (None, {"recent": [3]}, "sessions"),
+        ({"tracks": ["id0", "id1", "id2"]}, {"recent": [3, 4]}, "playlists"),
+        ({"tracks": ["id0"]}, {"recent": [3]}, "sessions"),
+        ({"tracks": ["nobody"]}, {"recent": [3]}, "sessions"),
+        ({"tracks": ["nobody"], "title": "rock"}, {"recent": []}, "playlists"),
+        ({"tracks": []}, {"recent": []}, "playlists"),
+    ],
+)
+def test_the_pipeline_that_knows_more_answers(
+    client: httpx.Client,
+    sessions: SessionRecommender,
+    playlist: Any,
+    session: Any,
+    pipeline: str,
+) -> None:
+    if session is not None:
+        session = {"recent": [sessions.ids[i] for i in session["recent"]], "at": 0}
+    answer = ask(client, "/v1/recommend", playlist=playlist, session=session, k=4)
+    assert answer["pipeline"] == pipeline
+    assert answer["why"]
+    path, part = ("playlists/complete", playlist), ("sessions/next", session)
+    where, body = path if pipeline == "playlists" else part
+    assert ids(answer) == ids(ask(client, f"/v1/{where}", **body, k=4))
+
+
+def test_search_finds_the_misspelt(client: httpx.Client) -> None:
+    def find(q: str, **more: Any) -> list[str]:
+        answer = client.get("/v1/tracks", params={"q": q, **more})
+        assert answer.status_code == 200
+        return [track["id"] for track in answer.json()["tracks"]]
+
+    assert find("song 17")[0] == "id17"
+    assert find("sogn 17", k=3)[0] == "id17"
+    assert set(find("artist 9", k=2)) == {"id18", "id19"}
+    assert find("ALÍVE", k=1) == ["id3"]
+    assert len(find("so", k=4)) == 4
+    assert find("qqqqqq") == []
+
+
+BAD = [
+    ("/v1/playlists/complete", {"k": 0}, "k"),
+    ("/v1/playlists/complete", {"k": 10**9}, "k"),
+    ("/v1/playlists/complete", {"k": "10"}, "k"),
+    ("/v1/playlists/complete", {"k": 1.5}, "k"),
+    ("/v1/playlists/complete", {"tracks": ["x"] * 10_000}, "tracks"),
+    ("/v1/playlists/complete", {"tracks": "id0"}, "tracks"),
+    ("/v1/playlists/complete", {"tracks": ["id0", 5]}, "tracks.1"),
+    ("/v1/playlists/complete", {"tracks": ["a\0b"]}, "tracks.0"),
+    ("/v1/playlists/complete", {"tracks": ["a" * 501]}, "tracks.0"),
+    ("/v1/playlists/complete", {"tracks": [{"name": "x"}]}, "tracks.0.artist"),
+    ("/v1/playlists/complete", {"title": "\u202a\x1b[31m"}, "title"),
+    ("/v1/playlists/complete", {"colour": "red"}, "colour"),
+    ("/v1/playlists/complete", {"explain": 1}, "explain"),
+    ("/v1/playlists/complete", [], "body"),
+    ("/v1/sessions/next", {"at": "yesterday"}, "at"),
+    ("/v1/sessions/next", {"at": -1}, "at"),
+    ("/v1/sessions/next", {"recent": [""]}, "recent.0"),
+    ("/v1/recommend", {}, "body"),
+    ("/v1/recommend", {"playlist": {"k": 5}}, "playlist.k"),
+    ("/v1/events", {"events": []}, "events"),
+    ("/v1/events", {"events": [{"type": "like"}]}, "events.0"),
+    ("/v1/events", {"events": [{"type": "play", "user": "u", "track": "t"}]},
+     "events.0.ms_played"),
+    ("/v1/events", {"events": [{"type": "play", "user": "u", "track": "t", "ms_played": -1}]},
+     "events.0.ms_played"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "field"), BAD)
+def test_what_is_wrong_is_named(client: httpx.Client, path: str, body: Any, field: str) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert field in [each["field"] for each in said["errors"]], said
+    assert "Traceback" not in answer.text
+    assert "spotify_engine" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"", 422),
+        (b"\xff\xfe", 400),
+        (b"[" * 100_000, 400),
+        (b'{"k": 1' + b"0" * 5_000 + b"}", 400),
+        (b'{"tracks": ["\\ud800"]}', 422),
+        (b'{"k": NaN}', 422),
+        (b'{"title": "' + b"x" * 5_000_000 + b'"}', 413),
+    ],
+)
+def test_broken_bodies_are_refused(client: httpx.Client, body: bytes, status: int) -> None:
+    answer = client.post(
+        "/v1/playlists/complete", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == status
+    assert answer.json()["status"] == status
+
+
+def test_a_long_body_without_a_length_is_refused(client: httpx.Client) -> None:
+    answer = client.post(
+        "/v1/events",
+        content=(b"x" * 65_536 for _ in range(40)),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("trick", ["' OR 1=1 --", "../../etc/passwd", "%00", "${jndi:x}", "\u202e"])
+def test_tricks_in_ids_are_ids_like_others(client: httpx.Client, trick: str) -> None:
+    answer = complete(client, tracks=[trick], playlist=trick, title=trick)
+    assert answer["fallback"] in ("popularity", "title")
+    assert answer["unmatched"] == [trick]
+    ask(client, "/v1/sessions/next", user=trick, recent=[trick])
+    event = {"type": "play", "user": trick, "track": trick, "ms_played": 1}
+    assert ask(client, "/v1/events", events=[event])["unmatched"] == [trick]
+    assert client.get("/v1/tracks", params={"q": trick}).status_code == 200
+    path = f"/v1/versions/{httpx.URL('http://x', path='/' + trick).raw_path.decode()[1:]}/activate"
+    assert client.post(path, headers=ADMIN).status_code in (404, 422)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
+     {"Authorization": "Basic " + TOKEN}, {"Authorization": "Bearer \xe9"}],
+)  # fmt: skip
+def test_admin_calls_need_the_token(
+    own: httpx.Client, registry: Registry, headers: dict[str, str]
+) -> None:
+    version = registry.current("playlists")
+    assert version is not None
+    sent = [(name, value.encode("latin-1")) for name, value in headers.items()]
+    for path, body in (
+        (f"/v1/versions/{version.id}/activate", None),
+        ("/v1/versions/rollback", {"pipeline": "playlists"}),
+    ):
+        answer = own.post(path, json=body, headers=sent)
+        assert answer.status_code == 401
+        assert TOKEN not in answer.text
+
+
+def test_versions_are_activated_and_rolled_back(
+    own: httpx.Client, registry: Registry, bundles: dict[str, Path]
+) -> None:
+    first = registry.current("playlists")
+    second = registry.publish(bundles["other_playlists"], {"run": "another"})
+    assert first is not None
+    listed = own.get("/v1/versions").json()["versions"]
+    served = {each["id"]: (each["current"], each["served"]) for each in listed}
+    assert served[second.id] == (False, False)
+    assert served[first.id] == (True, True)
+    moved = own.post(f"/v1/versions/{second.id}/activate", headers=ADMIN)
+    assert moved.status_code == 200
+    assert moved.json()["lineage"] == {"run": "another"}
+    assert complete(own, tracks=["id0"])["version"] == second.id
+    back = own.post("/v1/versions/rollback", headers=ADMIN, json={"pipeline": "playlists"})
+    assert back.json()["id"] == first.id
+    assert complete(own, tracks=["id0"])["version"] == first.id
+    refused = own.post("/v1/versions/rollback", headers=ADMIN, json={"pipeline": "sessions"})
+    assert refused.status_code == 409
+
+
+def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
+    own: httpx.Client, registry: Registry, bundles: dict[str, Path], settings: ServeSettings
+) -> None:
+    first = registry.current("playlists")
+    second = registry.publish(bundles["other_playlists"])
+    assert first is not None
+    weights = second.path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    answer = own.post(f"/v1/versions/{second.id}/activate", headers=ADMIN)
+    assert answer.status_code == 409
+    assert "weights.safetensors" in answer.json()["detail"]
+    assert str(settings.registry.parent) not in answer.text
+    assert registry.current("playlists") == first
+    assert complete(own, tracks=["id0"])["version"] == first.id
+
+
+def test_other_replicas_follow(
+    own: httpx.Client, registry: Registry, bundles: dict[str, Path]
+) -> None:
+    """As after an activation by another process."""
+    second = registry.publish(bundles["other_sessions"])
+    registry.activate(second.id)
+    deadline = time.monotonic() + 20
+    while ask(own, "/v1/sessions/next")["version"] != second.id:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_health_and_metrics(own: httpx.Client, registry: Registry) -> None:
+    version = registry.current("playlists")
+    assert version is not None
+    assert own.get("/healthz").json()["status"] == "ok"
+    ready = own.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["versions"]["playlists"] == version.id
+    complete(own, tracks=["id0"])
+    complete(own, tracks=[])
+    own.post("/v1/playlists/complete", json={"k": 0})
+    text = own.get("/metrics").text
+    route = 'route="/v1/playlists/complete"'
+    assert f'spotify_engine_requests_total{{{route},status="200"}} 2.0' in text
+    assert f'spotify_engine_requests_total{{{route},status="422"}} 1.0' in text
+    assert 'spotify_engine_answers_total{fallback="popularity",pipeline="playlists"} 1.0' in text
+    assert f'spotify_engine_version{{pipeline="playlists",version="{version.id}"}} 1.0' in text
+    assert f"spotify_engine_request_seconds_count{{{route}}} 3.0" in text
+
+
+def test_without_versions_it_says_so(settings: ServeSettings, serve: Callable[[Any], str]) -> None:
+    service = Service(settings)
+    service.start()
+    client = httpx.Client(base_url=serve(service))
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    answer = client.post("/v1/playlists/complete", json={"tracks": []})
+    assert answer.status_code == 503
+    assert "playlists" in answer.json()["detail"]
+    assert answer.headers["retry-after"]
+    service.close()
+
+
+def test_a_damaged_current_version_starts_with_the_previous_one(
+    settings: ServeSettings, registry: Registry, bundles: dict[str, Path]
+) -> None:
+    first = registry.current("playlists")
+    second = registry.activate(registry.publish(bundles["other_playlists"]).id)
+    (second.path / "item_vectors.npy").write_bytes(b"")
+    service = Service(settings)
+    service.start()
+    assert first is not None
+    assert service.served.engines["playlists"].version == first.id
+    assert "item_vectors.npy" in service.served.failures["playlists"]
+    service.close()
+
+
+def test_a_lost_event_store_is_503_where_it_matters(
+    own: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spotify_engine.store.events import StoreUnavailable
+
+    def lost(*_: Any) -> None:
+        raise StoreUnavailable("the event store does not answer")
+
+    for name in ("append", "plays", "added", "ping"):
+        monkeypatch.setattr(service.events, name, lost)
+    assert own.get("/readyz").status_code == 503
+    event = {"type": "add", "playlist": "p", "track": "t"}
+    for path, body in (
+        ("/v1/events", {"events": [event]}),
+        ("/v1/playlists/complete", {"playlist": "p"}),
+        ("/v1/sessions/next", {"user": "u"}),
+    ):
+        answer = own.post(path, json=body)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+    complete(own, tracks=["id0"])
+
+
+def test_pages_allow_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for path in ("/docs", "/openapi.json", "/static/docs.js", "/swagger/swagger-ui-bundle.js"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "http" not in client.get("/docs").text
+    for path in ("/static/../http.py", "/static/%2e%2e/http.py", "/nothing"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert json.loads(answer.text)["status"] == 404

@@ -1,0 +1,496 @@
+"""The page in a real browser, with the real application behind it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from spotify_engine.client import Client
+from spotify_engine.serving.api import Answer
+from spotify_engine.serving.service import Service
+from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.store.registry import Registry
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; make system-packages")
+TOKEN = "correct horse battery staple"
+PASTE = """text => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text", text);
+    const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
+    document.activeElement.dispatchEvent(event);
+}"""
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM)
+
+
+@pytest.fixture
+def open_page(browser: Browser, url: str) -> Iterator[Open]:
+    """Opens the page; nothing it does may break its security policy or ask another server.
+
+    It is closed before its server is.
+    """
+    wrong: list[str] = []
+    contexts = []
+
+    def heard(kind: str, text: str) -> None:
+        # Refused and unavailable answers are part of the tests; the browser complains of them.
+        expected = re.match(r"Failed to load resource: .*(401|422|503|ERR_INTERNET)", text)
+        if kind in ("error", "warning") and not expected:
+            wrong.append(f"{kind}: {text}")
+
+    def open(url: str = url, **settings: Any) -> Page:
+        origin = url.partition("#")[0]
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: heard(message.type, message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url.startswith(origin) or wrong.append(f"asked {request.url}"),
+        )
+        page.goto(url)
+        return page
+
+    expect.set_options(timeout=20_000)
+    yield open
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def rows(page: Page, tab: str = "playlist") -> Locator:
+    return page.locator(f"#{tab}-results .recommendations > li")
+
+
+def chart(page: Page, caption: str) -> Locator:
+    return page.locator("table.bars:visible", has=page.locator("caption", has_text=caption))
+
+
+def values(table: Locator, part: str = "tbody") -> list[float]:
+    texts = table.locator(f"{part} .value").all_inner_texts()
+    return [float(re.sub(r"[ %+]|plays?|playlists?", "", each).replace("−", "-")) for each in texts]
+
+
+def add(page: Page, text: str, field: str = "Add a track") -> None:
+    """Search, and take what is found first."""
+    asked = urlencode({"q": text})
+    with page.expect_response(lambda response: asked in response.url):
+        page.get_by_role("combobox", name=field).press_sequentially(text)
+    expect(page.get_by_role("option").first).to_contain_text(text)
+    page.keyboard.press("Enter")
+
+
+def complete(url: str, tracks: list[str], **how: Any) -> Answer:
+    with Client(url) as client:
+        return client.complete(tracks, explain=True, **how)
+
+
+def shows(page: Page, answer: Answer, tab: str = "playlist") -> None:
+    found = rows(page, tab).locator(".track")
+    expect(found).to_have_text([each.name for each in answer.recommendations])
+
+
+def test_search_add_complete(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    expect(page.get_by_text("An empty playlist")).to_be_visible()
+    shows(page, complete(url, []))
+    add(page, "Song 12")
+    expect(page.locator("#playlist-chosen li")).to_have_text(["Song 12Artist 6×"])
+    expected = complete(url, ["id12"])
+    shows(page, expected)
+    scores = [f"{each.score:.2f}".replace("-", "−") for each in expected.recommendations]
+    expect(rows(page).locator(".score")).to_have_text(scores)
+
+    first = expected.recommendations[0]
+    rows(page).first.get_by_role("button", name=f"Add {first.name}").click()
+    expect(page.locator("#playlist-chosen li")).to_have_count(2)
+    shows(page, complete(url, ["id12", first.id]))
+    # The button went with its track; the one that is there instead has the focus.
+    expect(rows(page).first.locator(".act")).to_be_focused()
+    page.get_by_role("button", name="Remove Song 12").click()
+    shows(page, complete(url, [first.id]))
+    answered = page.locator("#answered")
+    expect(answered).to_have_text(
+        re.compile(rf"{expected.version} answered in \d+ ms \(server \d+\.\d ms\)")
+    )
+
+
+def test_reasons_and_charts_are_the_answers(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    for text in ("Song 12", "Song 14", "Song 10"):
+        add(page, text)
+    expect(page.locator("#playlist-chosen li")).to_have_count(3)
+    answer = complete(url, ["id12", "id14", "id10"])
+    shows(page, answer)
+    for place in (0, 3):
+        each = answer.recommendations[place]
+        if place:
+            rows(page).nth(place).locator(".pick").click()
+        reasons = rows(page).nth(place).locator(".reasons li")
+        expect(reasons).to_have_text([reason.text for reason in each.reasons])
+        why = each.explanation
+        bars = chart(page, "What each track of the playlist adds")
+        drawn = values(bars)
+        assert drawn == pytest.approx([*sorted(why.seeds, reverse=True), why.bias], abs=6e-4)
+        [total] = values(bars, "tfoot")
+        assert total == pytest.approx(each.score, abs=6e-4)
+        assert sum(drawn) == pytest.approx(total, abs=3e-3)
+        widths = bars.locator("tbody rect, tfoot rect").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().width)"
+        )
+        assert [w / widths[-1] for w in widths] == pytest.approx(
+            [abs(v / total) for v in [*drawn, total]], abs=0.02
+        )
+        genres = chart(page, "Genres of the playlist")
+        shares = [round(100 * share) for share in answer.genres.values()]
+        assert sorted(values(genres)) == sorted(shares)
+        matched = genres.locator("tr.remarked .label").all_inner_texts()
+        assert sorted(matched) == sorted(why.matched_genres)
+    opened = page.locator("#playlist-why")
+    opened.get_by_text("The same score by what").click()
+    parts = values(chart(page, "Parts of the score"))
+    assert parts == pytest.approx([*why.parts.values(), why.bias], abs=6e-4)
+    opened.get_by_text("In words").click()
+    expect(opened.locator(".words")).to_have_text(why.text)
+
+    order = sorted(range(3), key=lambda i: -answer.seeds[i].attention)
+    grid = page.get_by_role("grid")
+    cells = grid.locator("tbody tr").first.locator(".cell")
+    assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
+        f"{answer.seeds[i].name}: {100 * answer.seeds[i].attention:.1f} % of the attention"
+        for i in order
+    ]
+    largest = max(abs(v) for r in answer.recommendations for v in r.explanation.seeds)
+    for place, each in enumerate(answer.recommendations):
+        cells = grid.locator("tbody tr").nth(place + 1).locator(".cell")
+        for i, cell in zip(order, cells.all(), strict=True):
+            value = each.explanation.seeds[i]
+            said = f"{value:+.3f}".replace("-", "−")
+            wanted = f"{answer.seeds[i].name} adds {said} to {each.name}"
+            assert cell.get_attribute("aria-label") == wanted
+            assert ("negative" in cell.get_attribute("class").split()) == (value < 0)
+            share = float(
+                cell.evaluate("cell => parseFloat(cell.style.getPropertyValue('--share'))")
+            )
+            assert share == pytest.approx(100 * abs(value) / largest, abs=0.06)
+
+
+def test_what_is_not_known_is_said(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    page.get_by_role("combobox", name="Add a track").focus()
+    evil = "Nobody - <img src=x onerror=alert(1)>"
+    page.evaluate(PASTE, f"id3\n{evil}\r\n Artist 4 - New one \n")
+    chosen = page.locator("#playlist-chosen li")
+    expect(chosen.nth(0)).to_contain_text("Alive - Live")  # an id gets its name
+    expect(chosen.nth(1)).to_contain_text("<img src=x onerror=alert(1)>Nobodynot in the catalogue")
+    expect(chosen.nth(2)).to_contain_text("New oneArtist 4only its artist is known")
+    notes = page.locator("#playlist-results .notice")
+    expect(notes).to_have_text(
+        [f"Not in the catalogue: “{evil}”.", "Only the artist is known: “Artist 4 - New one”."]
+    )
+    assert page.locator("img").count() == 0
+    shows(page, complete(url, ["id3", evil, "Artist 4 - New one"]))
+    page.get_by_role("button", name="Remove all").click()
+    page.get_by_label("Title").fill("Rock morning")
+    expect(notes).to_have_text([re.compile("completed from playlists with similar titles")])
+    shows(page, complete(url, [], title="Rock morning"))
+    bars = chart(page, "What makes up its score")
+    assert sum(values(bars)) == pytest.approx(values(bars, "tfoot")[0], abs=3e-3)
+    expect(page.get_by_role("grid")).to_have_count(0)
+    # As it stands, where the search finds nothing like it.
+    search = page.get_by_role("combobox", name="Add a track")
+    search.fill("Qqqq - Zzzz")
+    page.get_by_role("option", name="Add “Qqqq - Zzzz” as typed").click()
+    expect(chosen).to_have_text(["ZzzzQqqqnot in the catalogue×"])
+
+
+def test_only_the_newest_answer_is_shown(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    shows(page, complete(url, []))
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        held.append(route)
+
+    page.route("**/v1/playlists/complete", hold_first)
+    title = page.get_by_label("Title")
+    title.fill("Jazz evening")
+    while not held:
+        page.wait_for_timeout(20)
+    title.fill("Rock morning")
+    expected = complete(url, [], title="Rock morning")
+    shows(page, expected)
+    assert expected.recommendations != complete(url, [], title="Jazz evening").recommendations
+    assert len(held) == 2
+    held[0].fulfill(json=complete(url, [], title="Jazz evening").model_dump(mode="json"))
+    page.wait_for_timeout(300)
+    shows(page, expected)
+
+
+def test_a_session_learns_from_what_is_played(open_page: Open, url: str, service: Service) -> None:
+    page = open_page(f"{url}/#session")
+    recommender = service.served.engines["sessions"].recommender
+    with Client(url) as client:
+        shows(page, client.next(explain=True), "session")
+        page.get_by_role("button", name="Try an example").click()
+        expect(page.locator("#session-chosen li")).to_have_count(2)
+        user = recommender.user_ids[2]
+        page.get_by_label("User").fill(user)
+        song = client.next(explain=True).recommendations[0].id
+        recent = [each.id for each in client.next().recommendations[:2]]
+        assert song == recent[0]
+        answer = client.next(user, recent, explain=True)
+        shows(page, answer, "session")
+        bars = chart(page, "What makes up its score")
+        terms = [100 * value for value in answer.recommendations[0].explanation.terms.values()]
+        assert values(bars) == pytest.approx(sorted(terms, reverse=True), abs=6e-3)
+        score = 100 * answer.recommendations[0].score
+        assert values(bars, "tfoot") == pytest.approx([score], abs=6e-3)
+        percent = answer.recommendations[0].explanation.percent
+        expect(page.locator("#session-why .shares li")).to_have_text(
+            [f"{cause} {share} %" for cause, share in percent.items()]
+        )
+        neighbours = answer.recommendations[0].explanation.neighbours
+        attention = chart(page, "Songs of the user's history")
+        assert values(attention) == pytest.approx(
+            [100 * each.attention for each in neighbours], abs=0.06
+        )
+
+        played = answer.recommendations[1]
+        rows(page, "session").nth(1).get_by_role("button", name=f"Played {played.name}").click()
+        expect(page.locator(".learned")).to_have_text("Learned from 1 stored play of this user.")
+        expect(page.get_by_text(f"Stored: {user} played “{played.name}”.").first).to_be_visible()
+        assert [each.track for each in service.events.plays(user, 10)] == [played.id]
+        expect(page.locator("#session-chosen li").nth(2)).to_contain_text(played.name)
+        shows(page, client.next(user, [*recent, played.id]), "session")
+
+        page.get_by_label("User").fill("")
+        page.get_by_label("When").fill("2025-03-03T20:30")
+        zone = page.evaluate("new Date('2025-03-03T20:30').toISOString()")
+        shows(page, client.next(recent=[*recent, played.id], at=zone), "session")
+        add(page, answer.recommendations[0].name, "Add a song that was played")
+        expect(page.locator("#session-chosen li")).to_have_count(4)
+
+
+def test_switching_versions(
+    open_page: Open, url: str, registry: Registry, bundles: dict[str, Any]
+) -> None:
+    first = registry.current("playlists")
+    second = registry.publish(bundles["other_playlists"])
+    page = open_page(url)
+    expect(page.locator("#answered")).to_contain_text(first.id)
+    page.locator("#versions summary").click()
+    panel = page.locator("#versions")
+    for version in (first, second):
+        panel.get_by_role("checkbox", name=f"Compare {version.id}").check()
+    expect(panel.locator(".comparison tbody tr")).to_have_text(["recall@1000.1000+0.1000"])
+    activate = panel.get_by_role("button", name=f"Activate {second.id}")
+    message = panel.locator(".notice")
+    activate.click()
+    expect(message).to_have_text("Enter the admin token first.")
+    token = panel.get_by_label("Admin token")
+    expect(token).to_be_focused()
+    token.fill("wrong")
+    activate.click()
+    expect(message).to_contain_text("token is missing or wrong")
+    assert registry.current("playlists").id == first.id
+    token.fill(TOKEN)
+    activate.click()
+    expect(message).to_have_text(f"{second.id} is served now.")
+    expect(page.get_by_role("status")).to_have_text(f"{second.id} is served now.")
+    expect(page.locator("#answered")).to_contain_text(second.id)
+    assert registry.current("playlists").id == second.id
+    panel.get_by_role("button", name="Roll playlists back").click()
+    expect(page.locator("#answered")).to_contain_text(first.id)
+    expect(panel.locator(".versions tr", has_text=second.id)).to_contain_text("previous")
+
+
+def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    busy = {"title": "Overloaded", "status": 503, "detail": "too many requests"}
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, headers={"Retry-After": "2"}, json=busy)
+
+    page.route("**/v1/playlists/complete", refuse, times=1)
+    add(page, "Song 12")
+    notice = page.locator("#playlist-results .state")
+    expect(notice).to_contain_text("too many requests Asking again in 2 s.")
+    expect(notice).to_contain_text("Asking again in 1 s.")
+    shows(page, complete(url, ["id12"]))
+    expect(notice).to_have_text("")
+    # Offline, until somebody who can't wait presses the button.
+    page.context.set_offline(True)
+    add_button = rows(page).first.locator(".act")
+    add_button.click()
+    expect(notice).to_contain_text("The server can’t be reached. Asking again in 5 s.")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again now").click()
+    expect(notice).to_have_text("")
+    expect(page.locator("#playlist-chosen li")).to_have_count(2)
+    page.route(
+        "**/v1/playlists/complete",
+        lambda route: route.fulfill(status=422, json={
+            "title": "Unprocessable", "status": 422, "detail": "it can't be used",
+            "errors": [{"field": "title", "message": "too odd"}],
+        }),
+    )  # fmt: skip
+    page.get_by_label("Title").fill("x")
+    expect(notice).to_have_text("it can't be used; title: too odd")
+
+
+def test_a_page_without_versions_waits_for_one(
+    open_page: Open,
+    settings: ServeSettings,
+    bundles: dict[str, Any],
+    serve: Callable[[Any], str],
+    tmp_path: Path,
+) -> None:
+    empty = settings.model_copy(update={"registry": tmp_path / "empty"})
+    service = Service(empty)
+    service.start()
+    page = open_page(serve(service))
+    expect(page.locator("#playlist-results")).to_contain_text("no version of playlists is served")
+    page.locator("#versions summary").click()
+    expect(page.locator("#versions")).to_contain_text("No version is registered.")
+    registry = Registry(empty.registry)
+    registry.activate(registry.publish(bundles["playlists"]).id)
+    expect(rows(page)).to_have_count(10)
+    page.close()
+    service.close()
+
+
+def test_the_keyboard_is_enough(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    expect(rows(page)).to_have_count(10)
+    press = page.keyboard.press
+    press("Tab")
+    expect(page.get_by_role("tab", name="Playlist")).to_be_focused()
+    press("ArrowRight")
+    expect(page.get_by_role("tab", name="Session")).to_be_focused()
+    expect(page.get_by_role("tabpanel", name="Session")).to_be_visible()
+    press("ArrowRight")
+    expect(page.get_by_role("tabpanel", name="Playlist")).to_be_visible()
+    press("Tab")
+    search = page.get_by_role("combobox", name="Add a track")
+    expect(search).to_be_focused()
+    page.keyboard.type("song")
+    options = page.get_by_role("option")
+    expect(options).to_have_count(8)
+    expect(search).to_have_attribute("aria-expanded", "true")
+    press("ArrowDown")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(search).to_have_attribute("aria-activedescendant", options.nth(1).get_attribute("id"))
+    press("ArrowUp")
+    press("ArrowUp")
+    expect(options.nth(7)).to_have_attribute("aria-selected", "true")
+    press("Escape")
+    expect(page.get_by_role("listbox")).to_have_count(0)
+    expect(search).to_have_value("song")
+    press("Escape")
+    expect(search).to_have_value("")
+    page.keyboard.type("song 12")
+    expect(options.first).to_contain_text("Song 12")
+    press("Enter")
+    shows(page, complete(url, ["id12"]))
+    expect(search).to_be_focused()
+    # On through all that can be reached: nothing is without a visible focus, nothing is a trap.
+    seen = []
+    while True:
+        press("Tab")
+        now = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                const style = getComputedStyle(at);
+                const outline = style.outlineStyle !== "none" ? parseFloat(style.outlineWidth) : 0;
+                const name = at === document.body ? "BODY" : at.ariaLabel || at.innerText || at.id;
+                return [name, outline >= 2];
+            }"""
+        )
+        if now[0] in ("BODY", "Playlist") or len(seen) > 80:
+            break
+        seen.append(now)
+    assert len(seen) < 80
+    assert [name for name, outline in seen if not outline] == []
+    reached = [name for name, _ in seen]
+    first = complete(url, ["id12"]).recommendations[0].name
+    assert f"Add {first}" in reached
+    assert "Remove Song 12" in reached
+    assert any("of the attention" in name for name in reached), "a way into the heatmap"
+
+    rows(page).nth(1).locator(".pick").focus()
+    press("Enter")
+    expect(rows(page).nth(1).locator(".reasons")).to_be_visible()
+    expect(rows(page).nth(0).locator(".reasons")).to_be_hidden()
+    press("Enter")
+    expect(rows(page).nth(1).locator(".reasons")).to_be_hidden()
+    page.get_by_role("grid").locator(".cell").first.focus()
+    press("ArrowDown")
+    focused = page.locator(".cell:focus")
+    expect(page.locator(".readout")).to_have_text(focused.get_attribute("aria-label"))
+    expect(focused).to_have_attribute("aria-label", re.compile("Song 12 adds"))
+
+
+def a_full_page(page: Page) -> None:
+    """Both tabs in use, a hundred tracks, the versions open."""
+    page.get_by_role("combobox", name="Add a track").focus()
+    tracks = [f"id{i}" for i in range(12)]
+    tracks += [f"Artist {i % 11} - {'New' * 40} {i}" for i in range(80)]
+    page.evaluate(PASTE, "\n".join([*tracks, *(f"Nobody - شمس {i} 🌙" for i in range(8))]))
+    expect(page.locator("#playlist-chosen li")).to_have_count(100)
+    expect(page.get_by_text("24 of ")).to_contain_text("tracks: those with most attention")
+    page.locator("#versions summary").click()
+    for place in range(2):
+        page.get_by_role("checkbox").nth(place).check()
+    expect(page.locator(".comparison")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_no_width_scrolls_sideways(open_page: Open, url: str, width: int) -> None:
+    page = open_page(url, viewport={"width": width, "height": 780})
+    wide = "document.documentElement.scrollWidth - innerWidth"
+    a_full_page(page)
+    assert page.evaluate(wide) <= 0
+    page.get_by_role("tab", name="Session").click()
+    page.get_by_role("button", name="Try an example").click()
+    expect(page.locator("#session-chosen li")).to_have_count(2)
+    expect(page.locator("#session-why .bars")).to_be_visible()
+    assert page.evaluate(wide) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Open, url: str, scheme: str) -> None:
+    page = open_page(url, color_scheme=scheme)
+    a_full_page(page)
+    assert_accessible(page)
+    page.get_by_role("combobox", name="Add a track").fill("song")
+    expect(page.get_by_role("option").first).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("tab", name="Session").click()
+    page.get_by_role("button", name="Try an example").click()
+    expect(page.locator("#session-chosen li")).to_have_count(2)
+    assert_accessible(page)
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
