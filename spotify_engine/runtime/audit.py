@@ -26,6 +26,7 @@ from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.runtime.measuring import track_catalogue, votes_needed
+from spotify_engine.runtime.recording import record_audit
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -99,6 +100,7 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     )
     compared += len(cold_start)
     differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
+    record_audit(run, config, {"val": val, "test": test}, len(differences))
     return Audit(rows, settings, differences, compared)
 
 

@@ -23,7 +23,11 @@ StartJob = Callable[..., "subprocess.Popen[str]"]
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
     training = {"basic": {"epochs": 2}, "enhanced": {"epochs": 2}, "session": {"epochs": 2}}
-    config = {"generator": SyntheticConfig.tiny().model_dump(mode="json"), "training": training}
+    config = {
+        "generator": SyntheticConfig.tiny().model_dump(mode="json"),
+        "training": training,
+        "tracking": {"enabled": False},
+    }
     path.write_text(yaml.safe_dump(config))
     return path
 
@@ -34,7 +38,9 @@ def finished_sessions(
 ) -> Path:
     """Run directory of an undisturbed training of all three models."""
     out = tmp_path_factory.mktemp("runs") / "synthetic"
-    job = start_job("train_synthetic.py", f"--config={settings}", f"--out={out}")
+    job = start_job(
+        "train_synthetic.py", f"--config={settings}", f"--out={out}", "--set=tracking.enabled=true"
+    )
     printed, errors = job.communicate(timeout=400)
     assert job.returncode == 0, printed + errors
     assert "session-aware" in printed
