@@ -58,8 +58,10 @@ class Nothing:
         return b"{}"
 
 
-async def load(url: str, make: Made, at_once: int, seconds: float, seed: int = 0) -> Answered:
-    """So many clients, each asking again as soon as it is answered."""
+async def load(
+    url: str, make: Made, at_once: int, seconds: float, seed: int = 0, pause: float = 0
+) -> Answered:
+    """So many clients, each asking again as soon as it is answered, or after a pause."""
     found: Answered = []
     end = time.perf_counter() + seconds
     connector = aiohttp.TCPConnector(limit=0)
@@ -75,6 +77,8 @@ async def load(url: str, make: Made, at_once: int, seconds: float, seed: int = 0
                 except aiohttp.ClientError as error:
                     content, status = str(error).encode(), 0
                 found.append((started, time.perf_counter() - started, status, content))
+                if pause:
+                    await asyncio.sleep(pause)
 
         await asyncio.gather(*(client(np.random.default_rng([seed, i])) for i in range(at_once)))
     return found
@@ -266,7 +270,8 @@ def soak(url: str, make: Made, sessions: bool, minutes: float) -> None:
     seen, statuses, ended = [], Counter[int](), time.perf_counter() + minutes * 60
     number = 0
     while time.perf_counter() < ended:
-        answered = asyncio.run(load(url, mixed, 4, step, number))
+        # An hour of what one person's machine might see; the rest of it stays usable.
+        answered = asyncio.run(load(url, mixed, 4, step, number, pause=0.15))
         statuses.update(each[2] for each in answered)
         seen.append(memory())
         number += 1

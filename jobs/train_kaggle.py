@@ -33,12 +33,22 @@ def parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     return flags
 
 
+def training_parser() -> argparse.ArgumentParser:
+    flags = parser()
+    flags.add_argument(
+        "--register", type=Path, nargs="?", const=Path("runs/registry"), metavar="DIR",
+        help="make the result a version of a registry (runs/registry)",
+    )  # fmt: skip
+    return flags
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
+    arguments = training_parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.errors import InputError
     from spotify_engine.runtime.inputs import open_run
     from spotify_engine.runtime.kaggle import run_all
+    from spotify_engine.runtime.registering import register
     from spotify_engine.runtime.run import console
     from spotify_engine.runtime.session import ray_session
 
@@ -46,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = open_run(arguments)
         with ray_session(run.config.cluster):
             run_all(run)
+        if arguments.register:
+            register(run, arguments.register)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY.PATH=VALUE"
     )
+    flags.add_argument(
+        "--register", type=Path, nargs="?", const=Path("runs/registry"), metavar="DIR",
+        help="make the result a version of a registry (runs/registry)",
+    )  # fmt: skip
     return flags
 
 
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.errors import InputError
+    from spotify_engine.runtime.registering import register
     from spotify_engine.runtime.run import console
     from spotify_engine.runtime.session import ray_session
     from spotify_engine.runtime.sessions import open_session_run, run_sessions
@@ -47,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = open_session_run(arguments)
         with ray_session(run.config.cluster):
             run_sessions(run)
+        if arguments.register:
+            register(run, arguments.register)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spotify_engine.dotted import nested
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.leaderboard import EvaluationConfig
 from spotify_engine.evaluation.splits import HoldoutConfig
@@ -22,6 +23,7 @@ from spotify_engine.playlists.graph import GraphConfig
 from spotify_engine.playlists.model import PlaylistGATConfig
 from spotify_engine.playlists.start import StartConfig
 from spotify_engine.playlists.titles import TitleConfig
+from spotify_engine.tracking.settings import TrackingConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +65,8 @@ class JobConfig(BaseModel):
 
     inputs: BaseModel
     """Paths or URIs by name; None for one that is left out."""
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
 
 class KaggleJob(JobConfig):
@@ -81,7 +85,6 @@ class KaggleJob(JobConfig):
     titles: TitleConfig = TitleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cold_start: ColdStartConfig = ColdStartConfig()
-    cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
     def _a_hop_for_each_layer(self) -> KaggleJob:
@@ -109,31 +112,32 @@ def load_config(
     merged: dict[str, Any] = {}
     for source, values in layers:
         for path in _paths(values):
-            _check_known(model, path, source)
+            check_known(model, path, source)
         _merge(merged, values)
     for setting in settings:
         key_path, equals, text = setting.partition("=")
         if not equals or not key_path:
             raise InputError(f"--set {setting}: write it as key.path=value")
-        keys = key_path.split(".")
         try:
-            value = yaml.safe_load(text)
+            value = nested({key_path: yaml.safe_load(text)})
         except yaml.YAMLError as error:
             raise InputError(f"--set {setting}: the value is not readable as YAML") from error
-        for key in reversed(keys):
-            value = {key: value}
         for path in _paths(value):
-            _check_known(model, path, f"--set {setting}")
+            check_known(model, path, f"--set {setting}")
         _merge(merged, value)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "configuration"
-        message = first["msg"].removeprefix("Value error, ")
-        # Of a whole section that does not fit together, the message says what is wrong.
-        got = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
-        raise InputError(f"{where}: {message}{got}") from error
+        raise InputError(problem(error.errors()[0])) from error
+
+
+def problem(error: Mapping[str, Any]) -> str:
+    """One of a ``ValidationError``'s errors in a line."""
+    where = ".".join(str(part) for part in error["loc"]) or "configuration"
+    message = error["msg"].removeprefix("Value error, ")
+    # Of a whole section that does not fit together, the message says what is wrong.
+    got = "" if isinstance(error["input"], Mapping) else f" (got {error['input']!r})"
+    return f"{where}: {message}{got}"
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -181,7 +185,7 @@ def _paths(values: Mapping[str, Any]) -> list[list[str]]:
     return paths
 
 
-def _check_known(model: type[BaseModel], path: Sequence[str], source: str) -> None:
+def check_known(model: type[BaseModel], path: Sequence[str], source: str) -> None:
     """Name the first part of a path that isn't a key, with the nearest ones that are."""
     for depth, key in enumerate(path):
         if key not in model.model_fields:

@@ -15,7 +15,8 @@ from torch_geometric.data import HeteroData
 from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.sampler import IncomingEdges
 from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import EPSILON, HeteroGATLayer, PlaylistGAT
+from spotify_engine.playlists.layer import HeteroGATLayer
+from spotify_engine.playlists.model import EPSILON, PlaylistGAT
 from spotify_engine.playlists.schema import (
     ARTIST,
     CONTAINS,
@@ -187,7 +188,8 @@ def fold_in(
     Returns:
         (p ``[B, out]`` of length 1, the last layer's attention ``[seed tracks, heads]``)
     """
-    model.eval()
+    if model.training:  # telling every module again takes as long as folding a playlist in
+        model.eval()
     neighbours = Neighbours(
         torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
     )

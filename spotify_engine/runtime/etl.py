@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import ray
+from rich.table import Column, Table
 
+from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
 from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
@@ -215,3 +217,14 @@ def _write(tables: dict[str, pa.Table], out_dir: Path) -> None:
             pa.parquet.write_table(
                 table, fresh / f"{name}.parquet", compression="zstd", row_group_size=_ROW_GROUP
             )
+
+
+def render_counts(counts: dict[str, Any]) -> Table:
+    """What preparing the tables read, left out and kept."""
+    table = Table("what", Column("count", justify="right"), title="Data")
+    for name, value in flatten(counts).items():
+        # What did not occur is in the report; here it would bury what did.
+        if value and not name.startswith("seconds."):
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+            table.add_row(name.replace("_", " ").replace(".", ", "), text)
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,21 @@ def open_run(arguments: argparse.Namespace) -> Run[KaggleJob]:
     Raises:
         InputError: an input is missing, a key is unknown, or the directory holds another run.
     """
+    config = playlist_config(arguments)
+    return Run(arguments.out or Path("runs") / f"kaggle-{config.mode}", config)
+
+
+def playlist_config(
+    arguments: argparse.Namespace, base: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> KaggleJob:
+    """Resolve the configuration; makes the sample when asked for.
+
+    Args:
+        base: (where it comes from, values) over the mode's configuration, under ``--config``.
+
+    Raises:
+        InputError: an input is missing, or a key is unknown.
+    """
     if arguments.sample and (arguments.playlists or arguments.features):
         raise InputError("--sample makes its own files; leave out --playlists and --features")
     flags: dict[str, Any] = {"mode": arguments.mode, "inputs": {}}
@@ -40,13 +56,13 @@ def open_run(arguments: argparse.Namespace) -> Run[KaggleJob]:
             flags["inputs"][name] = None if given == "none" else given
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}
-    layers = [(f"configs/kaggle/{arguments.mode}.yaml", _mode(arguments.mode))]
+    layers = [(f"configs/kaggle/{arguments.mode}.yaml", _mode(arguments.mode)), *base]
     if arguments.config:
         layers.append((str(arguments.config), read_yaml(arguments.config)))
     layers.append(("flags", flags))
     config = load_config(KaggleJob, layers, arguments.settings)
     _require_inputs(config.inputs)
-    return Run(arguments.out or Path("runs") / f"kaggle-{config.mode}", config)
+    return config
 
 
 def _mode(name: str) -> dict[str, Any]:

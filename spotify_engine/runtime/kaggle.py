@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.table import Column, Table
+from ray.train import UserCallback
 from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import KaggleJob
-from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
-from spotify_engine.evaluation.leaderboard import Catalogue
 from spotify_engine.evaluation.ranking import save_predictions
-from spotify_engine.evaluation.splits import Split, load_split, make_split, save_split
+from spotify_engine.evaluation.splits import Split, make_split, save_split
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
@@ -33,22 +29,51 @@ from spotify_engine.playlists.graph import (
 )
 from spotify_engine.playlists.hybrid import choose_item_item
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.start import find_start
-from spotify_engine.playlists.titles import TitleModel, TitleSettings, choose_titles
+from spotify_engine.playlists.titles import choose_titles
 from spotify_engine.ragged import Ragged
-from spotify_engine.runtime.etl import prepare_tables
-from spotify_engine.runtime.measuring import measure_run, track_catalogue
+from spotify_engine.runtime.etl import prepare_tables, render_counts
+from spotify_engine.runtime.kaggle_files import PlaylistFiles
+from spotify_engine.runtime.measuring import measure_run
+from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Run, console
-from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs, load_best, train
+from spotify_engine.runtime.train import (
+    EPOCHS,
+    PlaylistTraining,
+    train,
+)
 from spotify_engine.store.files import write_text
 
 
-class PlaylistPipeline:
+class PlaylistPipeline(PlaylistFiles):
     """Runs the stages of one run directory; those that are done are read back instead."""
 
-    def __init__(self, run: Run[KaggleJob]) -> None:
-        self.run, self.config = run, run.config
+    def __init__(self, run: Run[KaggleJob], callbacks: Sequence[UserCallback] = ()) -> None:
+        """
+        Args:
+            callbacks: told of each epoch's metrics in training.
+        """
+        super().__init__(run)
+        self.callbacks = callbacks
+
+    def lay_out(self) -> None:
+        """From tables to what training begins with."""
+        self.hold_out()
+        self.find_genres()
+        self.build()
+        self.begin()
+
+    def learn(self) -> None:
+        """To a trained model and its item-item term: all that validation chooses by."""
+        self.train()
+        self.mix()
+
+    def conclude(self) -> dict[str, Any]:
+        """From a trained model to bundle and report: ranks the test part."""
+        self.compare_titles()
+        self.evaluate()
+        self.publish()
+        return self.report()
 
     def prepare(self) -> dict[str, Any]:
         """Both CSV files to ``tables/``."""
@@ -166,6 +191,7 @@ class PlaylistPipeline:
                 PlaylistTraining(self.training_inputs, self.config.model, self.config.training),
                 self.run.checkpoints,
                 self.config.cluster,
+                self.callbacks,
             ),
         )
         return history
@@ -275,96 +301,15 @@ class PlaylistPipeline:
             plot_breakdown(content["breakdown"], self.run.breakdown_picture)
         return content
 
-    @cached_property
-    def recommender(self) -> PlaylistRecommender:
-        """The best checkpoint with its item-item term and titles, if it has them."""
-        found, train = self.gat, self.data_split.train
-        if self.run.stages["item_item"]["result"]["used"]:
-            found = found.with_items(sparse.load_npz(self.run.item_item))
-        if chosen := self.run.stages["titles"]["result"]["chosen"]:
-            vectors = found.playlist_vectors(train)
-            settings = TitleSettings(**chosen)
-            found = found.with_titles(TitleModel.fit(self.titles, train, vectors, settings))
-        return found
-
-    @cached_property
-    def gat(self) -> PlaylistRecommender:
-        """The best checkpoint alone, encoded over the whole graph once."""
-        data, scale = load_graph(self.run.graph)
-        model = load_best(self.training_inputs, self.run.checkpoints, self.config.model)
-        return PlaylistRecommender.from_training(
-            model, data, self.tables, scale, self.data_split.train
-        )
-
-    @property
-    def training_inputs(self) -> TrainingInputs:
-        return TrainingInputs(
-            self.run.graph.resolve(), self.run.split.resolve(), self.run.start.resolve()
-        )
-
-    @cached_property
-    def tables(self) -> dict[str, pa.Table]:
-        return {name: self.table(name) for name in TABLES}
-
-    @cached_property
-    def data_split(self) -> Split:
-        return load_split(self.run.split, len(self.table("tracks")), self.n_playlists)
-
-    @cached_property
-    def titles(self) -> list[str]:
-        """Of the playlists; empty for one without a name."""
-        return [title or "" for title in self.table("playlists")["name"].to_pylist()]
-
-    @cached_property
-    def catalogue(self) -> Catalogue:
-        return track_catalogue(self.tables)
-
-    @property
-    def n_playlists(self) -> int:
-        return len(self.table("playlists"))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sha256 over tables and split: equal data, equal fingerprint."""
-        digest = hashlib.sha256()
-        for path in [*sorted(self.run.tables.glob("*.parquet")), self.run.split]:
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
-
-    def table(self, name: str) -> pa.Table:
-        return pq.read_table(self.run.tables / f"{name}.parquet")
-
-    def write_table(self, name: str, table: pa.Table) -> None:
-        path = self.run.tables / f"{name}.parquet"
-        partial = path.with_suffix(".partial")
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
-
 
 def run_all(run: Run[KaggleJob]) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = PlaylistPipeline(run)
     pipeline.prepare()
-    pipeline.hold_out()
-    pipeline.find_genres()
-    pipeline.build()
-    pipeline.begin()
-    pipeline.train()
-    pipeline.mix()
-    pipeline.compare_titles()
-    pipeline.evaluate()
-    pipeline.publish()
-    return pipeline.report()
-
-
-def render_counts(counts: dict[str, Any]) -> Table:
-    """What preparing the tables read, left out and kept."""
-    table = Table("what", Column("count", justify="right"), title="Data")
-    for name, value in flatten(counts).items():
-        # What did not occur is in the report; here it would bury what did.
-        if value and not name.startswith("seconds."):
-            text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-            table.add_row(name.replace("_", " ").replace(".", ", "), text)
-    return table
+    with recorded(run, "playlists") as record:
+        record.follow(run.checkpoints / EPOCHS)
+        pipeline.lay_out()
+        pipeline.learn()
+        report = pipeline.conclude()
+        record_report(run, record, report)
+    return report

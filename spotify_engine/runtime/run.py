@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -17,8 +17,16 @@ from rich.console import Console
 from spotify_engine.config import JobConfig, dump_yaml
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
-from spotify_engine.store.files import write_text
+from spotify_engine.store.files import copy_file, copy_folder, write_text
 
+NO_PART_IN_RESULTS = ("cluster.", "tracking.")
+MADE_BY = {  # what a stage that another run may take over leaves
+    "generate": "data",
+    "prepare": "tables",
+    "split": "split.parquet",
+    "graph": "graph",
+    "start": "start",
+}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -31,7 +39,7 @@ class Run(Generic[Job]):
     """One run directory.
 
     A stage that finished is not done again: ``stages.json`` keeps what it returned. Everything but
-    the cluster's shape must be as it was when the run began.
+    the cluster's shape and where runs are recorded must be as it was when the run began.
     """
 
     def __init__(self, out: Path, config: Job) -> None:
@@ -72,7 +80,7 @@ class Run(Generic[Job]):
         here = flatten(yaml.safe_load(path.read_text()))
         asked = flatten(self.config.model_dump(mode="json"))
         for key in sorted(here.keys() | asked.keys()):
-            if not key.startswith("cluster.") and here.get(key) != asked.get(key):
+            if not key.startswith(NO_PART_IN_RESULTS) and here.get(key) != asked.get(key):
                 raise InputError(
                     f"{self.out}: holds a run with {key}={here.get(key)}, asked for "
                     f"{asked.get(key)}; give another --out, or delete it to start over"
@@ -110,6 +118,18 @@ class Run(Generic[Job]):
         self._save()
         console.print(f"[bold]{name}[/bold]: {seconds:.1f} s")
         return result
+
+    def adopt(self, other: Run[Job], stages: Sequence[str]) -> None:
+        """Take over finished stages of a run that agrees with this one in all they depend on."""
+        done = [name for name in stages if name in other.stages]
+        for name in filter(None, map(MADE_BY.get, done)):
+            source, target = other.out / name, self.out / name
+            if source.is_dir():
+                copy_folder(source, target)
+            else:
+                copy_file(source, target)
+        self.stages |= {name: other.stages[name] for name in done}
+        self._save()
 
     def redo_without(self, name: str, path: Path) -> None:
         """Let a stage run again if what it made is gone."""

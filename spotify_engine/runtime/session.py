@@ -22,12 +22,15 @@ LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def ray_session(config: ClusterConfig) -> Iterator[float]:
+def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[float]:
     """Join the cluster that ``RAY_ADDRESS`` or ``ray start`` names; else start one.
 
     A cluster started here is shut down on leaving; one that was joined goes on, and so does a
     session that this process already had. With ``RAY_ADDRESS=local`` a cluster of the job's own is
     started even beside a running one.
+
+    Args:
+        show_workers: whether to print what workers print; Ray's log files have it anyway.
 
     Yields:
         Seconds it took to connect or start.
@@ -40,7 +43,7 @@ def ray_session(config: ClusterConfig) -> Iterator[float]:
         yield 0.0
         return
     started = perf_counter()
-    if os.environ.get("RAY_ADDRESS") == "local" or not _joined():
+    if os.environ.get("RAY_ADDRESS") == "local" or not _joined(show_workers):
         ray.init(
             address="local",
             num_cpus=max(os.cpu_count() or 1, config.workers),
@@ -48,6 +51,7 @@ def ray_session(config: ClusterConfig) -> Iterator[float]:
             include_dashboard=config.dashboard,
             dashboard_host=LOOPBACK,
             logging_level=logging.WARNING,
+            log_to_driver=show_workers,
         )
     try:
         yield perf_counter() - started
@@ -55,7 +59,7 @@ def ray_session(config: ClusterConfig) -> Iterator[float]:
         ray.shutdown()
 
 
-def _joined() -> bool:
+def _joined(show_workers: bool) -> bool:
     """Connect to a running cluster; False when none was named and none that was started answers."""
     named = os.environ.get("RAY_ADDRESS")
     address = named or _recorded_address()
@@ -75,7 +79,7 @@ def _joined() -> bool:
             "or set RAY_ADDRESS=local to run beside it"
         )
     try:
-        ray.init(logging_level=logging.WARNING)
+        ray.init(logging_level=logging.WARNING, log_to_driver=show_workers)
     except (ConnectionError, AuthenticationError) as error:
         raise InputError(
             f"the Ray cluster at {address} does not let this job in; 'source cluster/env.sh' "

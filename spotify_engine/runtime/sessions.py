@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ray.train import UserCallback
 from scipy import sparse
 
 from spotify_engine import __version__
@@ -20,14 +22,21 @@ from spotify_engine.errors import InputError
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
+from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Run, console
 from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
-from spotify_engine.runtime.train import train
+from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
-from spotify_engine.sessions.leaderboard import HeldOut, Leaderboard, by_session, by_user
+from spotify_engine.sessions.leaderboard import (
+    HeldOut,
+    Leaderboard,
+    SessionRow,
+    by_session,
+    by_user,
+)
 from spotify_engine.sessions.mixture import SessionModel
 from spotify_engine.sessions.queries import queries_of_events
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
@@ -50,10 +59,29 @@ NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-a
 class SessionPipeline:
     """Runs the stages of one run directory; those that are done are read back instead."""
 
-    def __init__(self, run: Run[SyntheticJob]) -> None:
-        self.run, self.config = run, run.config
+    def __init__(self, run: Run[SyntheticJob], callbacks: Sequence[UserCallback] = ()) -> None:
+        """
+        Args:
+            callbacks: told of each epoch's metrics in training.
+        """
+        self.run, self.config, self.callbacks = run, run.config, callbacks
         given = self.config.inputs.data
         self.folder = str(run.out / "data") if given is None else given
+
+    def lay_out(self) -> None:
+        """From tables to what training begins with."""
+        self.hold_out()
+        self.build()
+
+    def learn(self) -> None:
+        """To trained models."""
+        self.train()
+
+    def conclude(self) -> dict[str, Any]:
+        """From trained models to bundle and report: ranks the test part, if there is one."""
+        self.evaluate()
+        self.publish()
+        return self.report()
 
     def generate(self) -> None:
         """``data/``, if no folder of CSVs was given."""
@@ -64,7 +92,8 @@ class SessionPipeline:
             )
 
     def prepare(self) -> None:
-        """The CSV files to ``tables/``."""
+        """The CSV files, generated where none are given, to ``tables/``."""
+        self.generate()
         self.run.stage(
             "prepare", lambda: prepare_sessions(self.folder, self.run.tables, self.config.data)
         )
@@ -98,7 +127,11 @@ class SessionPipeline:
             self.run.stage(
                 f"train {name}",
                 partial(
-                    train, self.training(name), self.run.checkpoints / name, self.config.cluster
+                    train,
+                    self.training(name),
+                    self.run.checkpoints / name,
+                    self.config.cluster,
+                    self.callbacks,
                 ),
             )
 
@@ -108,36 +141,23 @@ class SessionPipeline:
             self.run.stage("evaluate", self._evaluate)
 
     def _evaluate(self) -> dict[str, Any]:
-        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
-        board = Leaderboard(held_out, membership_of(self.tables))
+        board = self.board()
         with console.status("Fitting and tuning the baselines"):
             board.add_baselines()
-        seconds, users = self.run.seconds, np.arange(held_out.n_users)
         ours: dict[str, Any] = {}
         influence, last = None, None
         for name in self.config.models:
+            last = self._add(board, name)
             if name == "session":
-                model = self.session_model
-                assert model is not None
-                events, memory = self.tables["events"], self.config.session.memory
-                queries = queries_of_events(events, board.test.rows, memory)
-                last = board.add(
-                    NAMES[name], by_session(model), None, None,
-                    seconds[f"train {name}"], queries,
-                )  # fmt: skip
-                ours[name] = parameter_counts(model)
+                assert self.session_model is not None
+                ours[name] = parameter_counts(self.session_model)
                 continue
-            vectors = self._vectors(name)
-            scores = vectors.score(users)
-            last = board.add(NAMES[name], by_user(scores), scores, None, seconds[f"train {name}"])
             network, _ = self.training(name).load_gat(self.run.checkpoints / name / "best")
             ours[name] = parameter_counts(network)
             if name == "enhanced":
+                vectors = self._vectors(name)
                 influence = _genre_influence(vectors, board.test.queries.user, last.lists)
-        oracle = Path(self.folder) / ORACLE_FILE
-        if oracle.exists():
-            truth = load_oracle(oracle, self.tables)
-            board.add_oracle(truth.event, truth.songs, truth.probabilities)
+        self.add_oracle(board)
         assert last is not None
         self._save_predictions(board.test.rows, last.lists, last.scores)
         console.print(board.render())
@@ -146,9 +166,49 @@ class SessionPipeline:
             "parameters": ours,
             "genre_influence": influence,
             "cold_start": cold_start_benefits(
-                held_out, self.session_model, self.gat_vectors, self.config.cold
+                board.data, self.session_model, self.gat_vectors, self.config.cold
             ),
         }
+
+    def add_oracle(self, board: Leaderboard) -> None:
+        """Measure the true probabilities, where the data has them."""
+        oracle = Path(self.folder) / ORACLE_FILE
+        if oracle.exists():
+            truth = load_oracle(oracle, self.tables)
+            board.add_oracle(truth.event, truth.songs, truth.probabilities)
+
+    def board(self) -> Leaderboard:
+        """An empty leaderboard of the run's test plays."""
+        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
+        return Leaderboard(held_out, membership_of(self.tables))
+
+    def _add(self, board: Leaderboard, name: ModelName) -> SessionRow:
+        """Measure a trained model on the board's test plays."""
+        seconds = self.run.seconds[f"train {name}"]
+        if name == "session":
+            model = self.session_model
+            assert model is not None
+            memory = self.config.session.memory
+            queries = queries_of_events(self.tables["events"], board.test.rows, memory)
+            return board.add(NAMES[name], by_session(model), None, None, seconds, queries)
+        scores = self._vectors(name).score(np.arange(board.data.n_users))
+        return board.add(NAMES[name], by_user(scores), scores, None, seconds)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch of the last model."""
+        found: list[dict[str, float]] = self.run.stages[f"train {self.config.models[-1]}"]["result"]
+        return found
+
+    @property
+    def quality(self) -> float:
+        """Recall@10 on validation of the last model: next songs, or a GAT's new songs of users."""
+        return max(each["val_recall@10"] for each in self.history)
+
+    def test_recall(self) -> float:
+        """On test what ``quality`` is on validation, without all else that a report measures."""
+        row = self._add(self.board(), self.config.models[-1])
+        return (row.held_out or row.next_song)["recall@10"]
 
     def _save_predictions(self, rows: np.ndarray, lists: Any, scores: Any) -> None:
         n, k = lists.shape
@@ -270,6 +330,20 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
     Raises:
         InputError: an input is missing, a key is unknown, or the directory holds another run.
     """
+    return Run(arguments.out or Path("runs/synthetic"), session_config(arguments))
+
+
+def session_config(
+    arguments: argparse.Namespace, base: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> SyntheticJob:
+    """Resolve the configuration.
+
+    Args:
+        base: (where it comes from, values) over configs/synthetic.yaml, under ``--config``.
+
+    Raises:
+        InputError: an input is missing, or a key is unknown.
+    """
     flags: dict[str, Any] = {}
     if arguments.model:
         flags["models"] = [name for name in MODELS if name in arguments.model]
@@ -285,22 +359,22 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
                 )
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}
-    layers = [("configs/synthetic.yaml", read_yaml(CONFIGS / "synthetic.yaml"))]
+    layers = [("configs/synthetic.yaml", read_yaml(CONFIGS / "synthetic.yaml")), *base]
     if arguments.config:
         layers.append((str(arguments.config), read_yaml(arguments.config)))
     layers.append(("flags", flags))
-    config = load_config(SyntheticJob, layers, arguments.settings)
-    return Run(arguments.out or Path("runs/synthetic"), config)
+    return load_config(SyntheticJob, layers, arguments.settings)
 
 
 def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:
     """All stages in order; returns the report."""
     pipeline = SessionPipeline(run)
-    pipeline.generate()
     pipeline.prepare()
-    pipeline.hold_out()
-    pipeline.build()
-    pipeline.train()
-    pipeline.evaluate()
-    pipeline.publish()
-    return pipeline.report()
+    with recorded(run, "sessions") as record:
+        for name in run.config.models:
+            record.follow(run.checkpoints / name / EPOCHS, f"{name}/")
+        pipeline.lay_out()
+        pipeline.learn()
+        report = pipeline.conclude()
+        record_report(run, record, report)
+    return report

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import ray.train
 import torch
+from ray.train import UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spotify_engine.config import ClusterConfig
@@ -32,12 +33,14 @@ from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, 
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
-from spotify_engine.store.files import write_text
+from spotify_engine.store.files import copy_folder, write_text
+from spotify_engine.tracking.tracker import write_epoch
 
 RAY_NAME = "ray"
 NOTES = "checkpoint_manager_snapshot.json"  # Ray's name for it
 CHECKPOINT = "checkpoint_"
 DIVERGED = "diverged.json"
+EPOCHS = "epochs.jsonl"  # each epoch's metrics, for whoever watches
 SECONDS_BETWEEN_NEWS = 15.0
 ROOM_FOR_NOTES = 1 << 20  # bytes
 # Ray Train hands these on to its workers.
@@ -102,10 +105,18 @@ class PlaylistTraining:
         return self.inputs.open(self.model, self.training)
 
 
-def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[dict[str, float]]:
+def train(
+    job: TrainingJob,
+    checkpoints: Path,
+    cluster: ClusterConfig,
+    callbacks: Sequence[UserCallback] = (),
+) -> list[dict[str, float]]:
     """Train until done, going on from the newest checkpoint if there is one.
 
-    Leaves ``checkpoints/best`` and ``checkpoints/last``.
+    Leaves ``checkpoints/best``, ``checkpoints/last`` and ``checkpoints/epochs.jsonl``.
+
+    Args:
+        callbacks: told of each epoch's metrics.
 
     Returns:
         Metrics of each epoch.
@@ -135,6 +146,7 @@ def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[d
             name=RAY_NAME,
             storage_path=str(checkpoints.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            callbacks=list(callbacks),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
@@ -145,7 +157,9 @@ def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[d
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise _explained(error, checkpoints) from error
+        if (clear := _explained(error, checkpoints)) is not None:
+            raise clear from error
+        raise
     if result.return_value is not None:
         raise _stopped(result, checkpoints)
     assert result.checkpoint is not None
@@ -157,7 +171,7 @@ def train(job: TrainingJob, checkpoints: Path, cluster: ClusterConfig) -> list[d
         assert known is not None
         best = Path(known.path)
     for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
-        _export(folder, checkpoints / name)
+        copy_folder(folder, checkpoints / name)
     history: list[dict[str, float]] = last["history"]
     return history
 
@@ -208,8 +222,8 @@ def _stopped(result: ray.train.Result, checkpoints: Path) -> InputError:
     return InputError(message)
 
 
-def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Exception:
-    """A clear error where the cause is known, else the error itself."""
+def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> InputError | None:
+    """A clear error where the cause is known."""
     cause: object = getattr(error, "controller_failure", None)
     for failure in [cause, *getattr(error, "worker_failures", {}).values()]:
         cause = getattr(failure, "_base_exc", failure)
@@ -217,7 +231,7 @@ def _explained(error: ray.train.TrainingFailedError, checkpoints: Path) -> Excep
             return cause
         if isinstance(cause, OSError) and cause.errno is not None:
             return InputError(_cannot_save(checkpoints, cause))
-    return error
+    return None
 
 
 def _cannot_save(folder: Path, error: OSError) -> str:
@@ -246,20 +260,6 @@ def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfi
     trained = PlaylistGAT(GraphShape.of(data), model)
     trained.load_state_dict(load_state(checkpoints / "best")["model"])
     return trained
-
-
-def _export(source: Path, target: Path) -> None:
-    """Copy a checkpoint out of Ray's folder, in one step."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    # A hard link costs nothing; another file system needs a copy.
-    try:
-        shutil.copytree(source, partial, copy_function=os.link)
-    except shutil.Error:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
 
 
 class _CannotSave(RuntimeError):
@@ -293,7 +293,9 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_epoch(report: EpochReport) -> None:
         if rank == 0:
             _say(report, trainer)
+            write_epoch(storage.parent / EPOCHS, report.metrics)
         if not trainer.wants_checkpoint(report):
+            ray.train.report(report.metrics)
             return
         checkpoint, problem = _folder(storage, report.epoch), ""
         if rank == 0:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spotify_engine.errors import InputError
 
 
 class EngineSettings(BaseModel):
@@ -42,3 +46,21 @@ class ServeSettings(BaseModel):
     max_body_kib: int = Field(1024, ge=1)
     """Longest request."""
     engine: EngineSettings = EngineSettings()
+
+
+def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
+    """
+    Raises:
+        InputError: an unknown setting, or one out of bounds; names it.
+    """
+    try:
+        return ServeSettings.model_validate(args)
+    except ValidationError as error:
+        raise first_problem(error, where) from error
+
+
+def first_problem(error: ValidationError, where: str) -> InputError:
+    """pydantic's first error in a line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return InputError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}")

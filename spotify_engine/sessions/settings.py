@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spotify_engine.config import ClusterConfig, JobConfig
+from spotify_engine.config import JobConfig
 from spotify_engine.learning.trainers.task import SessionTrainingConfig
 from spotify_engine.sessions.cold_start import ColdStartConfig
 from spotify_engine.sessions.enhanced import EnhancedGATConfig
@@ -60,4 +60,3 @@ class SyntheticJob(JobConfig):
     training: TrainingByModel = TrainingByModel()
     cold: ColdStartConfig = ColdStartConfig()
     evaluation: SessionEvaluationConfig = SessionEvaluationConfig()
-    cluster: ClusterConfig = ClusterConfig()

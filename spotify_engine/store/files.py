@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -24,3 +25,28 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file that is never written to again, in one step."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    _link_or_copy(source, partial)
+    partial.replace(target)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder whose files are never written to again, in one step; replaces ``target``."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, copy_function=_link_or_copy)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def _link_or_copy(source: Path | str, target: Path | str) -> None:
+    """A hard link costs nothing; another file system needs a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -16,6 +16,8 @@ from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 3
+# Making a store takes seconds; runs that are to be looked up say so.
+UNRECORDED, RECORDED = "--set=tracking.enabled=false", "--set=tracking.enabled=true"
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +47,7 @@ def training_flags(sample: Path) -> list[str]:
         "--set=training.min_steps_per_epoch=40",
         "--set=training.checkpoint_every=1",
         "--set=training.patience=10",
+        UNRECORDED,
     ]
 
 
@@ -80,9 +83,12 @@ def finished(
     training_flags: list[str],
     start_job: Callable[..., subprocess.Popen[str]],
 ) -> tuple[Path, str]:
-    """Run directory and printed text of one undisturbed training."""
+    """Run directory and printed text of one undisturbed training, recorded and registered."""
     out = tmp_path_factory.mktemp("runs") / "mini"
-    job = start_job("train_kaggle.py", *training_flags, f"--out={out}")
+    registry = out.parent / "registry"
+    job = start_job(
+        "train_kaggle.py", *training_flags, f"--out={out}", RECORDED, f"--register={registry}"
+    )
     printed, errors = job.communicate(timeout=300)
     assert job.returncode == 0, printed + errors
     return out, printed

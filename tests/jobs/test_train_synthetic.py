@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,7 +25,11 @@ StartJob = Callable[..., "subprocess.Popen[str]"]
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
     training = {"basic": {"epochs": 2}, "enhanced": {"epochs": 2}, "session": {"epochs": 2}}
-    config = {"generator": SyntheticConfig.tiny().model_dump(mode="json"), "training": training}
+    config = {
+        "generator": SyntheticConfig.tiny().model_dump(mode="json"),
+        "training": training,
+        "tracking": {"enabled": False},
+    }
     path.write_text(yaml.safe_dump(config))
     return path
 
@@ -34,7 +40,9 @@ def finished_sessions(
 ) -> Path:
     """Run directory of an undisturbed training of all three models."""
     out = tmp_path_factory.mktemp("runs") / "synthetic"
-    job = start_job("train_synthetic.py", f"--config={settings}", f"--out={out}")
+    job = start_job(
+        "train_synthetic.py", f"--config={settings}", f"--out={out}", "--set=tracking.enabled=true"
+    )
     printed, errors = job.communicate(timeout=400)
     assert job.returncode == 0, printed + errors
     assert "session-aware" in printed
@@ -156,3 +164,25 @@ def test_the_notebook_runs(finished_sessions: Path, monkeypatch: pytest.MonkeyPa
     assert "because:" in text
     assert "matched_genres" in text
     assert "image/png" in text
+
+
+def test_evaluate_agrees_with_the_report_and_notices_changes(
+    finished_sessions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    assert evaluate.main(["--run", str(finished_sessions)]) == 0
+    assert "figures agree" in capsys.readouterr().out
+    copy = tmp_path / "run"
+    shutil.copytree(finished_sessions, copy)
+    table = pq.read_table(copy / "predictions.parquet")
+    song = table["song"].to_numpy().copy()
+    song[:50] = 0
+    place = table.schema.get_field_index("song")
+    changed = table.set_column(place, table.schema.field(place), pa.array(song))
+    pq.write_table(changed, copy / "predictions.parquet")
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 1
+    assert "session-aware next_song" in capsys.readouterr().out
+    pq.write_table(table.slice(20), copy / "predictions.parquet")
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+    assert "predictions.parquet" in capsys.readouterr().err

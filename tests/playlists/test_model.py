@@ -4,9 +4,9 @@ from pydantic import ValidationError
 from torch_geometric.nn import GATConv, HeteroConv
 
 from spotify_engine.learning.attention import Neighbours
+from spotify_engine.playlists.layer import HeteroGATLayer
 from spotify_engine.playlists.model import (
     GraphShape,
-    HeteroGATLayer,
     PlaylistGAT,
     PlaylistGATConfig,
     parameter_counts,
@@ -55,9 +55,8 @@ def pyg_twin(gat, in_source, in_destination):
 def test_layer_equals_pyg_hetero_conv_plus_own_linear(last):
     """A hand graph: three playlists, four tracks, two artists."""
     torch.manual_seed(0)
-    config = PlaylistGATConfig(dropout=0.0)
     widths = {PLAYLIST: 3, TRACK: 5, ARTIST: 2}
-    layer = HeteroGATLayer(widths, 8, 2, [CONTAINS, IN, MADE], config, last)
+    layer = HeteroGATLayer(widths, 8, 2, [CONTAINS, IN, MADE], 0.0, 0.0, last)
     x = {kind: torch.randn(n, widths[kind]) for kind, n in ((PLAYLIST, 3), (TRACK, 4), (ARTIST, 2))}
     edges = {
         # Sorted by destination. Track 3 is in no playlist; tracks 1 and 3 have no artist.

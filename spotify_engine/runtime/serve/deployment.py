@@ -12,7 +12,7 @@ from uuid import uuid4
 from ray import serve
 from ray.serve import Application
 
-from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.serving.settings import ServeSettings, checked
 
 NAME = "Recommenders"
 
@@ -56,9 +56,13 @@ def application(settings: ServeSettings, options: Mapping[str, Any] | None = Non
     return deployment.bind(here.model_dump(mode="json"), str(metrics))
 
 
-def build(args: ServeSettings) -> Application:
-    """What ``serve build``, ``serve run`` and ``serve deploy`` call with a file's ``args``."""
-    return application(args)
+def build(args: dict[str, Any]) -> Application:
+    """What ``serve run`` and ``serve deploy`` call with a file's ``args``.
+
+    Raises:
+        InputError: they are not settings.
+    """
+    return application(checked(args, "args"))
 
 
 def _absolute(url: str) -> str:

@@ -16,7 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from spotify_engine.config import read_yaml
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.serve.deployment import NAME, application
-from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.serving.settings import ServeSettings, checked, first_problem
 from spotify_engine.store.publication import read_manifest
 from spotify_engine.store.registry import PIPELINES, Registry, Version
 
@@ -38,7 +38,7 @@ class ServeFile:
         try:
             schema = ServeDeploySchema.model_validate(content)
         except ValidationError as error:
-            raise _first(error, str(path)) from error
+            raise first_problem(error, str(path)) from error
         if len(schema.applications) != 1:
             raise InputError(f"{path}: applications has {len(schema.applications)}, expected 1")
         self.application = schema.applications[0]
@@ -50,17 +50,6 @@ class ServeFile:
             self.options = deployment.model_dump(exclude_unset=True)
         self.http = schema.http_options.model_dump(exclude_unset=True)
         self.logging = schema.logging_config
-
-
-def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
-    """
-    Raises:
-        InputError: an unknown setting, or one out of bounds; names it.
-    """
-    try:
-        return ServeSettings.model_validate(args)
-    except ValidationError as error:
-        raise _first(error, where) from error
 
 
 def with_flags(
@@ -146,9 +135,3 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
         yield f"http://{file.http.get('host', '127.0.0.1')}:{file.http.get('port', 8000)}"
     finally:
         serve.delete(name)
-
-
-def _first(error: ValidationError, where: str) -> InputError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return InputError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}")

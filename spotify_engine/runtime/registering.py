@@ -1,0 +1,39 @@
+"""Handing the bundle of a finished run on as a version, with where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spotify_engine.config import dump_yaml
+from spotify_engine.runtime.run import Run, console
+from spotify_engine.store.registry import Registry, Version
+from spotify_engine.tracking.code import code_version
+from spotify_engine.tracking.tracker import recorded_id
+
+
+def register(run: Run[Any], registry: Path, origin: Mapping[str, Any] | None = None) -> Version:
+    """Publish a run's bundle; it serves once it is activated.
+
+    Args:
+        origin: what else belongs into the lineage, beside data, configuration, code and run.
+
+    Raises:
+        InputError: the bundle is damaged, or the registry can't be written.
+    """
+    lineage = {
+        "data": run.stages["bundle"]["result"]["data_fingerprint"],
+        "configuration": hashlib.sha256(dump_yaml(run.config).encode()).hexdigest(),
+        "code": code_version(),
+        "run": str(run.out.resolve()),
+        "tracked_as": recorded_id(run.out),
+        **(origin or {}),
+    }
+    version = Registry(registry).publish(run.bundle, lineage)
+    console.print(
+        f"Version: {version.id}\n"
+        f"Next:    python jobs/versions.py activate {version.id} --registry {registry}"
+    )
+    return version

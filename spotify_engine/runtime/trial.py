@@ -1,0 +1,148 @@
+"""One trial of a search: a run directory of the job, with what trials share in place."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.train import Checkpoint, UserCallback
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from spotify_engine.config import JobConfig
+from spotify_engine.dotted import nested
+from spotify_engine.runtime.kaggle import PlaylistPipeline
+from spotify_engine.runtime.run import Run
+from spotify_engine.runtime.sessions import SessionPipeline
+from spotify_engine.runtime.train import EPOCHS
+from spotify_engine.tuning.failures import failure
+from spotify_engine.tuning.scope import PipelineName, scope_of
+from spotify_engine.tuning.space import laid_over
+from spotify_engine.tuning.trials import Trial, folder_of, load_trial, save_trial
+
+MONITOR = "val_recall@10"
+EPOCHS_DONE = "epochs"
+PIPELINES: dict[PipelineName, type[PlaylistPipeline] | type[SessionPipeline]] = {
+    "playlists": PlaylistPipeline,
+    "sessions": SessionPipeline,
+}
+STAGES: dict[PipelineName, tuple[str, ...]] = {  # that trials share
+    "playlists": ("prepare", "split", "genres", "graph", "start"),
+    "sessions": ("generate", "prepare", "split", "graph"),
+}
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What the trials of a search have in common.
+
+    Attributes:
+        folder: of the search; absolute, on storage that every machine sees.
+        base: the default configuration.
+        began: when the search would have begun, had it never been interrupted; seconds since 1970.
+    """
+
+    folder: Path
+    pipeline: PipelineName
+    base: JobConfig
+    began: float = 0.0
+
+    def open(
+        self, values: Mapping[str, Any], number: int, callbacks: Sequence[UserCallback] = ()
+    ) -> PlaylistPipeline | SessionPipeline:
+        """The pipeline of a trial's run directory, ready to learn.
+
+        Raises:
+            InputError: the shared stages can't be done with these values.
+        """
+        run = Run(folder_of(self.folder, number) / "run", self._configured(values))
+        stages = STAGES[self.pipeline]
+        if stages[-1] not in run.stages:
+            shared = scope_of(self.pipeline, self.base).shared_values(values)
+            run.adopt(self.prepare(shared), stages)
+        return PIPELINES[self.pipeline](run, callbacks)
+
+    def epochs_file(self, number: int) -> Path:
+        """Where a trial's epochs come to stand."""
+        checkpoints = folder_of(self.folder, number) / "run" / "checkpoints"
+        models = getattr(self.base, "models", ())
+        return checkpoints.joinpath(*models) / EPOCHS
+
+    def prepare(self, shared: Mapping[str, Any]) -> Run[Any]:
+        """Tables, split, graph and start: done once for all trials that agree in ``shared``."""
+        text = json.dumps(shared, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:12] if shared else "base"
+        folder = self.folder / "prepared" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.with_name(f"{name}.lock")):
+            run = Run(folder, self._configured(shared))
+            kept = self._kept(shared)
+            if shared and kept and kept[-1] not in run.stages:
+                run.adopt(self.prepare({}), kept)
+            pipeline = PIPELINES[self.pipeline](run)
+            pipeline.prepare()
+            pipeline.lay_out()
+        return run
+
+    def _kept(self, shared: Mapping[str, Any]) -> Sequence[str]:
+        """The stages that don't depend on these values, up to the first that does."""
+        sections = {key.partition(".")[0] for key in shared}
+        # A genre file's unusable rows are added to those of the tables, so both are done anew.
+        if "genres" in sections:
+            return ()
+        stages = STAGES[self.pipeline]
+        return stages[: stages.index("graph")] if "graph" in sections else stages[:-1]
+
+    def _configured(self, values: Mapping[str, Any]) -> Any:
+        tree = laid_over(self.base.model_dump(mode="json"), nested(values))
+        return type(self.base).model_validate(tree)
+
+
+def run_trial(config: dict[str, Any], trials: Trials) -> None:
+    """What Tune runs: learns with a trial's values and notes how it went.
+
+    Args:
+        config: ``number`` of a trial whose note is there.
+    """
+    trial, started = load_trial(trials.folder, config["number"]), time.time()
+
+    def save(trial: Trial) -> None:
+        now = time.time()
+        trial = replace(trial, wall_seconds=now - started, ended=now - trials.began)
+        save_trial(trials.folder, trial)
+
+    try:
+        pipeline = trials.open(trial.values, trial.number, [_Report()])
+        pipeline.learn()
+        trial = trial.with_epochs(pipeline.history, MONITOR)
+        save(replace(trial, state="done", quality=pipeline.quality))
+    except Exception as error:
+        state, text = failure(error)
+        save(replace(trial, state=state, error=text))
+        raise
+    # Else Tune's last word on a trial would be that of an epoch.
+    tune.report({MONITOR: pipeline.quality, EPOCHS_DONE: len(trial.epochs)})
+
+
+class _Report(TuneReportCallback):
+    """Passes an epoch's metrics on to Tune, with what early stopping counts by."""
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
+    ) -> None:
+        first = {**metrics[0], EPOCHS_DONE: metrics[0]["epoch"] + 1}
+        super().after_report(run_context, [first], checkpoint)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,55 @@
+"""Where Ray Tune asks what to try next, and says how a trial ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.search import Searcher
+
+
+class Suggestions(Searcher):
+    """Hands the numbers of trials to Tune. What they try stands in their notes, which outlast
+    Tune: it needs no state of its own to go on."""
+
+    def __init__(self, suggest: Callable[[], int | None]) -> None:
+        super().__init__()
+        self._suggest = suggest
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, int] | str:
+        number = self._suggest()
+        return self.FINISHED if number is None else {"number": number}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """:class:`Ended` knows more."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # of what Tune keeps of itself nothing is ever read
+
+
+class Ended(Callback):
+    """Tells when a trial has ended."""
+
+    def __init__(self, ended: Callable[[int, BaseException | None], None]) -> None:
+        self._ended = ended
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._ended(trial.config["number"], None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._ended(
+            trial.config["number"], trial.get_error() or RuntimeError("its process was lost")
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as of Suggestions

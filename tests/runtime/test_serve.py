@@ -1,0 +1,77 @@
+"""The Serve file and the application built from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve import Application
+from ray.serve.schema import ServeDeploySchema
+
+from spotify_engine.errors import InputError
+from spotify_engine.runtime.serve import build
+from spotify_engine.runtime.serve.running import ServeFile, ensure_token, with_flags
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "serve.yaml"
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    return found
+
+
+def test_serve_takes_the_file_as_it_is(content: dict[str, Any]) -> None:
+    schema = ServeDeploySchema.model_validate(content)
+    [application] = schema.applications
+    assert application.import_path == "spotify_engine.runtime.serve:build"
+    assert schema.http_options.host == "127.0.0.1"
+    # As Serve itself calls it: with plain values.
+    assert isinstance(build(application.args), Application)
+    [deployment] = application.deployments
+    assert deployment.max_queued_requests > 0
+    assert deployment.max_ongoing_requests >= application.args["engine"]["batch"]
+
+
+def test_an_unknown_setting_is_named(content: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"args: engine\.colour"):
+        build(content["applications"][0]["args"] | {"engine": {"colour": 1}})
+
+
+def test_flags_go_over_the_file(tmp_path: Path) -> None:
+    file = ServeFile(CONFIG)
+    settings = with_flags(file, tmp_path, "sqlite:///x.db", tmp_path / "t", "0.0.0.0", 81, 3)
+    assert (settings.registry, settings.events) == (tmp_path, "sqlite:///x.db")
+    assert (file.http["host"], file.http["port"]) == ("0.0.0.0", 81)
+    assert file.options["num_replicas"] == 3
+    assert settings.engine == file.settings.engine
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["applications"].append(c["applications"][0] | {"name": "b"}), "applications"),
+        (lambda c: c["applications"][0]["deployments"][0].update(name="X"), "only Recommenders"),
+        (lambda c: c["applications"][0]["deployments"][0].update(num_replicas=-1), "num_replicas"),
+        (lambda c: c["applications"][0]["args"].update(poll_seconds=0), "poll_seconds"),
+    ],
+)
+def test_a_wrong_file_is_refused(
+    content: dict[str, Any], change: Any, said: str, tmp_path: Path
+) -> None:
+    change(content)
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=said):
+        ServeFile(tmp_path / "serve.yaml")
+
+
+def test_a_token_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "token"
+    ensure_token(path)
+    first = path.read_text()
+    assert len(first.strip()) >= 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    ensure_token(path)
+    assert path.read_text() == first
