@@ -128,8 +128,12 @@ def _audit_sessions(
     pipeline = SessionPipeline(Run(run, config))
     board = pipeline.board()
     name = NAMES[config.models[-1]]
-    lists, scores = _session_predictions(run / "predictions.parquet", board.test.rows)
-    ours = board.measure(name, lists, scores)
+    predictions = run / "predictions.parquet"
+    lists, scores = _session_predictions(predictions, board.test.rows)
+    try:
+        ours = board.measure(name, lists, scores)
+    except ValueError as error:
+        raise InputError(f"{predictions}: {error}") from error
     if baselines:
         board.add_baselines()
     pipeline.add_oracle(board)

@@ -176,13 +176,15 @@ def test_evaluate_agrees_with_the_report_and_notices_changes(
     copy = tmp_path / "run"
     shutil.copytree(finished_sessions, copy)
     table = pq.read_table(copy / "predictions.parquet")
-    song = table["song"].to_numpy().copy()
-    song[:50] = 0
     place = table.schema.get_field_index("song")
-    changed = table.set_column(place, table.schema.field(place), pa.array(song))
+    song = table["song"].to_numpy()
+    turned = song.reshape(-1, 10)[:, ::-1].ravel()
+    changed = table.set_column(place, table.schema.field(place), pa.array(turned))
     pq.write_table(changed, copy / "predictions.parquet")
     assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 1
-    assert "session-aware next_song" in capsys.readouterr().out
-    pq.write_table(table.slice(20), copy / "predictions.parquet")
-    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
-    assert "predictions.parquet" in capsys.readouterr().err
+    assert "session-aware next_song ndcg@10" in capsys.readouterr().out
+    twice = table.set_column(place, table.schema.field(place), pa.array(np.zeros_like(song)))
+    for damaged in (twice, table.slice(20)):
+        pq.write_table(damaged, copy / "predictions.parquet")
+        assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+        assert "predictions.parquet: " in capsys.readouterr().err
