@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -238,22 +239,28 @@ def test_switching_versions(
 
 def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
     page = open_page(url)
+    for text in ("Song 12", "Song 14"):
+        add(page, text)
+    shows(page, complete(url, ["id12", "id14"]))
+    page.clock.install()
+    page.clock.pause_at(datetime.now() + timedelta(minutes=1))
     busy = {"title": "Overloaded", "status": 503, "detail": "too many requests"}
 
     def refuse(route: Route) -> None:
         route.fulfill(status=503, headers={"Retry-After": "2"}, json=busy)
 
     page.route("**/v1/playlists/complete", refuse, times=1)
-    add(page, "Song 12")
+    page.get_by_role("button", name="Remove Song 14").click()
     notice = page.locator("#playlist-results .state")
     expect(notice).to_contain_text("too many requests Asking again in 2 s.")
+    page.clock.run_for(1000)
     expect(notice).to_contain_text("Asking again in 1 s.")
+    page.clock.run_for(1000)
     shows(page, complete(url, ["id12"]))
     expect(notice).to_have_text("")
     # Offline, until somebody who can't wait presses the button.
     page.context.set_offline(True)
-    add_button = rows(page).first.locator(".act")
-    add_button.click()
+    rows(page).first.locator(".act").click()
     expect(notice).to_contain_text("The server can’t be reached. Asking again in 5 s.")
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again now").click()
@@ -267,6 +274,7 @@ def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
         }),
     )  # fmt: skip
     page.get_by_label("Title").fill("x")
+    page.clock.run_for(1000)
     expect(notice).to_have_text("it can't be used; title: too odd")
 
 
