@@ -26,6 +26,7 @@ from spotify_engine.runtime.registering import register
 from spotify_engine.runtime.run import NO_PART_IN_RESULTS, console
 from spotify_engine.runtime.sessions import session_config
 from spotify_engine.runtime.tasks import WORKER_BYTES
+from spotify_engine.runtime.train import free_workers
 from spotify_engine.runtime.trial import EPOCHS_DONE, MONITOR, Trials, run_trial
 from spotify_engine.runtime.tune_hooks import Ended, Suggestions
 from spotify_engine.store.files import write_text
@@ -199,6 +200,7 @@ class Search:
         """Note how a trial ended, unless it did so itself, and say how the search stands."""
         trial = load_trial(self.out, number)
         if trial.state == "running":
+            free_workers(self.trials.epochs_file(number).parent)
             trial = trial.with_epochs(read_epochs(self.trials.epochs_file(number)), MONITOR)
             state, text = failure(error) if error else ("stopped", "")
             wall = time.time() - self.begun[number]
