@@ -10,13 +10,14 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    flags.add_argument("--run", type=Path, required=True, help="run directory of train_kaggle.py")
+    flags.add_argument(
+        "--run", type=Path, required=True, help="directory of a finished run, of either pipeline"
+    )
     flags.add_argument(
         "--no-baselines", action="store_true", help="leave out fitting the baselines again"
     )
     arguments = flags.parse_args(argv)
     from spotify_engine.errors import InputError
-    from spotify_engine.evaluation.leaderboard import render_leaderboard
     from spotify_engine.runtime.audit import audit_run
     from spotify_engine.runtime.run import console
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    console.print(render_leaderboard(audit.rows, audit.config))
+    console.print(audit.table)
     for difference in audit.differences:
         console.print(f"[red]differs from report.json:[/red] {difference}", highlight=False)
     if audit.differences:

@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.runtime.session import ray_session
     from spotify_engine.store.registry import Registry
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell may have had SIGINT ignored
+        signal.signal(stop, signal.default_int_handler)
     try:
         file = running.ServeFile(given.config)
         token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")

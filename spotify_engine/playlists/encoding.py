@@ -188,7 +188,8 @@ def fold_in(
     Returns:
         (p ``[B, out]`` of length 1, the last layer's attention ``[seed tracks, heads]``)
     """
-    model.eval()
+    if model.training:  # telling every module again takes as long as folding a playlist in
+        model.eval()
     neighbours = Neighbours(
         torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
     )

@@ -8,25 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from rich.table import Table
 
 from spotify_engine.config import KaggleJob, load_config, read_yaml
+from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge import Breakdown, challenge_breakdown
 from spotify_engine.evaluation.leaderboard import (
-    EvaluationConfig,
     Row,
     baseline_rows,
     measure,
     measured_part,
+    render_leaderboard,
 )
-from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
+from spotify_engine.evaluation.ranking import NOTHING, evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.runtime.measuring import track_catalogue, votes_needed
 from spotify_engine.runtime.recording import record_audit
+from spotify_engine.runtime.run import Run
+from spotify_engine.runtime.sessions import NAMES, SessionPipeline
+from spotify_engine.sessions.leaderboard import K
+from spotify_engine.sessions.settings import SyntheticJob
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -37,20 +44,18 @@ class Audit:
     """Recomputed figures beside the reported ones.
 
     Attributes:
-        rows: ours first, then the baselines if they were asked for.
+        table: the leaderboard; ours alone unless the baselines were asked for.
         differences: "name: recomputed X, reported Y".
         compared: figures that were compared.
     """
 
-    rows: list[Row]
-    config: EvaluationConfig
+    table: Table
     differences: list[str]
     compared: int
 
 
 def audit_run(run: Path, baselines: bool) -> Audit:
-    """Recompute test figures from ``predictions.parquet``, the others from the bundle, and all
-    baselines.
+    """Recompute a finished run's figures, those of its baselines too if asked for.
 
     Raises:
         InputError: a file of the run is missing or damaged.
@@ -58,7 +63,17 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     if not (run / "report.json").exists():
         raise InputError(f"{run}: no report.json; give the directory of a finished run")
     report = json.loads((run / "report.json").read_text())
-    config = load_config(KaggleJob, [("config.yaml", read_yaml(run / "config.yaml"))], [])
+    values = read_yaml(run / "config.yaml")
+    layers = [("config.yaml", values)]
+    if "generator" in values:
+        return _audit_sessions(run, load_config(SyntheticJob, layers, []), report, baselines)
+    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines)
+
+
+def _audit_playlists(
+    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool
+) -> Audit:
+    """Test figures from ``predictions.parquet``, the others from the bundle."""
     settings = config.evaluation
     tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
     n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])
@@ -100,8 +115,62 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     )
     compared += len(cold_start)
     differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
-    record_audit(run, config, {"val": val, "test": test}, len(differences))
-    return Audit(rows, settings, differences, compared)
+    record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences))
+    return Audit(render_leaderboard(rows, settings), differences, compared)
+
+
+def _audit_sessions(
+    run: Path, config: SyntheticJob, report: dict[str, Any], baselines: bool
+) -> Audit:
+    """Next-song figures of the last model from ``predictions.parquet``."""
+    if "leaderboard" not in report:
+        raise InputError(f"{run}: trained by the simple trainer, which measures nothing")
+    pipeline = SessionPipeline(Run(run, config))
+    board = pipeline.board()
+    name = NAMES[config.models[-1]]
+    predictions = run / "predictions.parquet"
+    lists, scores = _session_predictions(predictions, board.test.rows)
+    try:
+        ours = board.measure(name, lists, scores)
+    except ValueError as error:
+        raise InputError(f"{predictions}: {error}") from error
+    if baselines:
+        board.add_baselines()
+    pipeline.add_oracle(board)
+    differences: list[str] = []
+    compared = 0
+    for row in board.rows:
+        found, reported = row.report(), report["leaderboard"][row.name]
+        # Held-out songs of users are ranked by a model's vectors, not in the saved lists.
+        parts = ["next_song", "by_user_type", *(["held_out"] if row is not ours else [])]
+        for part in parts:
+            figures = flatten(found[part] or {})
+            compared += len(figures)
+            there = flatten(reported[part] or {})
+            differences += _differences(f"{row.name} {part}", figures, there)
+    record_audit(run, "sessions", config, {"test": ours.next_song}, len(differences))
+    return Audit(board.render(), differences, compared)
+
+
+def _session_predictions(path: Path, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(songs int32, scores float32) ``[events, k]`` of these rows of the events table.
+
+    Raises:
+        InputError: it holds lists of other events, or a list whose ranks are not 0, 1, 2 ...
+    """
+    table = pq.read_table(path)
+    event, rank, song, score = (
+        table[name].to_numpy() for name in ("event", "rank", "song", "score")
+    )
+    place = np.searchsorted(events, event)
+    if not np.array_equal(np.unique(event), events):
+        raise InputError(f"{path}: its events are not the {len(events):,} test plays of the run")
+    if len(np.unique(place * K + rank)) != len(rank) or rank.min() < 0 or rank.max() >= K:
+        raise InputError(f"{path}: ranks of an event must be different numbers below {K}")
+    lists = np.full((len(events), K), NOTHING, np.int32)
+    scores = np.full((len(events), K), -np.inf, np.float32)
+    lists[place, rank], scores[place, rank] = song, score
+    return lists, scores
 
 
 def _figures(breakdown: Breakdown | None) -> dict[str, Any]:

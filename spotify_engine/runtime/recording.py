@@ -53,12 +53,14 @@ def record_report(run: Run[Any], record: TrackedRun, report: Mapping[str, Any]) 
     record.artefacts([run.report, run.picture, run.breakdown_picture, run.out / "config.yaml"])
 
 
-def record_audit(run: Path, config: JobConfig, found: Mapping[str, Any], differences: int) -> None:
-    """The recomputed figures of a playlist run, as a run of their own that belongs to it."""
+def record_audit(
+    run: Path, pipeline: str, config: JobConfig, found: Mapping[str, Any], differences: int
+) -> None:
+    """The recomputed figures of a run, as a run of their own that belongs to it."""
     tracker = Tracker(config.tracking, run.resolve().parent)
     settings = flatten(config.model_dump(mode="json"))
     record = tracker.begin(
-        "evaluate", "playlists", run.resolve().name, settings, None, parent_id=recorded_id(run)
+        "evaluate", pipeline, run.resolve().name, settings, None, parent_id=recorded_id(run)
     )
     with closing_record(tracker, record):
         record.metrics(flatten(dict(found)) | {"differences": differences})

@@ -141,7 +141,7 @@ class SessionPipeline:
             self.run.stage("evaluate", self._evaluate)
 
     def _evaluate(self) -> dict[str, Any]:
-        board = self._board()
+        board = self.board()
         with console.status("Fitting and tuning the baselines"):
             board.add_baselines()
         ours: dict[str, Any] = {}
@@ -157,10 +157,7 @@ class SessionPipeline:
             if name == "enhanced":
                 vectors = self._vectors(name)
                 influence = _genre_influence(vectors, board.test.queries.user, last.lists)
-        oracle = Path(self.folder) / ORACLE_FILE
-        if oracle.exists():
-            truth = load_oracle(oracle, self.tables)
-            board.add_oracle(truth.event, truth.songs, truth.probabilities)
+        self.add_oracle(board)
         assert last is not None
         self._save_predictions(board.test.rows, last.lists, last.scores)
         console.print(board.render())
@@ -173,7 +170,15 @@ class SessionPipeline:
             ),
         }
 
-    def _board(self) -> Leaderboard:
+    def add_oracle(self, board: Leaderboard) -> None:
+        """Measure the true probabilities, where the data has them."""
+        oracle = Path(self.folder) / ORACLE_FILE
+        if oracle.exists():
+            truth = load_oracle(oracle, self.tables)
+            board.add_oracle(truth.event, truth.songs, truth.probabilities)
+
+    def board(self) -> Leaderboard:
+        """An empty leaderboard of the run's test plays."""
         held_out = HeldOut(self.tables, self.split, self.config.evaluation)
         return Leaderboard(held_out, membership_of(self.tables))
 
@@ -202,7 +207,7 @@ class SessionPipeline:
 
     def test_recall(self) -> float:
         """On test what ``quality`` is on validation, without all else that a report measures."""
-        row = self._add(self._board(), self.config.models[-1])
+        row = self._add(self.board(), self.config.models[-1])
         return (row.held_out or row.next_song)["recall@10"]
 
     def _save_predictions(self, rows: np.ndarray, lists: Any, scores: Any) -> None:

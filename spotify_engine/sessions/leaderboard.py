@@ -180,27 +180,32 @@ class Leaderboard:
         started = time.perf_counter()
         lists, scores = rank_next(score, queries or self.test.queries, K)
         seconds = time.perf_counter() - started
-        return self._row(name, lists, scores, per_user, settings, fit_seconds, seconds)
+        return self.measure(name, lists, scores, per_user, settings, fit_seconds, seconds)
 
     def add_oracle(self, event: np.ndarray, songs: np.ndarray, probabilities: np.ndarray) -> None:
         """Measure true probabilities; ``event`` are rows of the events table, ascending."""
         place = np.searchsorted(event, self.test.rows)
         lists, scores = songs[place, :K].astype(np.int32), probabilities[place, :K]
-        row = self._row("oracle", lists, scores, None, None, None, None)
+        row = self.measure("oracle", lists, scores)
         best = row.next_song[f"recall@{K}"]
         for each in self.rows:
             each.share_of_oracle = each.next_song[f"recall@{K}"] / best if best else None
 
-    def _row(
+    def measure(
         self,
         name: str,
         lists: np.ndarray,
         scores: np.ndarray,
-        per_user: np.ndarray | None,
-        settings: dict[str, Any] | None,
-        fit_seconds: float | None,
-        rank_seconds: float | None,
+        per_user: np.ndarray | None = None,
+        settings: dict[str, Any] | None = None,
+        fit_seconds: float | None = None,
+        rank_seconds: float | None = None,
     ) -> SessionRow:
+        """Measure what was ranked already; the rest as in :meth:`add`.
+
+        Args:
+            lists, scores: ``[n, k]`` of the test plays.
+        """
         song, counts = self.test.song, self.data.counts
         kinds = self.type_of_user[self.test.queries.user]
         held_out = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -162,3 +164,27 @@ def test_the_notebook_runs(finished_sessions: Path, monkeypatch: pytest.MonkeyPa
     assert "because:" in text
     assert "matched_genres" in text
     assert "image/png" in text
+
+
+def test_evaluate_agrees_with_the_report_and_notices_changes(
+    finished_sessions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    assert evaluate.main(["--run", str(finished_sessions)]) == 0
+    assert "figures agree" in capsys.readouterr().out
+    copy = tmp_path / "run"
+    shutil.copytree(finished_sessions, copy)
+    table = pq.read_table(copy / "predictions.parquet")
+    place = table.schema.get_field_index("song")
+    song = table["song"].to_numpy()
+    turned = song.reshape(-1, 10)[:, ::-1].ravel()
+    changed = table.set_column(place, table.schema.field(place), pa.array(turned))
+    pq.write_table(changed, copy / "predictions.parquet")
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 1
+    assert "session-aware next_song ndcg@10" in capsys.readouterr().out
+    twice = table.set_column(place, table.schema.field(place), pa.array(np.zeros_like(song)))
+    for damaged in (twice, table.slice(20)):
+        pq.write_table(damaged, copy / "predictions.parquet")
+        assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+        assert "predictions.parquet: " in capsys.readouterr().err

@@ -196,7 +196,7 @@ def test_what_is_not_known_is_said(open_page: Open, url: str) -> None:
     page = open_page(url)
     page.get_by_role("combobox", name="Add a track").focus()
     evil = "Nobody - <img src=x onerror=alert(1)>"
-    page.evaluate(PASTE, f"id3\n{evil}\r\n Artist 4 - New one \n")
+    page.evaluate(PASTE, f"id3\n{evil}\r\n Artist 4\tNew one \n")
     chosen = page.locator("#playlist-chosen li")
     expect(chosen.nth(0)).to_contain_text("Alive - Live")  # an id gets its name
     expect(chosen.nth(1)).to_contain_text("<img src=x onerror=alert(1)>Nobodynot in the catalogue")

@@ -3,6 +3,13 @@
 const RETRY_S = 5; // when the server can't be reached, or doesn't say when to ask again
 const MOST_S = 60;
 
+const LONGEST = 500;
+
+/** A text as the server takes it: no control characters, no half of a pair, not too long. */
+export function readable(text) {
+  return text.replace(/[\p{Cc}\s]+/gu, " ").trim().slice(0, LONGEST).toWellFormed();
+}
+
 /** The server says no; asking again would not help. */
 export class Refused extends Error {
   constructor(problem) {

@@ -1,6 +1,6 @@
 // A search field with a list of what was found: the combobox pattern of ARIA 1.2.
 
-import { ask, Refused, Unavailable } from "./api.js";
+import { ask, readable, Refused, Unavailable } from "./api.js";
 import { announce, byId, h, name, plural } from "./dom.js";
 
 const PAUSE_MS = 120; // of typing, before it searches
@@ -86,7 +86,7 @@ export function combobox({ id, pipeline, add, typed }) {
 
   async function search() {
     stop();
-    const q = input.value.trim();
+    const q = readable(input.value);
     if (!q) {
       close();
       return;
@@ -113,7 +113,7 @@ export function combobox({ id, pipeline, add, typed }) {
 
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    const stale = input.value.trim() !== listed;
+    const stale = readable(input.value) !== listed;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden || stale) search();
@@ -141,7 +141,8 @@ export function combobox({ id, pipeline, add, typed }) {
   if (typed) {
     input.addEventListener("paste", (event) => {
       const lines = event.clipboardData.getData("text").split(/[\r\n]+/);
-      const texts = lines.map((line) => line.trim()).filter(Boolean);
+      // Columns of a spreadsheet are artist and title.
+      const texts = lines.map((line) => readable(line.trim().replace(/\t+/g, " - "))).filter(Boolean);
       if (texts.length < 2) return;
       event.preventDefault();
       add(...texts.map(asWritten));

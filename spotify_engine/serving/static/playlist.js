@@ -1,6 +1,6 @@
 // The playlist tab: choose tracks, see the completion as it changes, and why.
 
-import { ask, Live } from "./api.js";
+import { ask, Live, readable } from "./api.js";
 import { barChart, fixed, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { byId, h, plural, some } from "./dom.js";
@@ -52,7 +52,7 @@ export function playlistTab({ answered }) {
   const live = new Live({
     request: (signal) => {
       const body = { tracks: chosen.sent().slice(0, MOST), explain: true };
-      if (title.value.trim()) body.title = title.value.trim();
+      if (readable(title.value)) body.title = readable(title.value);
       return ask("v1/playlists/complete", { body, signal });
     },
     show: ({ data, ms }) => {
@@ -84,7 +84,7 @@ export function playlistTab({ answered }) {
 
   function lead(answer) {
     const notes = [];
-    const empty = !chosen.tracks.length && !title.value.trim();
+    const empty = !chosen.tracks.length && !readable(title.value);
     if (empty && answer.fallback === "popularity") {
       notes.push(h("p", { class: "notice" },
         "An empty playlist: these are the most popular tracks. ",

@@ -1,6 +1,6 @@
 // The session tab: what was played, what comes next, and why.
 
-import { ask, Live, Refused, Unavailable } from "./api.js";
+import { ask, Live, readable, Refused, Unavailable } from "./api.js";
 import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, name, plural, some } from "./dom.js";
@@ -49,7 +49,7 @@ export function sessionTab({ answered }) {
   const live = new Live({
     request: (signal) => {
       const body = { recent: chosen.sent().slice(-MOST), explain: true };
-      if (user.value.trim()) body.user = user.value.trim();
+      if (readable(user.value)) body.user = readable(user.value);
       if (at.value) body.at = new Date(at.value).toISOString();
       return ask("v1/sessions/next", { body, signal });
     },
@@ -72,7 +72,7 @@ export function sessionTab({ answered }) {
   at.addEventListener("input", () => live.change(TYPING_MS));
 
   async function played(song) {
-    const who = user.value.trim();
+    const who = readable(user.value);
     chosen.add({ ...song, text: song.id });
     if (!who) return;
     event = await sendPlay(who, song);
@@ -82,7 +82,7 @@ export function sessionTab({ answered }) {
 
   function lead(answer) {
     const notes = [];
-    const empty = !chosen.tracks.length && !user.value.trim();
+    const empty = !chosen.tracks.length && !readable(user.value);
     if (empty && answer.fallback === "popularity") {
       notes.push(h("p", { class: "notice" },
         "Nothing was played yet: these are the most played songs. ",

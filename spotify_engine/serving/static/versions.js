@@ -19,7 +19,7 @@ export function versionsPanel({ switched }) {
   const message = h("p", { class: "notice", hidden: true });
   const table = h("div", { class: "scroll" });
   const comparison = h("div", {
-    class: "scroll", role: "region", "aria-label": "Comparison of two versions", tabindex: "0",
+    class: "scroll compared", role: "region", "aria-label": "Comparison of two versions", tabindex: "0",
     hidden: true,
   });
   let answer = { versions: [], broken: {}, failures: {} };
@@ -103,8 +103,8 @@ export function versionsPanel({ switched }) {
       h("th", { scope: "row" }, h("bdi", { class: "id" }, version.id)),
       h("td", {}, h("time", { datetime: version.created, title: version.created }, moment(version.created))),
       h("td", {}, states.map((state) => h("span", { class: `state-${state}` }, state))),
-      h("td", { class: "metrics" }, headlines(version.metrics).map(([key, value]) =>
-        h("span", {}, `${key} ${figure(value)}`))),
+      h("td", { class: "metrics" }, byWeight(version.metrics).slice(0, SHOWN).map((key) =>
+        h("span", {}, `${key} ${figure(version.metrics[key])}`))),
       h("td", {}, version.current
         ? null
         : h("button", {
@@ -122,7 +122,7 @@ export function versionsPanel({ switched }) {
       comparison.replaceChildren(h("p", { class: "hint" }, "Choose a second version to compare with."));
       return;
     }
-    const keys = [...new Set([...Object.keys(first.metrics), ...Object.keys(second.metrics)])].sort();
+    const keys = byWeight({ ...first.metrics, ...second.metrics });
     comparison.replaceChildren(
       h("table", { class: "comparison" },
         h("caption", {}, "Comparison"),
@@ -191,14 +191,14 @@ function spelled(error) {
   throw error;
 }
 
-function headlines(metrics) {
+/** Keys of metrics, what matters most first. */
+function byWeight(metrics) {
   const keys = Object.keys(metrics).sort();
   const first = HEADLINES.map((end) => {
     const having = keys.filter((key) => key.endsWith(end));
     return having.find((key) => key.startsWith("test")) ?? having[0];
   });
-  return [...new Set([...first.filter(Boolean), ...keys])]
-    .slice(0, SHOWN).map((key) => [key, metrics[key]]);
+  return [...new Set([...first.filter(Boolean), ...keys])];
 }
 
 function figure(value) {
