@@ -200,12 +200,12 @@ class Search:
         """Note how a trial ended, unless it did so itself, and say how the search stands."""
         trial = load_trial(self.out, number)
         if trial.state == "running":
-            free_workers(self.trials.epochs_file(number).parent)
             trial = trial.with_epochs(read_epochs(self.trials.epochs_file(number)), MONITOR)
             state, text = failure(error) if error else ("stopped", "")
             wall = time.time() - self.begun[number]
             trial = replace(trial, state=state, error=text, wall_seconds=wall, ended=self._clock())
             save_trial(self.out, trial)
+            free_workers(self.trials.epochs_file(number).parent)
         self.strategy.tell(trial)
         write_text(self.out / CLOCK, json.dumps({"spent": self._clock()}))
         record = self.records.pop(number)
