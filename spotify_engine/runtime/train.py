@@ -15,9 +15,12 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import ray.train
+import ray.util
 import torch
+from ray import PlacementGroupID
 from ray.train import UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
@@ -40,6 +43,7 @@ RAY_NAME = "ray"
 NOTES = "checkpoint_manager_snapshot.json"  # Ray's name for it
 CHECKPOINT = "checkpoint_"
 DIVERGED = "diverged.json"
+WORKERS = "workers"  # the placement group that they hold
 EPOCHS = "epochs.jsonl"  # each epoch's metrics, for whoever watches
 SECONDS_BETWEEN_NEWS = 15.0
 ROOM_FOR_NOTES = 1 << 20  # bytes
@@ -262,6 +266,25 @@ def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfi
     return trained
 
 
+def note_workers(checkpoints: Path) -> None:
+    """Note, in a worker, what :func:`free_workers` must know."""
+    group = ray.util.get_current_placement_group()
+    if group is not None:
+        (checkpoints / WORKERS).write_text(group.id.hex())
+
+
+def free_workers(checkpoints: Path) -> None:
+    """Free the CPUs of a training whose controller was killed; Ray holds them until the job ends.
+
+    Ray Train's own remedy needs the dashboard (see ``_BatchTrainer``).
+    """
+    note = checkpoints / WORKERS
+    if note.exists():
+        group = PlacementGroup(PlacementGroupID(bytes.fromhex(note.read_text())))
+        remove_placement_group(group)
+        note.unlink()
+
+
 class _CannotSave(RuntimeError):
     """Rank 0 failed to write a checkpoint; raised on every worker."""
 
@@ -289,6 +312,8 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     if rank == 0:
         trainer.progress = _progress(trainer)
     storage = Path(config["checkpoints"]) / RAY_NAME
+    if rank == 0:
+        note_workers(storage.parent)
 
     def on_epoch(report: EpochReport) -> None:
         if rank == 0:

@@ -114,6 +114,9 @@ def run_trial(config: dict[str, Any], trials: Trials) -> None:
     trial, started = load_trial(trials.folder, config["number"]), time.time()
 
     def save(trial: Trial) -> None:
+        # Once stopped, what goes wrong is only that its workers are gone.
+        if load_trial(trials.folder, trial.number).state != "running":
+            return
         now = time.time()
         trial = replace(trial, wall_seconds=now - started, ended=now - trials.began)
         save_trial(trials.folder, trial)

@@ -26,6 +26,7 @@ from spotify_engine.runtime.registering import register
 from spotify_engine.runtime.run import NO_PART_IN_RESULTS, console
 from spotify_engine.runtime.sessions import session_config
 from spotify_engine.runtime.tasks import WORKER_BYTES
+from spotify_engine.runtime.train import free_workers
 from spotify_engine.runtime.trial import EPOCHS_DONE, MONITOR, Trials, run_trial
 from spotify_engine.runtime.tune_hooks import Ended, Suggestions
 from spotify_engine.store.files import write_text
@@ -204,6 +205,7 @@ class Search:
             wall = time.time() - self.begun[number]
             trial = replace(trial, state=state, error=text, wall_seconds=wall, ended=self._clock())
             save_trial(self.out, trial)
+            free_workers(self.trials.epochs_file(number).parent)
         self.strategy.tell(trial)
         write_text(self.out / CLOCK, json.dumps({"spent": self._clock()}))
         record = self.records.pop(number)

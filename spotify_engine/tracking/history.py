@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 TIMEOUT_S = 10
-SHOWN = ("test.recall_at_10", "session-aware.next_song.recall_at_10", "objective",
+SHOWN = ("test.recall_at_10", "test.winner", "session-aware.next_song.recall_at_10", "objective",
          "val.recall_at_10", "val_recall_at_10")  # fmt: skip
 PARTS = "▁▂▃▄▅▆▇█"
 

@@ -118,7 +118,9 @@ class Recorder:
     def _write(self, run: Recorded, values: dict[str, float], step: int) -> None:
         finite = {metric_name(name): x for name, x in values.items() if math.isfinite(x)}
         if run.board is not None:
-            run.board.write(finite, step)
+            # The epoch's number is the step already; MLflow has it to see which there are.
+            shown = {name: x for name, x in finite.items() if name.rpartition("/")[2] != "epoch"}
+            run.board.write(shown, step)
         if run.run_id is not None:
             run_id = run.run_id
             self._on_store(lambda store: store.metrics(run_id, finite, step))
