@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.serving.api import CompleteRequest, EventsRequest, NextRequest
 from spotify_engine.serving.playlists import PlaylistEngine
+from spotify_engine.serving.requests import CompleteRequest, EventsRequest, NextRequest
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import EngineSettings, ServeSettings
 from spotify_engine.store.cache import MemoryCache, VectorCache, make_cache
