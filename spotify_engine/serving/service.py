@@ -87,7 +87,9 @@ class Service:
         try:
             if version.pipeline == "playlists":
                 playlists = PlaylistRecommender.load(version.path)
-                return PlaylistEngine(playlists, version.id, settings, self.events, self.cache)
+                engine = PlaylistEngine(playlists, version.id, settings, self.events, self.cache)
+                self.metrics.recall.labels(version.pipeline).set(engine.recall)
+                return engine
             sessions = SessionRecommender.load(version.path)
             return SessionEngine(sessions, version.id, settings, self.events, self.clock)
         except InputError:
