@@ -21,6 +21,7 @@ def main() -> int:
             "\nWhat to run next:\n"
             "  your own playlist    python jobs/recommend.py --run runs/demo --tracks "
             "'ARTIST - TITLE' 'ARTIST - TITLE' --explain\n"
+            "  a page to try it     python jobs/serve.py --playlists runs/demo/bundle\n"
             "  check every figure   python jobs/evaluate.py --run runs/demo\n"
             "  the real files       python jobs/train_kaggle.py --mode balanced "
             "--playlists spotify_dataset.csv --features tracks_features.csv"

@@ -11,14 +11,20 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from spotify_engine.errors import InputError
-from spotify_engine.serving.api import (
-    AddEvent,
+from spotify_engine.serving.answers import (
     Answer,
+    EventsAnswer,
+    Health,
+    TracksAnswer,
+    UnifiedAnswer,
+    VersionOut,
+    VersionsAnswer,
+)
+from spotify_engine.serving.requests import (
+    AddEvent,
     CompleteRequest,
     Event,
-    EventsAnswer,
     EventsRequest,
-    Health,
     NextRequest,
     Pipeline,
     PlayEvent,
@@ -27,10 +33,6 @@ from spotify_engine.serving.api import (
     RollbackRequest,
     SessionInput,
     TrackName,
-    TracksAnswer,
-    UnifiedAnswer,
-    VersionOut,
-    VersionsAnswer,
 )
 
 BUSY = 503

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from spotify_engine.playlists.matching import normalise, track_key, track_keys
+from spotify_engine.playlists.matching import normalise, track_keys
 
 Asked = str | tuple[str, str]
 """A track's id, a text like ``Artist - Title``, or (artist, name)."""
+DASHES = 20  # of a text that are tried: names have fewer, and who writes more has no patience
 
 
 @dataclass(frozen=True)
@@ -70,30 +71,35 @@ class Lookup:
         self._artists = dict(zip(reversed(spelled), reversed(known.tolist()), strict=True))
 
     def resolve(self, tracks: Iterable[Asked]) -> Resolved:
+        """Find each; one call of the library for all spellings, as each call costs the same."""
+        asked = list(tracks)
+        by_id = [self._by_id.get(track) if isinstance(track, str) else None for track in asked]
+        readings = [
+            _readings(track) if row is None else [] for track, row in zip(asked, by_id, strict=True)
+        ]
+        artists = pa.array([artist for each in readings for artist, _ in each], pa.string())
+        names = pa.array([name for each in readings for _, name in each], pa.string())
+        keys = iter(track_keys(names, artists).to_pylist())
+        spelled = iter(normalise(artists).to_pylist())
         rows: dict[int, None] = {}
         by_artist: dict[str, StandIn] = {}
         unknown: dict[str, None] = {}
-        for track in tracks:
-            readings = _readings(track)
-            row = self._by_id.get(track) if isinstance(track, str) else None
-            for artist, name in readings:
-                row = self._by_key.get(track_key(name, artist)) if row is None else row
-            asked = track if isinstance(track, str) else " - ".join(track)
+        for track, row, read in zip(asked, by_id, readings, strict=True):
+            text = track if isinstance(track, str) else " - ".join(track)
+            stand_in = None
+            # The longest artist is the least likely to be one by chance, so a later one wins.
+            for (_, name), key, artist in zip(read, keys, spelled, strict=False):
+                row = self._by_key.get(key) if row is None else row
+                known = self._artists.get(artist)
+                if known is not None and name.strip():
+                    stand_in = StandIn(text, name.strip(), known, key)
             if row is not None:
                 rows[row] = None
-            elif (stand_in := self._stand_in(asked, readings)) is not None:
+            elif stand_in is not None:
                 by_artist.setdefault(stand_in.key, stand_in)
             else:
-                unknown[asked] = None
+                unknown[text] = None
         return Resolved(np.fromiter(rows, dtype=np.int64), [*by_artist.values()], [*unknown])
-
-    def _stand_in(self, asked: str, readings: list[tuple[str, str]]) -> StandIn | None:
-        # The longest artist is the least likely to be one by chance.
-        for artist, name in reversed(readings):
-            row = self._artists.get(normalise(pa.array([artist]))[0].as_py())
-            if row is not None and name.strip():
-                return StandIn(asked, name.strip(), row, track_key(name, artist))
-        return None
 
 
 def _readings(track: Asked) -> list[tuple[str, str]]:
@@ -101,5 +107,5 @@ def _readings(track: Asked) -> list[tuple[str, str]]:
     if not isinstance(track, str):
         return [track]
     # Both names may hold a dash themselves, so every one of them may be the one between.
-    pieces = track.split(" - ")
+    pieces = track.split(" - ", DASHES)
     return [(" - ".join(pieces[:cut]), " - ".join(pieces[cut:])) for cut in range(1, len(pieces))]

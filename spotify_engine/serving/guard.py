@@ -7,7 +7,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from spotify_engine.serving.api import Problem
+from spotify_engine.serving.answers import Problem
 from spotify_engine.serving.metrics import Metrics
 
 ARRIVED = "spotify_engine.arrived"

@@ -19,28 +19,30 @@ from starlette.staticfiles import StaticFiles
 
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
-from spotify_engine.serving.api import (
-    MAX_K,
-    MAX_TEXT,
+from spotify_engine.serving.answers import (
     Answer,
-    CompleteRequest,
     EventsAnswer,
-    EventsRequest,
     FieldProblem,
     Health,
-    NextRequest,
-    Pipeline,
     Problem,
-    RecommendRequest,
-    RollbackRequest,
-    Text,
     TracksAnswer,
     UnifiedAnswer,
     VersionOut,
     VersionsAnswer,
-    readable,
 )
 from spotify_engine.serving.guard import ARRIVED, Guard
+from spotify_engine.serving.requests import (
+    MAX_K,
+    MAX_TEXT,
+    CompleteRequest,
+    EventsRequest,
+    NextRequest,
+    Pipeline,
+    RecommendRequest,
+    RollbackRequest,
+    Text,
+    readable,
+)
 from spotify_engine.serving.service import NotServed, Service
 from spotify_engine.store.events import StoreUnavailable
 from spotify_engine.store.registry import UnknownVersion

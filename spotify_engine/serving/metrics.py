@@ -47,6 +47,10 @@ class Metrics:
             "spotify_engine_version", "Replicas that serve this version", ["pipeline", "version"],
             registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self.recall = Gauge(
+            "spotify_engine_index_recall", "Share of the best that the index finds, at load",
+            ["pipeline"], registry=registry, multiprocess_mode="livemin",
+        )  # fmt: skip
         self.load_failures = Counter(
             "spotify_engine_load_failures", "Versions that could not be loaded", ["pipeline"],
             registry=registry,

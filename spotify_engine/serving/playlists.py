@@ -15,18 +15,20 @@ from spotify_engine.playlists.explain import Explanation, Seeds
 from spotify_engine.playlists.lookup import Asked
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.ragged import Ragged
-from spotify_engine.serving.api import (
+from spotify_engine.serving.answers import (
     Answer,
-    CompleteRequest,
     PlaylistExplanation,
-    PlaylistInput,
     RecommendationOut,
     Seed,
-    Track,
-    TrackName,
 )
 from spotify_engine.serving.catalogue import Catalogue
 from spotify_engine.serving.index import ApproximateIndex, ExactIndex, Index
+from spotify_engine.serving.requests import (
+    CompleteRequest,
+    PlaylistInput,
+    Track,
+    TrackName,
+)
 from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.store.cache import VectorCache
 from spotify_engine.store.events import EventStore, StoreUnavailable

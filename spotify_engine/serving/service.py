@@ -11,17 +11,10 @@ from typing import Any, TypeVar
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.serving.api import (
-    AddEvent,
+from spotify_engine.serving.answers import (
     Answer,
-    CompleteRequest,
-    Event,
     EventsAnswer,
     Health,
-    NextRequest,
-    Pipeline,
-    PlayEvent,
-    RecommendRequest,
     TrackOut,
     TracksAnswer,
     UnifiedAnswer,
@@ -31,6 +24,15 @@ from spotify_engine.serving.api import (
 from spotify_engine.serving.batcher import Batcher
 from spotify_engine.serving.metrics import Metrics
 from spotify_engine.serving.playlists import PlaylistEngine
+from spotify_engine.serving.requests import (
+    AddEvent,
+    CompleteRequest,
+    Event,
+    NextRequest,
+    Pipeline,
+    PlayEvent,
+    RecommendRequest,
+)
 from spotify_engine.serving.sessions import SessionEngine
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.serving.versions import Engine, Served
@@ -85,7 +87,9 @@ class Service:
         try:
             if version.pipeline == "playlists":
                 playlists = PlaylistRecommender.load(version.path)
-                return PlaylistEngine(playlists, version.id, settings, self.events, self.cache)
+                engine = PlaylistEngine(playlists, version.id, settings, self.events, self.cache)
+                self.metrics.recall.labels(version.pipeline).set(engine.recall)
+                return engine
             sessions = SessionRecommender.load(version.path)
             return SessionEngine(sessions, version.id, settings, self.events, self.clock)
         except InputError:

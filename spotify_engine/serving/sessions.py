@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from spotify_engine.serving.api import (
+from spotify_engine.serving.answers import (
     Answer,
     Neighbour,
-    NextRequest,
     RecommendationOut,
     SessionExplanationOut,
-    SessionInput,
 )
 from spotify_engine.serving.catalogue import Catalogue
+from spotify_engine.serving.requests import NextRequest, SessionInput
 from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.sessions.explain import SessionExplanation
 from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender

@@ -1,12 +1,14 @@
-"""Small versions of both pipelines, a service of them, and a real server around it."""
+"""Small versions of both pipelines, a service of them, a real server around it, and a browser."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -19,6 +21,9 @@ from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
 from spotify_engine.sessions.tables import read_tables
 from spotify_engine.store.registry import Registry
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 TOKEN = "correct horse battery staple"
 
@@ -129,3 +134,54 @@ def shared_url(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     _registry(settings, bundles)
     with _service(settings) as service, running(create_app(service)) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, headless; of one module, as its loop stands in asyncio's way."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if found is None:
+        pytest.skip("no Chromium; make system-packages")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found)
+
+
+@pytest.fixture
+def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page; nothing it does may break its security policy or ask another server.
+
+    It is closed before its server is.
+    """
+    from playwright.sync_api import expect
+
+    wrong: list[str] = []
+    contexts = []
+
+    def heard(kind: str, text: str) -> None:
+        # Refused and unavailable answers are part of the tests; the browser complains of them.
+        expected = re.match(r"Failed to load resource: .*(401|422|503|ERR_INTERNET)", text)
+        if kind in ("error", "warning") and not expected:
+            wrong.append(f"{kind}: {text}")
+
+    def open(url: str = url, **settings: Any) -> Page:
+        origin = "/".join([*url.split("/")[:3], ""])
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: heard(message.type, message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url.startswith(origin) or wrong.append(f"asked {request.url}"),
+        )
+        page.goto(url)
+        return page
+
+    expect.set_options(timeout=20_000)
+    yield open
+    for context in contexts:
+        context.close()
+    assert not wrong

@@ -395,6 +395,7 @@ def test_health_and_metrics(own: httpx.Client, registry: Registry) -> None:
     assert 'spotify_engine_answers_total{fallback="popularity",pipeline="playlists"} 1.0' in text
     assert f'spotify_engine_version{{pipeline="playlists",version="{version.id}"}} 1.0' in text
     assert f"spotify_engine_request_seconds_count{{{route}}} 3.0" in text
+    assert 'spotify_engine_index_recall{pipeline="playlists"} 1.0' in text
 
 
 def test_without_versions_it_says_so(settings: ServeSettings, serve: Callable[[Any], str]) -> None:

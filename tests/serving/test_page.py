@@ -3,108 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Route, expect
 
 from spotify_engine.client import Client
-from spotify_engine.serving.api import Answer
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.store.registry import Registry
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; make system-packages")
-TOKEN = "correct horse battery staple"
-PASTE = """text => {
-    const clipboardData = new DataTransfer();
-    clipboardData.setData("text", text);
-    const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
-    document.activeElement.dispatchEvent(event);
-}"""
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM)
-
-
-@pytest.fixture
-def open_page(browser: Browser, url: str) -> Iterator[Open]:
-    """Opens the page; nothing it does may break its security policy or ask another server.
-
-    It is closed before its server is.
-    """
-    wrong: list[str] = []
-    contexts = []
-
-    def heard(kind: str, text: str) -> None:
-        # Refused and unavailable answers are part of the tests; the browser complains of them.
-        expected = re.match(r"Failed to load resource: .*(401|422|503|ERR_INTERNET)", text)
-        if kind in ("error", "warning") and not expected:
-            wrong.append(f"{kind}: {text}")
-
-    def open(url: str = url, **settings: Any) -> Page:
-        origin = url.partition("#")[0]
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: heard(message.type, message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request",
-            lambda request: request.url.startswith(origin) or wrong.append(f"asked {request.url}"),
-        )
-        page.goto(url)
-        return page
-
-    expect.set_options(timeout=20_000)
-    yield open
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-def rows(page: Page, tab: str = "playlist") -> Locator:
-    return page.locator(f"#{tab}-results .recommendations > li")
-
-
-def chart(page: Page, caption: str) -> Locator:
-    return page.locator("table.bars:visible", has=page.locator("caption", has_text=caption))
-
-
-def values(table: Locator, part: str = "tbody") -> list[float]:
-    texts = table.locator(f"{part} .value").all_inner_texts()
-    return [float(re.sub(r"[ %+]|plays?|playlists?", "", each).replace("−", "-")) for each in texts]
-
-
-def add(page: Page, text: str, field: str = "Add a track") -> None:
-    """Search, and take what is found first."""
-    asked = urlencode({"q": text})
-    with page.expect_response(lambda response: asked in response.url):
-        page.get_by_role("combobox", name=field).press_sequentially(text)
-    expect(page.get_by_role("option").first).to_contain_text(text)
-    page.keyboard.press("Enter")
-
-
-def complete(url: str, tracks: list[str], **how: Any) -> Answer:
-    with Client(url) as client:
-        return client.complete(tracks, explain=True, **how)
-
-
-def shows(page: Page, answer: Answer, tab: str = "playlist") -> None:
-    found = rows(page, tab).locator(".track")
-    expect(found).to_have_text([each.name for each in answer.recommendations])
+from .conftest import TOKEN
+from .steps import PASTE, Open, add, chart, complete, rows, shows, values
 
 
 def test_search_add_complete(open_page: Open, url: str) -> None:
@@ -326,22 +239,28 @@ def test_switching_versions(
 
 def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
     page = open_page(url)
+    for text in ("Song 12", "Song 14"):
+        add(page, text)
+    shows(page, complete(url, ["id12", "id14"]))
+    page.clock.install()
+    page.clock.pause_at(datetime.now() + timedelta(minutes=1))
     busy = {"title": "Overloaded", "status": 503, "detail": "too many requests"}
 
     def refuse(route: Route) -> None:
         route.fulfill(status=503, headers={"Retry-After": "2"}, json=busy)
 
     page.route("**/v1/playlists/complete", refuse, times=1)
-    add(page, "Song 12")
+    page.get_by_role("button", name="Remove Song 14").click()
     notice = page.locator("#playlist-results .state")
     expect(notice).to_contain_text("too many requests Asking again in 2 s.")
+    page.clock.run_for(1000)
     expect(notice).to_contain_text("Asking again in 1 s.")
+    page.clock.run_for(1000)
     shows(page, complete(url, ["id12"]))
     expect(notice).to_have_text("")
     # Offline, until somebody who can't wait presses the button.
     page.context.set_offline(True)
-    add_button = rows(page).first.locator(".act")
-    add_button.click()
+    rows(page).first.locator(".act").click()
     expect(notice).to_contain_text("The server can’t be reached. Asking again in 5 s.")
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again now").click()
@@ -355,6 +274,7 @@ def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
         }),
     )  # fmt: skip
     page.get_by_label("Title").fill("x")
+    page.clock.run_for(1000)
     expect(notice).to_have_text("it can't be used; title: too odd")
 
 
@@ -377,120 +297,3 @@ def test_a_page_without_versions_waits_for_one(
     expect(rows(page)).to_have_count(10)
     page.close()
     service.close()
-
-
-def test_the_keyboard_is_enough(open_page: Open, url: str) -> None:
-    page = open_page(url)
-    expect(rows(page)).to_have_count(10)
-    press = page.keyboard.press
-    press("Tab")
-    expect(page.get_by_role("tab", name="Playlist")).to_be_focused()
-    press("ArrowRight")
-    expect(page.get_by_role("tab", name="Session")).to_be_focused()
-    expect(page.get_by_role("tabpanel", name="Session")).to_be_visible()
-    press("ArrowRight")
-    expect(page.get_by_role("tabpanel", name="Playlist")).to_be_visible()
-    press("Tab")
-    search = page.get_by_role("combobox", name="Add a track")
-    expect(search).to_be_focused()
-    page.keyboard.type("song")
-    options = page.get_by_role("option")
-    expect(options).to_have_count(8)
-    expect(search).to_have_attribute("aria-expanded", "true")
-    press("ArrowDown")
-    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
-    expect(search).to_have_attribute("aria-activedescendant", options.nth(1).get_attribute("id"))
-    press("ArrowUp")
-    press("ArrowUp")
-    expect(options.nth(7)).to_have_attribute("aria-selected", "true")
-    press("Escape")
-    expect(page.get_by_role("listbox")).to_have_count(0)
-    expect(search).to_have_value("song")
-    press("Escape")
-    expect(search).to_have_value("")
-    page.keyboard.type("song 12")
-    expect(options.first).to_contain_text("Song 12")
-    press("Enter")
-    shows(page, complete(url, ["id12"]))
-    expect(search).to_be_focused()
-    # On through all that can be reached: nothing is without a visible focus, nothing is a trap.
-    seen = []
-    while True:
-        press("Tab")
-        now = page.evaluate(
-            """() => {
-                const at = document.activeElement;
-                const style = getComputedStyle(at);
-                const outline = style.outlineStyle !== "none" ? parseFloat(style.outlineWidth) : 0;
-                const name = at === document.body ? "BODY" : at.ariaLabel || at.innerText || at.id;
-                return [name, outline >= 2];
-            }"""
-        )
-        if now[0] in ("BODY", "Playlist") or len(seen) > 80:
-            break
-        seen.append(now)
-    assert len(seen) < 80
-    assert [name for name, outline in seen if not outline] == []
-    reached = [name for name, _ in seen]
-    first = complete(url, ["id12"]).recommendations[0].name
-    assert f"Add {first}" in reached
-    assert "Remove Song 12" in reached
-    assert any("of the attention" in name for name in reached), "a way into the heatmap"
-
-    rows(page).nth(1).locator(".pick").focus()
-    press("Enter")
-    expect(rows(page).nth(1).locator(".reasons")).to_be_visible()
-    expect(rows(page).nth(0).locator(".reasons")).to_be_hidden()
-    press("Enter")
-    expect(rows(page).nth(1).locator(".reasons")).to_be_hidden()
-    page.get_by_role("grid").locator(".cell").first.focus()
-    press("ArrowDown")
-    focused = page.locator(".cell:focus")
-    expect(page.locator(".readout")).to_have_text(focused.get_attribute("aria-label"))
-    expect(focused).to_have_attribute("aria-label", re.compile("Song 12 adds"))
-
-
-def a_full_page(page: Page) -> None:
-    """Both tabs in use, a hundred tracks, the versions open."""
-    page.get_by_role("combobox", name="Add a track").focus()
-    tracks = [f"id{i}" for i in range(12)]
-    tracks += [f"Artist {i % 11} - {'New' * 40} {i}" for i in range(80)]
-    page.evaluate(PASTE, "\n".join([*tracks, *(f"Nobody - شمس {i} 🌙" for i in range(8))]))
-    expect(page.locator("#playlist-chosen li")).to_have_count(100)
-    expect(page.get_by_text("24 of ")).to_contain_text("tracks: those with most attention")
-    page.locator("#versions summary").click()
-    for place in range(2):
-        page.get_by_role("checkbox").nth(place).check()
-    expect(page.locator(".comparison")).to_be_visible()
-
-
-@pytest.mark.parametrize("width", [360, 800])
-def test_no_width_scrolls_sideways(open_page: Open, url: str, width: int) -> None:
-    page = open_page(url, viewport={"width": width, "height": 780})
-    wide = "document.documentElement.scrollWidth - innerWidth"
-    a_full_page(page)
-    assert page.evaluate(wide) <= 0
-    page.get_by_role("tab", name="Session").click()
-    page.get_by_role("button", name="Try an example").click()
-    expect(page.locator("#session-chosen li")).to_have_count(2)
-    expect(page.locator("#session-why .bars")).to_be_visible()
-    assert page.evaluate(wide) <= 0
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page: Open, url: str, scheme: str) -> None:
-    page = open_page(url, color_scheme=scheme)
-    a_full_page(page)
-    assert_accessible(page)
-    page.get_by_role("combobox", name="Add a track").fill("song")
-    expect(page.get_by_role("option").first).to_be_visible()
-    assert_accessible(page)
-    page.get_by_role("tab", name="Session").click()
-    page.get_by_role("button", name="Try an example").click()
-    expect(page.locator("#session-chosen li")).to_have_count(2)
-    assert_accessible(page)
-
-
-def assert_accessible(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()

@@ -37,11 +37,17 @@ class Recommenders:
         return create_app(self._service)
 
 
-def application(settings: ServeSettings, options: Mapping[str, Any] | None = None) -> Application:
+def application(
+    settings: ServeSettings,
+    options: Mapping[str, Any] | None = None,
+    metrics: Path | None = None,
+) -> Application:
     """The application with these settings.
 
     Args:
         options: of the deployment, as ``deployments`` in a Serve configuration file has them.
+        metrics: folder in which replicas of a node add up their counts; None: a new one among the
+            temporary files, so that another start counts from zero.
     """
     here = settings.model_copy(
         update={
@@ -50,10 +56,9 @@ def application(settings: ServeSettings, options: Mapping[str, Any] | None = Non
             "admin_token": settings.admin_token and settings.admin_token.resolve(),
         }
     )
-    # Replicas of a node add up their counts there; another start counts from zero.
-    metrics = Path(tempfile.gettempdir(), f"spotify_engine-metrics-{uuid4().hex[:12]}")
+    counts = metrics or Path(tempfile.gettempdir(), f"spotify_engine-metrics-{uuid4().hex[:12]}")
     deployment = Recommenders.options(**dict(options or {}))  # type: ignore[attr-defined]
-    return deployment.bind(here.model_dump(mode="json"), str(metrics))
+    return deployment.bind(here.model_dump(mode="json"), str(counts))
 
 
 def build(args: dict[str, Any]) -> Application:

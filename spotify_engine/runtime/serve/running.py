@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
 from ray import serve
+from ray.serve import Application
 from ray.serve.schema import ServeDeploySchema
 
 from spotify_engine.config import read_yaml
@@ -118,8 +120,17 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
     Raises:
         InputError: it doesn't start, such as when the port is taken.
     """
-    app = application(settings, file.options)
     name = file.application.name
+    with TemporaryDirectory(prefix="spotify_engine-metrics-", ignore_cleanup_errors=True) as counts:
+        app = application(settings, file.options, Path(counts))
+        _start(file, name, app)
+        try:
+            yield f"http://{file.http.get('host', '127.0.0.1')}:{file.http.get('port', 8000)}"
+        finally:
+            serve.delete(name)
+
+
+def _start(file: ServeFile, name: str, app: Application) -> None:
     try:
         serve.start(proxy_location="HeadOnly", http_options=file.http, logging_config=file.logging)
         serve.run(
@@ -131,7 +142,3 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
     except (RuntimeError, ValueError) as error:
         serve.delete(name)
         raise InputError(f"the application did not start: {str(error).splitlines()[-1]}") from error
-    try:
-        yield f"http://{file.http.get('host', '127.0.0.1')}:{file.http.get('port', 8000)}"
-    finally:
-        serve.delete(name)

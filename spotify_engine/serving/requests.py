@@ -1,0 +1,200 @@
+"""What is asked of the HTTP API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MAX_TRACKS = 1_000
+MAX_K = 100
+MAX_EVENTS = 1_000
+MAX_TEXT = 500
+LAST_SECOND = 253_402_300_799  # of the year 9999
+DAY_MS = 86_400_000
+
+Pipeline = Literal["playlists", "sessions"]
+
+
+def readable(text: str) -> str:
+    """The text, if people can read it.
+
+    Raises:
+        ValueError: a control character, or half of a surrogate pair.
+    """
+    for place, character in enumerate(text):
+        code = ord(character)
+        if code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000:
+            raise ValueError(f"has a control character (U+{code:04X}) at place {place}")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(readable)]
+Title = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(readable)]
+K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+def _written(value: Any) -> Any:
+    """A number is seconds, whatever a date could be read from it."""
+    if isinstance(value, int | float):
+        raise ValueError("is not a date as ISO 8601 writes it")
+    return value
+
+
+Moment = Annotated[
+    Annotated[datetime, BeforeValidator(_written)]
+    | Annotated[int, Field(strict=True, ge=0, le=LAST_SECOND)],
+    Field(description="ISO 8601 (UTC if it names no zone) or seconds since 1970"),
+]
+
+
+class Message(BaseModel):
+    """A part of a request: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrackName(Message):
+    """A track by its name and first artist."""
+
+    name: Text
+    artist: Text
+
+
+Track = Annotated[Text | TrackName, Field(description='an id, "Artist - Title", or {name, artist}')]
+
+
+class PlaylistInput(Message):
+    """A playlist to complete."""
+
+    tracks: list[Track] = Field(default=[], max_length=MAX_TRACKS)
+    title: Title | None = None
+    playlist: Text | None = Field(
+        None, description="id of yours; tracks that events added to it count as well"
+    )
+    exclude: list[Track] = Field(
+        default=[], max_length=MAX_TRACKS, description="more tracks not to recommend"
+    )
+
+
+class SessionInput(Message):
+    """A listening session to go on with."""
+
+    user: Text | None = Field(None, description="id; events that were sent for it count as well")
+    recent: list[Text] = Field(
+        default=[], max_length=MAX_TRACKS, description="ids of this session's songs, last one last"
+    )
+    at: Moment | None = Field(None, description="when; now, if left out")
+
+
+class CompleteRequest(PlaylistInput):
+    """Which tracks complete this playlist?"""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"tracks": [{"name": "Title", "artist": "Artist"}], "title": "Evening", "k": 5}
+            ]
+        },
+    )
+
+    k: K = 10
+    explain: Flag = False
+
+
+class NextRequest(SessionInput):
+    """Which song comes next?"""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"user": "u0000017", "recent": ["t0000285", "t0003389"], "k": 5}]
+        },
+    )
+
+    k: K = 10
+    explain: Flag = False
+
+
+class RecommendRequest(Message):
+    """Whatever is known, a playlist, a session or both; the pipeline that knows more answers."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "playlist": {"tracks": ["Artist - Title"], "title": "Evening"},
+                    "session": {"user": "u0000017", "recent": ["t0000285"]},
+                    "k": 5,
+                }
+            ]
+        },
+    )
+
+    playlist: PlaylistInput | None = None
+    session: SessionInput | None = None
+    k: K = 10
+    explain: Flag = False
+
+    @model_validator(mode="after")
+    def _something(self) -> RecommendRequest:
+        if self.playlist is None and self.session is None:
+            raise ValueError("give a playlist, a session or both")
+        return self
+
+
+class PlayEvent(Message):
+    """A user has played a song."""
+
+    type: Literal["play"]
+    user: Text
+    track: Text
+    ms_played: Annotated[int, Field(strict=True, ge=0, le=DAY_MS)]
+    at: Moment | None = Field(None, description="when; now, if left out")
+
+
+class AddEvent(Message):
+    """A track was added to a playlist."""
+
+    type: Literal["add"]
+    playlist: Text
+    track: Text
+    at: Moment | None = Field(None, description="when; now, if left out")
+
+
+Event = Annotated[PlayEvent | AddEvent, Field(discriminator="type")]
+
+
+class EventsRequest(Message):
+    """What happened; stored durably before the answer."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {"type": "play", "user": "u0000017", "track": "t0000285",
+                         "ms_played": 51912},
+                        {"type": "add", "playlist": "my-evening", "track": "Artist - Title"},
+                    ]
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    events: list[Event] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class RollbackRequest(Message):
+    """Which pipeline goes back to its previous version."""
+
+    pipeline: Pipeline
