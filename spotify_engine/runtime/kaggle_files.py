@@ -12,6 +12,7 @@ from scipy import sparse
 from spotify_engine.config import KaggleJob
 from spotify_engine.evaluation.leaderboard import Catalogue, score_row
 from spotify_engine.evaluation.splits import Split, load_split
+from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.learning.trainers.playlist import MONITOR
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -55,17 +56,11 @@ class PlaylistFiles:
         )
 
     @property
-    def history(self) -> list[dict[str, float]]:
-        """Metrics of each epoch."""
-        found: list[dict[str, float]] = self.run.stages["train"]["result"]
-        return found
-
-    @property
     def quality(self) -> float:
         """Recall@10 on validation, with the item-item term as it was chosen."""
         if chosen := self.run.stages["item_item"]["result"]["chosen"]:
             return float(chosen[MONITOR])
-        return max(each[MONITOR] for each in self.history if MONITOR in each)
+        return float(load_state(self.run.checkpoints / "best")["best"][0])
 
     def test_recall(self) -> float:
         """Recall@10 on test, as the report has it, without all else that a report measures."""

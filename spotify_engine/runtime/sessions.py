@@ -20,6 +20,7 @@ from spotify_engine import __version__
 from spotify_engine.config import CONFIGS, load_config, read_yaml
 from spotify_engine.errors import InputError
 from spotify_engine.graphs import render_summary, summary
+from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded
@@ -195,15 +196,9 @@ class SessionPipeline:
         return board.add(NAMES[name], by_user(scores), scores, None, seconds)
 
     @property
-    def history(self) -> list[dict[str, float]]:
-        """Metrics of each epoch of the last model."""
-        found: list[dict[str, float]] = self.run.stages[f"train {self.config.models[-1]}"]["result"]
-        return found
-
-    @property
     def quality(self) -> float:
         """Recall@10 on validation of the last model: next songs, or a GAT's new songs of users."""
-        return max(each["val_recall@10"] for each in self.history)
+        return float(load_state(self.run.checkpoints / self.config.models[-1] / "best")["best"][0])
 
     def test_recall(self) -> float:
         """On test what ``quality`` is on validation, without all else that a report measures."""

@@ -22,6 +22,7 @@ from spotify_engine.runtime.kaggle import PlaylistPipeline
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.runtime.train import EPOCHS
+from spotify_engine.tracking.tracker import read_epochs
 from spotify_engine.tuning.failures import failure
 from spotify_engine.tuning.scope import PipelineName, scope_of
 from spotify_engine.tuning.space import laid_over
@@ -124,7 +125,7 @@ def run_trial(config: dict[str, Any], trials: Trials) -> None:
     try:
         pipeline = trials.open(trial.values, trial.number, [_Report()])
         pipeline.learn()
-        trial = trial.with_epochs(pipeline.history, MONITOR)
+        trial = trial.with_epochs(read_epochs(trials.epochs_file(trial.number)), MONITOR)
         save(replace(trial, state="done", quality=pipeline.quality))
     except Exception as error:
         state, text = failure(error)

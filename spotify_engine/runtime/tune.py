@@ -21,9 +21,10 @@ from spotify_engine.config import JobConfig
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.inputs import playlist_config
-from spotify_engine.runtime.recording import OFF, closing_record
+from spotify_engine.runtime.recording import OFF
 from spotify_engine.runtime.registering import register
 from spotify_engine.runtime.run import NO_PART_IN_RESULTS, console
+from spotify_engine.runtime.search_record import SearchRecord
 from spotify_engine.runtime.sessions import session_config
 from spotify_engine.runtime.tasks import WORKER_BYTES
 from spotify_engine.runtime.train import free_workers
@@ -32,15 +33,12 @@ from spotify_engine.runtime.tune_hooks import Ended, Suggestions
 from spotify_engine.store.files import write_text
 from spotify_engine.store.registry import Version
 from spotify_engine.tracking.tracker import (
-    TrackedRun,
-    Tracker,
     read_epochs,
     recorded_id,
-    recorded_status,
 )
 from spotify_engine.tuning.failures import failure
-from spotify_engine.tuning.report import BEST, PICTURES, REPORT, gain_of, write_report
-from spotify_engine.tuning.results import results_table, save_results, values_of
+from spotify_engine.tuning.report import REPORT, gain_of, write_report
+from spotify_engine.tuning.results import results_table, save_results
 from spotify_engine.tuning.scope import PipelineName, scope_of
 from spotify_engine.tuning.space import SearchConfig, Space, read_search
 from spotify_engine.tuning.strategies import strategy_of
@@ -91,7 +89,6 @@ class Search:
         self.strategy = strategy_of(self.space)
         self.pending: list[int] = []
         self.next_number = 0
-        self.records: dict[int, TrackedRun] = {}
         self.begun: dict[int, float] = {}
         for trial in load_trials(self.out):
             self.next_number = trial.number + 1
@@ -115,15 +112,11 @@ class Search:
             return report
         at_once = self._at_once()
         self.trials.prepare({})
-        config = OFF if recorded_status(self.out) == "FINISHED" else self.base.tracking
-        self.tracker = Tracker(config, self.out.parent)
-        settings = flatten(self.config.model_dump(mode="json", exclude={"base"}))
-        self.record = self.tracker.begin("search", self.pipeline, self.out.name, settings, self.out)
-        with closing_record(self.tracker, self.record):
+        self.record = SearchRecord(self.trials, self.space, self.base.tracking)
+        with self.record.closing():
             self._try(at_once)
             report = self._conclude()
-            self.record.metrics(flatten(report["recall@10"]))
-            self.record.artefacts([self.out / name for name in (*PICTURES, REPORT, BEST, NOTE)])
+            self.record.report(report)
         return report
 
     def register(self, registry: Path) -> Version:
@@ -188,12 +181,8 @@ class Search:
         return self._begin(trial)
 
     def _begin(self, trial: Trial) -> int:
-        folder = folder_of(self.out, trial.number)
-        name = f"{self.out.name}/{trial.number:04d}"
-        values = values_of(self.space, trial)
-        record = self.tracker.begin("trial", self.pipeline, name, values, folder, self.record)
-        record.follow(self.trials.epochs_file(trial.number))
-        self.records[trial.number], self.begun[trial.number] = record, time.time()
+        self.begun[trial.number] = time.time()
+        self.record.begin(trial)
         return trial.number
 
     def ended(self, number: int, error: BaseException | None) -> None:
@@ -208,11 +197,7 @@ class Search:
             free_workers(self.trials.epochs_file(number).parent)
         self.strategy.tell(trial)
         write_text(self.out / CLOCK, json.dumps({"spent": self._clock()}))
-        record = self.records.pop(number)
-        figures = {"objective": trial.quality, "seconds": trial.seconds}
-        record.outcome(values_of(self.space, trial), figures)
-        record.tags({"state": trial.state, "error": trial.error})
-        record.end("FAILED" if trial.error else "FINISHED")
+        self.record.end(trial)
         trials = load_trials(self.out)
         save_results(self.space, trials, self.out / "results.parquet")
         reached = "" if trial.quality is None else f", recall@10 {trial.quality:.4f}"

@@ -25,7 +25,7 @@ class TrackingConfig(BaseModel):
     uri: str | None = None
     """MLflow tracking server; None: a SQLite file beside the run's folder. User and password of a
     server go into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."""
-    timeout_s: int = Field(3, ge=1, le=60)
+    timeout_s: int = Field(5, ge=1, le=60)
     """How long a tracking server may take to answer. After one failure it is left alone."""
 
     @field_validator("uri")

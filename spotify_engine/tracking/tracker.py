@@ -15,7 +15,8 @@ from typing import Any
 from spotify_engine.tracking.code import HERE, code_version
 from spotify_engine.tracking.settings import Status, TrackingConfig, local_uri, read_note
 
-PATIENCE_S = 10.0  # on closing, beyond the server's timeout
+# On closing. A recorder without a server to wait for ends by itself, as soon as it has caught up.
+PATIENCE_S = 60.0
 
 
 class Tracker:
@@ -30,7 +31,7 @@ class Tracker:
         Args:
             runs: the folder that holds the runs' folders, and the SQLite store of all of them.
         """
-        self._patience = config.timeout_s + PATIENCE_S
+        self.patience_s = PATIENCE_S
         self._begun = 0
         self._queue: SimpleQueue[dict[str, Any] | None] | None = None
         if not config.enabled:
@@ -98,7 +99,7 @@ class Tracker:
             return
         self._queue.put(None)
         try:
-            self._process.wait(self._patience)
+            self._process.wait(self.patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

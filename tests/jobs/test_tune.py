@@ -23,7 +23,9 @@ from spotify_engine.tuning.trials import load_trials
 
 StartJob = Callable[..., "subprocess.Popen[str]"]
 SPACE = {
-    "method": "grid",
+    "method": "random",
+    "trials": 3,
+    "seed": 78,  # draws the four combinations' first, second and third
     "base": {
         "training": {"epochs": 2, "min_steps_per_epoch": 10},
         "start": {"regularisation": [0.01], "unobserved": [20], "popularity": [0.3]},
@@ -81,12 +83,12 @@ def test_a_search_is_killed_gone_on_with_and_its_winner_handed_on(
     assert (first.stat().st_mtime_ns, trained.stat().st_mtime_ns) == (before, weights)
     trials = load_trials(out)
     states = [each.state for each in trials]
-    # That the last ones ran at all says that the stopped one's CPUs were free again.
-    assert states == ["done", "done", "stopped", "out of memory", "out of memory"]
+    # That the last one ran at all says that the stopped one's CPUs were free again.
+    assert states == ["done", "done", "stopped", "out of memory"]
     assert "llocate" in trials[3].error
     assert trials[2].quality < trials[1].quality
     report = json.loads((out / "report.json").read_text())
-    assert report["trials"] == {"done": 2, "out of memory": 2, "stopped": 1}
+    assert report["trials"] == {"done": 2, "out of memory": 1, "stopped": 1}
     table = pq.read_table(out / "results.parquet").to_pandas()
     assert table["state"].tolist() == states
     best = trials[report["winner"]["trial"]]
@@ -113,7 +115,7 @@ def test_a_search_is_killed_gone_on_with_and_its_winner_handed_on(
     history = History(out.parent)
     recorded = history.runs("playlists", "trial", 10)
     assert {each.parent for each in recorded} == {recorded_id(out)}
-    assert sorted(each.status for each in recorded) == ["failed"] * 2 + ["finished"] * 3
+    assert sorted(each.status for each in recorded) == ["failed"] + ["finished"] * 3
     assert history.get(recorded_id(out)).metrics["test.winner"] == test["winner"]
 
     # best.yaml as it is, with the same inputs, is the winner's configuration.
@@ -133,6 +135,7 @@ def test_a_search_is_killed_gone_on_with_and_its_winner_handed_on(
         ({"space": {"training.negativs": [3]}}, "unknown key training.negativs; did you mean"),
         ({"space": {"training.negatives": [0]}}, "training.negatives: Input should be greater"),
         ({"space": {"training.negatives": []}}, "the grid is empty"),
+        ({"method": "grid"}, "a grid has as many as combinations"),
         ({"method": "random", "trials": 0}, "trials: Input should be greater than or equal to 1"),
         ({"method": "random", "trials": 5, "minutes": 0}, "minutes: Input should be greater"),
         ({"base": {"training": {"epoch": 2}}}, "base: unknown key training.epoch; did you mean"),

@@ -121,7 +121,7 @@ def test_switched_off_nothing_is_written_or_started(
 
 
 @pytest.mark.parametrize("server", ["refuses", "never answers"])
-def test_a_dead_server_costs_a_warning_and_no_more_than_its_timeout(
+def test_a_dead_server_costs_a_warning_and_nothing_else(
     folder: Path, server: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as listener:
@@ -129,25 +129,32 @@ def test_a_dead_server_costs_a_warning_and_no_more_than_its_timeout(
         if server == "never answers":
             listener.listen()
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = TrackingConfig(uri=uri, timeout_s=1)
-        tracker = Tracker(config, folder.parent)
-        started = time.monotonic()
+        tracker = Tracker(TrackingConfig(uri=uri, timeout_s=1), folder.parent)
         run = tracker.begin("train", "playlists", "mine", {}, folder)
-        for epoch in range(2000):
-            run.metrics({"loss": 1.0 / (epoch + 1), "padding" * 30: 0.0}, epoch)
-        sending = time.monotonic() - started
+        for epoch in range(200):
+            run.metrics({"loss": 1.0 / (epoch + 1)}, epoch)
         run.end("FINISHED")
         tracker.close()
-        closing = time.monotonic() - started
-    # Compared with the limit that was asked for, not with how fast this machine is.
-    assert sending < config.timeout_s
-    assert closing < config.timeout_s + 10
+    # It asked once, ended by itself, and was not waited for in vain.
+    assert tracker._process.returncode == 0
     printed = capfd.readouterr().err
     assert printed.count("warning: tracking:") == 1
     assert f"{uri}: run not recorded in MLflow from here on" in printed
     assert "Traceback" not in printed
     assert not (folder / NOTE).exists()
-    assert len(scalars(folder, "loss")) == 2000, "TensorBoard needs no server"
+    assert len(scalars(folder, "loss")) == 200, "TensorBoard needs no server"
+
+
+def test_a_recorder_that_hangs_holds_nothing_up(folder: Path) -> None:
+    tracker = Tracker(TrackingConfig(), folder.parent)
+    os.kill(tracker._process.pid, signal.SIGSTOP)
+    run = tracker.begin("train", "playlists", "mine", {}, folder)
+    for epoch in range(2000):  # far more than a pipe holds; a send that waits would wait for ever
+        run.metrics({"loss": 1.0, "padding" * 30: 0.0}, epoch)
+    run.end("FINISHED")
+    tracker.patience_s = 0.1
+    tracker.close()
+    assert tracker._process.returncode == -signal.SIGKILL
 
 
 def test_a_recorder_that_dies_harms_nobody(folder: Path) -> None:
