@@ -132,7 +132,7 @@ def run_trial(config: dict[str, Any], trials: Trials) -> None:
         save(replace(trial, state=state, error=text))
         raise
     # Else Tune's last word on a trial would be that of an epoch.
-    tune.report({MONITOR: pipeline.quality, EPOCHS_DONE: len(trial.epochs)})
+    tune.report({MONITOR: pipeline.quality, EPOCHS_DONE: trial.epochs_done})
 
 
 class _Report(TuneReportCallback):

@@ -99,7 +99,7 @@ def _trials_table(space: Space, trials: Sequence[Trial]) -> str:
             trial.name,
             "" if trial.quality is None else f"{trial.quality:.4f}",
             "" if trial.seconds is None else f"{trial.seconds:.1f}",
-            str(len(trial.epochs)) if trial.epochs else "",
+            str(trial.epochs_done) if trial.epochs else "",
             *(as_text(values[key]) for key in names),
         ]
         kind = "best" if best and trial.number == best.number else trial.state.replace(" ", "-")

@@ -63,7 +63,7 @@ def results_table(space: Space, trials: Sequence[Trial], most: int | None = None
             "default" if not trial.number else str(trial.number),
             "" if trial.quality is None else f"{trial.quality:.4f}",
             "" if trial.seconds is None else f"{trial.seconds:.1f}",
-            str(len(trial.epochs)) if trial.epochs else "",
+            str(trial.epochs_done) if trial.epochs else "",
             trial.state,
             *(as_text(values[key]) for key in names),
             style=STYLES.get(trial.state, "red"),
@@ -78,7 +78,7 @@ def save_results(space: Space, trials: Sequence[Trial], path: Path) -> None:
         [
             {
                 "trial": each.number,
-                "epochs": len(each.epochs),
+                "epochs": each.epochs_done,
                 **{
                     name: getattr(each, name)
                     for name in ("state", "quality", "seconds", "wall_seconds", "ended", "error")

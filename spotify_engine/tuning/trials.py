@@ -44,6 +44,11 @@ class Trial:
     def name(self) -> str:
         return "default" if self.number == DEFAULT else f"trial {self.number}"
 
+    @property
+    def epochs_done(self) -> int:
+        """Without the start, where that is measured."""
+        return sum(each["epoch"] >= 0 for each in self.epochs)
+
     def with_epochs(self, epochs: Sequence[Mapping[str, float]], monitor: str) -> Trial:
         """With what its epochs came to."""
         measured = [each[monitor] for each in epochs if monitor in each]
