@@ -76,7 +76,8 @@ def _registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
 
 
 @contextmanager
-def _service(settings: ServeSettings) -> Iterator[Service]:
+def serving(settings: ServeSettings) -> Iterator[Service]:
+    """A started service, closed on leaving."""
     made = Service(settings)
     made.start()
     yield made
@@ -96,7 +97,7 @@ def registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
 
 @pytest.fixture
 def service(settings: ServeSettings, registry: Registry) -> Iterator[Service]:
-    with _service(settings) as made:
+    with serving(settings) as made:
         yield made
 
 
@@ -132,7 +133,7 @@ def shared_url(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     """A server for tests that leave its versions as they are."""
     settings = _settings(tmp_path_factory.mktemp("shared"))
     _registry(settings, bundles)
-    with _service(settings) as service, running(create_app(service)) as url:
+    with serving(settings) as service, running(create_app(service)) as url:
         yield url
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import pytest
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.serving.playlists import PlaylistEngine
 from spotify_engine.serving.requests import CompleteRequest, EventsRequest, NextRequest
-from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import EngineSettings, ServeSettings
 from spotify_engine.store.cache import MemoryCache, VectorCache, make_cache
 from spotify_engine.store.events import EventStore
 from spotify_engine.store.registry import Registry
+from tests.serving.conftest import serving
 
 
 class Counting:
@@ -113,14 +112,6 @@ def test_above_a_size_an_approximate_index_answers_the_same_here(
     assert type(exact.index) is not type(approximate.index)
     assert approximate.recall == 1  # a small catalogue is searched whole
     assert scores(approximate.answer(ASKED)) == scores(exact.answer(ASKED))
-
-
-@contextmanager
-def serving(settings: ServeSettings) -> Iterator[Service]:
-    service = Service(settings)
-    service.start()
-    yield service
-    service.close()
 
 
 def test_events_in_postgresql_count_in_another_process_replica(
