@@ -77,7 +77,7 @@ class Served:
         """
         version = self.registry.get(version_id)
         with self._locks[version.pipeline]:
-            return self._move(version, lambda: self.registry.activate(version_id))
+            return self._move(version, lambda loaded: self.registry.activate(version_id, loaded))
 
     def rollback(self, pipeline: str) -> Version:
         """Load the previous version, then make it current for everybody.
@@ -89,12 +89,16 @@ class Served:
             version = self.registry.previous(pipeline)
             if version is None:
                 raise InputError(f"pipeline: {pipeline} has no previous version to go back to")
-            return self._move(version, lambda: self.registry.rollback(pipeline))
+            return self._move(version, lambda loaded: self.registry.rollback(pipeline, loaded))
 
-    def _move(self, version: Version, point: Callable[[], Version]) -> Version:
+    def _move(self, version: Version, point: Callable[[str | None], Version]) -> Version:
+        """``point`` is told which version was loaded just now, if any."""
         served = self.engines.get(version.pipeline)
-        engine = served if served and served.version == version.id else self._load(version)
-        moved = point()
+        if served is not None and served.version == version.id:
+            engine, loaded = served, None
+        else:
+            engine, loaded = self._load(version), version.id
+        moved = point(loaded)
         if moved.id != version.id:
             # Somebody else moved in between; theirs is found by the next refresh.
             return moved

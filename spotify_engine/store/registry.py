@@ -147,8 +147,12 @@ class Registry:
         id = self._active(pipeline)["previous"]
         return self.get(id) if id else None
 
-    def activate(self, id: str) -> Version:
+    def activate(self, id: str, loaded: str | None = None) -> Version:
         """Make a version the current one, and the one that was it the previous one.
+
+        Args:
+            loaded: id of a version that the caller has just loaded as a server does, or published;
+                it isn't checked a second time.
 
         Raises:
             InputError: there is no such version, or it can't be served; nothing changes.
@@ -157,11 +161,14 @@ class Registry:
         with self._writing():
             active = self._active(version.pipeline)
             if active["current"] != id:
-                self._point(version, active["current"])
+                self._point(version, active["current"], loaded)
         return version
 
-    def rollback(self, pipeline: str) -> Version:
+    def rollback(self, pipeline: str, loaded: str | None = None) -> Version:
         """Swap the current version and the previous one.
+
+        Args:
+            loaded: as of :meth:`activate`.
 
         Raises:
             InputError: there is no previous one, or it can't be served; nothing changes.
@@ -173,7 +180,7 @@ class Registry:
                     f"{self.root}: {pipeline} has no previous version; activate one by its id"
                 )
             version = self.get(active["previous"])
-            self._point(version, active["current"])
+            self._point(version, active["current"], loaded)
         return version
 
     def compare(self, first: str, second: str) -> list[tuple[str, float | None, float | None]]:
@@ -251,8 +258,9 @@ class Registry:
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged; delete it and activate a version anew") from error
 
-    def _point(self, version: Version, previous: str | None) -> None:
-        check_servable(version.path, version.pipeline)
+    def _point(self, version: Version, previous: str | None, loaded: str | None) -> None:
+        if version.id != loaded:
+            check_servable(version.path, version.pipeline)
         active = {"current": version.id, "previous": previous}
         write_text(self._active_file(version.pipeline), json.dumps(active))
 

@@ -350,6 +350,26 @@ def test_versions_are_activated_and_rolled_back(
     assert refused.status_code == 409
 
 
+def test_an_activation_loads_a_version_once(
+    own: httpx.Client,
+    registry: Registry,
+    bundles: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = registry.publish(bundles["other_playlists"])
+    loads: list[Path | str] = []
+    load = PlaylistRecommender.load
+
+    def counted(bundle: Path | str) -> PlaylistRecommender:
+        loads.append(bundle)
+        return load(bundle)
+
+    monkeypatch.setattr(PlaylistRecommender, "load", counted)
+    assert own.post(f"/v1/versions/{second.id}/activate", headers=ADMIN).status_code == 200
+    assert loads == [second.path]
+    assert complete(own, tracks=["id0"])["version"] == second.id
+
+
 def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
     own: httpx.Client, registry: Registry, bundles: dict[str, Path], settings: ServeSettings
 ) -> None:

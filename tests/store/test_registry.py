@@ -286,6 +286,22 @@ def test_a_version_that_rotted_is_not_activated_nor_rolled_back_to(
     assert registry.current("playlists") == a
 
 
+def test_only_what_was_loaded_just_now_is_not_checked_again(
+    registry: Registry, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = registry.publish(first), registry.publish(second)
+    checked: list[Path] = []
+    monkeypatch.setattr(
+        "spotify_engine.store.registry.check_servable", lambda path, _: checked.append(path)
+    )
+    registry.activate(one.id, loaded=one.id)
+    registry.activate(other.id, loaded=one.id)
+    registry.rollback("playlists", loaded=other.id)
+    registry.rollback("playlists", loaded=other.id)
+    assert checked == [other.path, one.path]
+    assert registry.current("playlists") == other
+
+
 def test_a_file_that_changes_while_it_is_copied_is_not_published(
     registry: Registry, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,8 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
         if found != pipeline:
             raise InputError(f"--{pipeline} {bundle}: a bundle of {found}")
     for bundle in given.values():
-        registry.activate(registry.publish(bundle).id)
+        version = registry.publish(bundle)
+        registry.activate(version.id, loaded=version.id)
     current = [each for name in PIPELINES if (each := registry.current(name)) is not None]
     if not current:
         raise InputError(
