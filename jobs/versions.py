@@ -1,7 +1,6 @@
 """Published versions: python jobs/versions.py {list,publish,show,compare,activate,rollback,remove}
 
-publish BUNDLE copies the bundle/ of a run into the registry; it serves once it is activated. A
-running server picks up an activation, or a rollback, by itself within seconds.
+publish copies a run's bundle/; it serves once activated, which a running server sees in seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from spotify_engine.errors import InputError
-    from spotify_engine.store.registry import PIPELINES, Registry
+    from spotify_engine.pipelines import PIPELINES
+    from spotify_engine.store.registry import Registry
     from spotify_engine.store.tables import comparison, description, listing
 
     registry = Registry(arguments.registry)

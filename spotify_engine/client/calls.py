@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
@@ -26,7 +27,6 @@ from spotify_engine.serving.requests import (
     Event,
     EventsRequest,
     NextRequest,
-    Pipeline,
     PlayEvent,
     PlaylistInput,
     RecommendRequest,

@@ -18,23 +18,24 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from spotify_engine.config import JobConfig
 from spotify_engine.dotted import nested
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.runtime.kaggle import PlaylistPipeline
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.runtime.train import EPOCHS
 from spotify_engine.tracking.tracker import read_epochs
 from spotify_engine.tuning.failures import failure
-from spotify_engine.tuning.scope import PipelineName, scope_of
+from spotify_engine.tuning.scope import scope_of
 from spotify_engine.tuning.space import laid_over
 from spotify_engine.tuning.trials import Trial, folder_of, load_trial, save_trial
 
 MONITOR = "val_recall@10"
 EPOCHS_DONE = "epochs"
-PIPELINES: dict[PipelineName, type[PlaylistPipeline] | type[SessionPipeline]] = {
+PIPELINES: dict[Pipeline, type[PlaylistPipeline] | type[SessionPipeline]] = {
     "playlists": PlaylistPipeline,
     "sessions": SessionPipeline,
 }
-STAGES: dict[PipelineName, tuple[str, ...]] = {  # that trials share
+STAGES: dict[Pipeline, tuple[str, ...]] = {  # that trials share
     "playlists": ("prepare", "split", "genres", "graph", "start"),
     "sessions": ("generate", "prepare", "split", "graph"),
 }
@@ -51,7 +52,7 @@ class Trials:
     """
 
     folder: Path
-    pipeline: PipelineName
+    pipeline: Pipeline
     base: JobConfig
     began: float = 0.0
 

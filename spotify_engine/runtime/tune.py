@@ -20,6 +20,7 @@ from ray.tune.schedulers import ASHAScheduler
 from spotify_engine.config import JobConfig
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.runtime.inputs import playlist_config
 from spotify_engine.runtime.recording import OFF
 from spotify_engine.runtime.registering import register
@@ -39,7 +40,7 @@ from spotify_engine.tracking.tracker import (
 from spotify_engine.tuning.failures import failure
 from spotify_engine.tuning.report import REPORT, gain_of, write_report
 from spotify_engine.tuning.results import results_table, save_results
-from spotify_engine.tuning.scope import PipelineName, scope_of
+from spotify_engine.tuning.scope import scope_of
 from spotify_engine.tuning.space import SearchConfig, Space, read_search
 from spotify_engine.tuning.strategies import strategy_of
 from spotify_engine.tuning.trials import (
@@ -70,7 +71,7 @@ class Search:
     are, those that were running go on from their last checkpoints."""
 
     def __init__(
-        self, out: Path, pipeline: PipelineName, config: SearchConfig, base: JobConfig
+        self, out: Path, pipeline: Pipeline, config: SearchConfig, base: JobConfig
     ) -> None:
         """
         Args:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.recommendation import Recommendation
-from spotify_engine.serving.requests import Pipeline
 
 
 class ReasonOut(BaseModel):

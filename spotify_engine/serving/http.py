@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
@@ -37,7 +38,6 @@ from spotify_engine.serving.requests import (
     CompleteRequest,
     EventsRequest,
     NextRequest,
-    Pipeline,
     RecommendRequest,
     RollbackRequest,
     Text,

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from spotify_engine.pipelines import Pipeline
+
 MAX_TRACKS = 1_000
 MAX_K = 100
 MAX_EVENTS = 1_000
 MAX_TEXT = 500
 LAST_SECOND = 253_402_300_799  # of the year 9999
 DAY_MS = 86_400_000
-
-Pipeline = Literal["playlists", "sessions"]
 
 
 def readable(text: str) -> str:

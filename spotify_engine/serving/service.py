@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES, Pipeline
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.serving.answers import (
     Answer,
@@ -29,7 +30,6 @@ from spotify_engine.serving.requests import (
     CompleteRequest,
     Event,
     NextRequest,
-    Pipeline,
     PlayEvent,
     RecommendRequest,
 )
@@ -39,7 +39,7 @@ from spotify_engine.serving.versions import Engine, Served
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.store.cache import make_cache
 from spotify_engine.store.events import Added, EventStore, Play, StoreUnavailable
-from spotify_engine.store.registry import PIPELINES, Registry, Version
+from spotify_engine.store.registry import Registry, Version
 
 Result = TypeVar("Result")
 
@@ -78,7 +78,7 @@ class Service:
         self._complete: Batcher[CompleteRequest, Answer] = self._batcher("playlists")
         self._next: Batcher[NextRequest, Answer] = self._batcher("sessions")
 
-    def _batcher(self, pipeline: str) -> Batcher[Any, Answer]:
+    def _batcher(self, pipeline: Pipeline) -> Batcher[Any, Answer]:
         size = self.metrics.batch.labels(pipeline)
         return Batcher(self._scoring[pipeline], self.settings.engine.batch, size.observe)
 

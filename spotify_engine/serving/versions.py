@@ -7,9 +7,10 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES
 from spotify_engine.serving.playlists import PlaylistEngine
 from spotify_engine.serving.sessions import SessionEngine
-from spotify_engine.store.registry import PIPELINES, Registry, Version
+from spotify_engine.store.registry import Registry, Version
 
 Engine = PlaylistEngine | SessionEngine
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Served:
         self.engines: dict[str, Engine] = {}
         self.failures: dict[str, str] = {}
         self._stamps: dict[str, str] = {}
-        self._locks = {pipeline: Lock() for pipeline in PIPELINES}
+        self._locks: dict[str, Lock] = {pipeline: Lock() for pipeline in PIPELINES}
         self._stop = Event()
         self._watcher: Thread | None = None
 

@@ -8,13 +8,12 @@ import os
 from pathlib import Path
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES, Pipeline
 from spotify_engine.store.bundle import MANIFEST
 from spotify_engine.store.files import sync_folder
 
-PIPELINES = ("playlists", "sessions")
 
-
-def read_manifest(bundle: Path) -> tuple[bytes, str]:
+def read_manifest(bundle: Path) -> tuple[bytes, Pipeline]:
     """The manifest's bytes, and the pipeline it names.
 
     Raises:

@@ -25,14 +25,10 @@ from typing import Any
 
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES
 from spotify_engine.store.bundle import MANIFEST
 from spotify_engine.store.files import sync_folder, write_text
-from spotify_engine.store.publication import (
-    PIPELINES,
-    check_servable,
-    copy_bundle,
-    read_manifest,
-)
+from spotify_engine.store.publication import check_servable, copy_bundle, read_manifest
 
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
 VERSION, ACTIVE, PARTIAL = "version.json", "active.json", ".partial-"

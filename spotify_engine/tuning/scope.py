@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from spotify_engine.config import JobConfig, KaggleJob
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import Pipeline
 from spotify_engine.sessions.settings import MODELS, SyntheticJob
 
-PipelineName = Literal["playlists", "sessions"]
 OTHER_DATA = "it changes the data or the split, and trials on different data can't be compared"
 OTHER_MEASURE = "it changes what a trial is measured on"
 NO_PART = "it has no part in what the search measures"
@@ -28,7 +28,7 @@ class Scope:
             agree in them use one copy.
     """
 
-    pipeline: PipelineName
+    pipeline: Pipeline
     model: type[JobConfig]
     left_out: Mapping[str, str]
     shared: tuple[str, ...]
@@ -67,7 +67,7 @@ PLAYLISTS = Scope(
 )
 
 
-def scope_of(pipeline: PipelineName, base: JobConfig) -> Scope:
+def scope_of(pipeline: Pipeline, base: JobConfig) -> Scope:
     """What may vary around a configuration.
 
     Raises:

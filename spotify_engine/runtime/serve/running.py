@@ -17,10 +17,11 @@ from ray.serve.schema import ServeDeploySchema
 
 from spotify_engine.config import read_yaml
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES
 from spotify_engine.runtime.serve.deployment import NAME, application
 from spotify_engine.serving.settings import ServeSettings, checked, first_problem
 from spotify_engine.store.publication import read_manifest
-from spotify_engine.store.registry import PIPELINES, Registry, Version
+from spotify_engine.store.registry import Registry, Version
 
 
 class ServeFile:
