@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from spotify_engine.dotted import nested
-from spotify_engine.errors import InputError
+from spotify_engine.dotted import laid_over, nested
+from spotify_engine.errors import InputError, problem
 from spotify_engine.evaluation.leaderboard import EvaluationConfig
 from spotify_engine.evaluation.splits import HoldoutConfig
 from spotify_engine.learning.item_item import ItemItemConfig
@@ -113,7 +113,7 @@ def load_config(
     for source, values in layers:
         for path in _paths(values):
             check_known(model, path, source)
-        _merge(merged, values)
+        merged = laid_over(merged, values)
     for setting in settings:
         key_path, equals, text = setting.partition("=")
         if not equals or not key_path:
@@ -124,20 +124,11 @@ def load_config(
             raise InputError(f"--set {setting}: the value is not readable as YAML") from error
         for path in _paths(value):
             check_known(model, path, f"--set {setting}")
-        _merge(merged, value)
+        merged = laid_over(merged, value)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
         raise InputError(problem(error.errors()[0])) from error
-
-
-def problem(error: Mapping[str, Any]) -> str:
-    """One of a ``ValidationError``'s errors in a line."""
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
-    message = error["msg"].removeprefix("Value error, ")
-    # Of a whole section that does not fit together, the message says what is wrong.
-    got = "" if isinstance(error["input"], Mapping) else f" (got {error['input']!r})"
-    return f"{where}: {message}{got}"
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -165,16 +156,6 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 def dump_yaml(config: BaseModel) -> str:
     """The fully resolved configuration as YAML that ``load_config`` reads back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            if not isinstance(into.get(key), dict):
-                into[key] = {}
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 def _paths(values: Mapping[str, Any]) -> list[list[str]]:

@@ -26,3 +26,14 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[key] = value
     return tree
+
+
+def laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with another's leaves in place of its own."""
+    merged = dict(tree)
+    for key, value in values.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = laid_over(below, value)
+        merged[key] = value
+    return merged

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.config import JobConfig
-from spotify_engine.runtime.run import Run, flatten
+from spotify_engine.dotted import flatten
+from spotify_engine.runtime.run import Run
 from spotify_engine.tracking.settings import Status, TrackingConfig
 from spotify_engine.tracking.tracker import TrackedRun, Tracker, recorded_id, recorded_status
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,16 @@ from ray.train import Checkpoint, UserCallback
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from spotify_engine.config import JobConfig
-from spotify_engine.dotted import nested
+from spotify_engine.dotted import laid_over, nested
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.runtime.kaggle import PlaylistPipeline
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.runtime.train import EPOCHS
+from spotify_engine.store.files import locked
 from spotify_engine.tracking.tracker import read_epochs
 from spotify_engine.tuning.failures import failure
 from spotify_engine.tuning.scope import scope_of
-from spotify_engine.tuning.space import laid_over
 from spotify_engine.tuning.trials import Trial, folder_of, load_trial, save_trial
 
 MONITOR = "val_recall@10"
@@ -83,7 +81,7 @@ class Trials:
         name = hashlib.sha256(text.encode()).hexdigest()[:12] if shared else "base"
         folder = self.folder / "prepared" / name
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.with_name(f"{name}.lock")):
+        with locked(folder.with_name(f"{name}.lock")):
             run = Run(folder, self._configured(shared))
             kept = self._kept(shared)
             if shared and kept and kept[-1] not in run.stages:
@@ -144,10 +142,3 @@ class _Report(TuneReportCallback):
     ) -> None:
         first = {**metrics[0], EPOCHS_DONE: metrics[0]["epoch"] + 1}
         super().after_report(run_context, [first], checkpoint)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from spotify_engine.errors import InputError
@@ -36,6 +35,7 @@ from spotify_engine.serving.requests import (
 from spotify_engine.serving.sessions import SessionEngine
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.serving.versions import Engine, Served
+from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.store.cache import make_cache
 from spotify_engine.store.events import Added, EventStore, Play, StoreUnavailable
@@ -309,10 +309,7 @@ def _or_none(find: Callable[[str], Version | None], pipeline: str) -> Version | 
 
 
 def _stored(event: Event, now: float) -> Play | Added:
-    at = now if event.at is None else event.at
-    if isinstance(at, datetime):
-        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    at_ms = int(at * 1000)
+    at_ms = int((now if event.at is None else unix_seconds(event.at)) * 1000)
     if isinstance(event, PlayEvent):
         return Play(event.user, event.track, event.ms_played, at_ms)
     assert isinstance(event, AddEvent)

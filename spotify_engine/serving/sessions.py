@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from spotify_engine.serving.answers import (
     Answer,
@@ -17,6 +16,7 @@ from spotify_engine.serving.catalogue import Catalogue
 from spotify_engine.serving.requests import NextRequest, SessionInput
 from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.sessions.explain import SessionExplanation
+from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender
 from spotify_engine.store.events import EventStore, Play, StoreUnavailable
 
@@ -126,7 +126,7 @@ class SessionEngine:
         )
 
     def _moment(self, given: SessionInput) -> float:
-        return self.clock() if given.at is None else _seconds(given.at)
+        return self.clock() if given.at is None else unix_seconds(given.at)
 
     def _heard(self, given: SessionInput, at: float) -> Heard:
         if given.user is None or not self.settings.events:
@@ -146,9 +146,3 @@ class SessionEngine:
             genre=each.genre,
             text=each.text,
         )
-
-
-def _seconds(at: datetime | int) -> float:
-    if isinstance(at, datetime):
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    return float(at)

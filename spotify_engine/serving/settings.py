@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from spotify_engine.errors import InputError
+from spotify_engine.errors import InputError, problem
 
 
 class EngineSettings(BaseModel):
@@ -56,11 +56,4 @@ def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
     try:
         return ServeSettings.model_validate(args)
     except ValidationError as error:
-        raise first_problem(error, where) from error
-
-
-def first_problem(error: ValidationError, where: str) -> InputError:
-    """pydantic's first error in a line."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return InputError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}")
+        raise InputError(f"{where}: {problem(error.errors()[0])}") from error

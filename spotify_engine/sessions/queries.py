@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,13 @@ class Queries:
         return Queries(
             self.user[rows], self.recent[rows], self.hour[rows], self.played.select(rows)
         )
+
+
+def unix_seconds(at: datetime | int) -> float:
+    """Seconds since 1970; a datetime without a zone is taken as UTC, as the events are."""
+    if isinstance(at, datetime):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return float(at)
 
 
 def hour_of_week(time: np.ndarray) -> np.ndarray:

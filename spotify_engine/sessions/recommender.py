@@ -23,7 +23,7 @@ from spotify_engine.sessions.explain import (
     plot_session_attention,
 )
 from spotify_engine.sessions.mixture import TERMS, Counts, SessionModel, SessionModelConfig
-from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week
+from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
 from spotify_engine.sessions.vectors import NAMES, GATVectors
 from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
 
@@ -201,7 +201,7 @@ class SessionRecommender:
         window[: len(last)] = last
         hour = np.array([UNKNOWN])
         if at is not None:
-            hour = hour_of_week(np.array([_seconds(at)]))
+            hour = hour_of_week(np.array([int(unix_seconds(at))]))
         query = Queries(
             np.array([UNKNOWN if row is None else row]), window[None], hour,
             Ragged.from_lists([played]),
@@ -328,15 +328,6 @@ class SessionRecommender:
             vectors,
             ColdStartConfig.model_validate(manifest["cold"]),
         )
-
-
-def _seconds(at: datetime | int) -> int:
-    if isinstance(at, datetime):
-        # Without a zone it is taken as UTC, as the events are.
-        offset = at.utcoffset()
-        naive = at.replace(tzinfo=None) - offset if offset is not None else at
-        return int((naive - datetime(1970, 1, 1)).total_seconds())
-    return int(at)
 
 
 def _csr(name: str, matrix: sparse.csr_array) -> dict[str, np.ndarray]:

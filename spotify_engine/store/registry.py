@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -27,7 +26,7 @@ from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES
 from spotify_engine.store.bundle import MANIFEST
-from spotify_engine.store.files import sync_folder, write_text
+from spotify_engine.store.files import locked, sync_folder, write_text
 from spotify_engine.store.publication import check_servable, copy_bundle, read_manifest
 
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
@@ -264,9 +263,7 @@ class Registry:
     def _writing(self) -> Iterator[None]:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            # Closing the file lets the lock go, and so does the death of the process.
-            with (self.root / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.root / ".lock"):
                 yield
         except OSError as error:
             raise InputError(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spotify_engine.store.files import locked
 from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, NOTE, read_note
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MLflowStore:
         self.uri, self.runs = uri, runs
         self.client = open_client(uri, timeout_s)
         # Two processes that make the tables at once would both fail.
-        with _alone(runs / f"{DATABASE}.lock") if uri.startswith("sqlite") else _nothing():
+        with locked(runs / f"{DATABASE}.lock") if uri.startswith("sqlite") else nullcontext():
             self.client.search_experiments(max_results=1)
 
     def begin(
@@ -135,15 +135,3 @@ class MLflowStore:
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

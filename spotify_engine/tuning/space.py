@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from spotify_engine.config import JobConfig, check_known, problem, read_yaml
-from spotify_engine.dotted import flatten, nested
-from spotify_engine.errors import InputError
+from spotify_engine.config import JobConfig, check_known, read_yaml
+from spotify_engine.dotted import flatten, laid_over, nested
+from spotify_engine.errors import InputError, problem
 from spotify_engine.tuning.scope import Scope
 
 Objective = Literal["quality", "seconds"]
@@ -270,14 +270,3 @@ def read_search(path: Path) -> SearchConfig:
         first = error.errors()[0]
         loc = [part for part in first["loc"] if part not in ("range", "list")]
         raise InputError(f"{path}: {problem({**first, 'loc': loc})}") from error
-
-
-def laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with another's leaves in place of its own."""
-    merged = dict(tree)
-    for key, value in values.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = laid_over(below, value)
-        merged[key] = value
-    return merged

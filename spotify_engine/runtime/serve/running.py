@@ -16,10 +16,10 @@ from ray.serve import Application
 from ray.serve.schema import ServeDeploySchema
 
 from spotify_engine.config import read_yaml
-from spotify_engine.errors import InputError
+from spotify_engine.errors import InputError, problem
 from spotify_engine.pipelines import PIPELINES
 from spotify_engine.runtime.serve.deployment import NAME, application
-from spotify_engine.serving.settings import ServeSettings, checked, first_problem
+from spotify_engine.serving.settings import ServeSettings, checked
 from spotify_engine.store.publication import read_manifest
 from spotify_engine.store.registry import Registry, Version
 
@@ -41,7 +41,7 @@ class ServeFile:
         try:
             schema = ServeDeploySchema.model_validate(content)
         except ValidationError as error:
-            raise first_problem(error, str(path)) from error
+            raise InputError(f"{path}: {problem(error.errors()[0])}") from error
         if len(schema.applications) != 1:
             raise InputError(f"{path}: applications has {len(schema.applications)}, expected 1")
         self.application = schema.applications[0]
