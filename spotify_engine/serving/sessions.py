@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from spotify_engine.recommendation import Recommendation
 from spotify_engine.serving.answers import (
     Answer,
     Neighbour,
@@ -53,8 +54,6 @@ def split_plays(plays: Sequence[Play], at_ms: int, pause_ms: float) -> Heard:
 
 class SessionEngine:
     """Wraps a recommender for serving."""
-
-    pipeline = "sessions"
 
     def __init__(
         self,
@@ -104,22 +103,22 @@ class SessionEngine:
         recent = [*(song for song in heard.now if song not in given), *request.recent]
         recent = recent[-MAX_RECENT:]
         _, unmatched = recommender.resolve(dict.fromkeys([*heard.before, *recent]))
-        found = recommender.next(request.user, recent, int(at), request.k, heard.before)
-        out = [
-            RecommendationOut.of(each, recommender.ids, reasons=request.explain) for each in found
-        ]
-        fallbacks = {each.fallback for each in found}
-        fallback = found[0].fallback if len(fallbacks) == 1 else None
-        if request.explain and fallback != "popularity":
-            explained = recommender.explain(
-                [each.id for each in found], request.user, recent, int(at), heard.before
-            )
-            for each, explanation in zip(out, explained, strict=True):
-                each.explanation = self._explanation(explanation)
+        asked = (request.user, recent, int(at), request.k, heard.before)
+        found: list[tuple[Recommendation, SessionExplanation | None]]
+        if request.explain:
+            found = recommender.next_explained(*asked)
+        else:
+            found = [(each, None) for each in recommender.next(*asked)]
+        out = []
+        for each, explanation in found:
+            out.append(RecommendationOut.of(each, recommender.ids, reasons=request.explain))
+            if explanation is not None:
+                out[-1].explanation = self._explanation(explanation)
+        fallbacks = {each.fallback for each, _ in found}
         return Answer(
             pipeline="sessions",
             version=self.version,
-            fallback=fallback,
+            fallback=fallbacks.pop() if len(fallbacks) == 1 else None,
             recommendations=out,
             unmatched=unmatched,
             learned=len(heard.before) + len(heard.now),

@@ -15,6 +15,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.recommendation import Reason, Recommendation
+from spotify_engine.sessions import bundling
 from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
 from spotify_engine.sessions.edges import song_artists
 from spotify_engine.sessions.explain import (
@@ -22,14 +23,11 @@ from spotify_engine.sessions.explain import (
     SessionExplanation,
     plot_session_attention,
 )
-from spotify_engine.sessions.mixture import TERMS, Counts, SessionModel, SessionModelConfig
+from spotify_engine.sessions.mixture import TERMS, SessionModel
 from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
-from spotify_engine.sessions.vectors import NAMES, GATVectors
-from spotify_engine.store.bundle import Bundle, open_bundle, write_bundle
+from spotify_engine.sessions.vectors import GATVectors
+from spotify_engine.store.bundle import open_bundle
 
-PIPELINE = "sessions"
-TABLES = ("users", "songs", "artists", "genres", "song_genres")
-CSR = ("data", "indices", "indptr")
 MAX_RECENT = 1_000
 
 
@@ -45,7 +43,7 @@ class SessionRecommender:
     """Predicts what is played next.
 
     Args:
-        tables: as ``schema.TABLES``, those of :data:`TABLES`.
+        tables: as ``schema.TABLES``, those of ``bundling.TABLES``.
         plays: int ``[songs]``, in training.
         listens: csr ``[users, songs]``, plays of each user in training.
         session: the session-aware model, which ranks when it is there.
@@ -63,7 +61,7 @@ class SessionRecommender:
     ) -> None:
         if session is None and vectors is None:
             raise ValueError("neither a session model nor a GAT is given")
-        self.tables = {name: tables[name] for name in TABLES}
+        self.tables = {name: tables[name] for name in bundling.TABLES}
         self.plays, self.listens, self.session = plays, listens, session
         self.cold = cold or ColdStartConfig()
         self.user_ids: list[str] = tables["users"]["id"].to_pylist()
@@ -124,24 +122,53 @@ class SessionRecommender:
         Raises:
             InputError: k below 1, or more than 1,000 recent songs.
         """
+        found = self._next(user, recent, at, k, history, neighbours=False)
+        return [each for each, _ in found]
+
+    def next_explained(
+        self,
+        user: str | None = None,
+        recent: Sequence[str] = (),
+        at: datetime | int | None = None,
+        k: int = 10,
+        history: Sequence[str] = (),
+    ) -> list[tuple[Recommendation, SessionExplanation | None]]:
+        """As :meth:`next`, each with what :meth:`explain` says of it; None where popularity alone
+        answers."""
+        return self._next(user, recent, at, k, history, neighbours=True)
+
+    def _next(
+        self,
+        user: str | None,
+        recent: Sequence[str],
+        at: datetime | int | None,
+        k: int,
+        history: Sequence[str],
+        neighbours: bool,
+    ) -> list[tuple[Recommendation, SessionExplanation | None]]:
+        """Reasons don't need the user's ``neighbours``, which take half as long as all else."""
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 recommendation")
         row, played, query = self._ask(user, recent, at)
         terms, fallback = self._terms(row, query, self.resolve(history)[0])
         if terms is None:
-            return self._popular(played, k)
+            return [(each, None) for each in self._popular(played, k)]
         hidden = Ragged.from_lists([played])
         chosen, scores = top_k(
             np.sum(list(terms.values()), axis=0)[None], hidden, min(k, len(self.ids))
         )
-        found = []
-        for song, score in zip(chosen[0].tolist(), scores[0].tolist(), strict=True):
-            if song != NOTHING:
-                parts = {kind: float(values[song]) for kind, values in terms.items()}
-                explained = self.explainer.explain(song, parts, None, played[::-1].tolist())
-                kind = "new song" if self.plays[song] == 0 else fallback
-                found.append(self._recommendation(song, score, explained.reasons, kind))
-        return found
+        there = chosen[0] != NOTHING
+        songs = chosen[0][there].tolist()
+        explained = self._explained(songs, terms, row if neighbours else None, played)
+        return [
+            (
+                self._recommendation(
+                    song, score, each.reasons, "new song" if self.plays[song] == 0 else fallback
+                ),
+                each,
+            )
+            for song, score, each in zip(songs, scores[0][there].tolist(), explained, strict=True)
+        ]
 
     def explain(
         self,
@@ -163,14 +190,24 @@ class SessionRecommender:
         terms, _ = self._terms(user_row, query, self.resolve(history)[0])
         if terms is None:
             raise InputError("neither the user nor a recent song is known: nothing to explain by")
+        return self._explained(rows.tolist(), terms, user_row, played)
+
+    def _explained(
+        self,
+        songs: Sequence[int],
+        terms: Mapping[str, np.ndarray],
+        user: int | None,
+        played: np.ndarray,
+    ) -> list[SessionExplanation]:
+        last_first = played[::-1].tolist()
         return [
             self.explainer.explain(
                 song,
                 {kind: float(values[song]) for kind, values in terms.items()},
-                user_row,
-                played[::-1].tolist(),
+                user,
+                last_first,
             )
-            for song in rows.tolist()
+            for song in songs
         ]
 
     def plot(self, user: str, songs: Sequence[str], path: Path) -> None:
@@ -260,21 +297,7 @@ class SessionRecommender:
 
     def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-        arrays: dict[str, np.ndarray] = {"plays": self.plays, **_csr("listens", self.listens)}
-        weights = {}
-        content = {**manifest, "pipeline": PIPELINE, "cold": self.cold.model_dump(mode="json")}
-        if self.vectors is not None:
-            arrays |= {f"gat_{name}": getattr(self.vectors, name) for name in NAMES}
-            content["alpha"] = self.vectors.alpha
-        if self.session is not None:
-            content["session"] = self.session.config.model_dump(mode="json")
-            weights = self.session.state_dict()
-            counts = self.session.counts
-            for name in ("plays", "artist", "changes", "membership", "taste"):
-                arrays[f"counts_{name}"] = getattr(counts, name)
-            arrays |= _csr("counts_listens", counts.listens)
-            arrays |= _csr("counts_transitions", counts.transitions)
-        write_bundle(folder, content, arrays, self.tables, weights)
+        bundling.save(self, folder, manifest)
 
     @classmethod
     def load(cls, bundle: Path | str) -> Self:
@@ -283,59 +306,11 @@ class SessionRecommender:
         Raises:
             InputError: it is damaged, of another pipeline or release; names the file.
         """
-        opened = open_bundle(bundle, PIPELINE)
+        opened = open_bundle(bundle, bundling.PIPELINE)
         try:
-            return cls._from_bundle(opened)
+            return cls(*bundling.load(opened))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             first = str(error).splitlines()[0]
             raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
-
-    @classmethod
-    def _from_bundle(cls, bundle: Bundle) -> Self:
-        tables = {name: bundle.table(name) for name in TABLES}
-        n_users, n_songs = len(tables["users"]), len(tables["songs"])
-        session, vectors = None, None
-        manifest = bundle.manifest
-        if "session" in manifest:
-            parts = {
-                name: bundle.array(f"counts_{name}")
-                for name in ("plays", "artist", "changes", "membership", "taste")
-            }
-            counts = Counts(
-                listens=_open_csr(bundle, "counts_listens", (n_users, n_songs)),
-                transitions=_open_csr(bundle, "counts_transitions", (n_songs, n_songs)),
-                **parts,
-            )
-            session = SessionModel(counts, SessionModelConfig.model_validate(manifest["session"]))
-            session.load_state_dict(bundle.weights())
-            session.eval()
-        if "alpha" in manifest:
-            arrays = {name: bundle.array(f"gat_{name}") for name in NAMES}
-            vectors = GATVectors(**arrays, alpha=manifest["alpha"])
-            for name, rows in (("users", n_users), ("songs", n_songs)):
-                if len(arrays[name]) != rows:
-                    raise InputError(
-                        f"{bundle.folder / f'gat_{name}.npy'}: {len(arrays[name])} rows for "
-                        f"{rows} {name}"
-                    )
-        return cls(
-            tables,
-            bundle.array("plays"),
-            _open_csr(bundle, "listens", (n_users, n_songs)),
-            session,
-            vectors,
-            ColdStartConfig.model_validate(manifest["cold"]),
-        )
-
-
-def _csr(name: str, matrix: sparse.csr_array) -> dict[str, np.ndarray]:
-    return {f"{name}_{part}": getattr(matrix, part) for part in CSR}
-
-
-def _open_csr(bundle: Bundle, name: str, shape: tuple[int, int]) -> sparse.csr_array:
-    data, indices, indptr = (bundle.array(f"{name}_{part}") for part in CSR)
-    matrix = sparse.csr_array((data, indices, indptr), shape=shape)
-    matrix.check_format(full_check=True)
-    return matrix

@@ -28,6 +28,18 @@ def recommender(
     return make_session_recommender(tables)
 
 
+def test_next_explained_is_next_and_explain_in_one(recommender: SessionRecommender) -> None:
+    user, recent, at = recommender.user_ids[2], recommender.ids[3:6], 1_736_700_000
+    asked = (user, recent, at, 7, recommender.ids[8:10])
+    found = recommender.next_explained(*asked)
+    assert [each for each, _ in found] == recommender.next(*asked)
+    songs = [each.id for each, _ in found]
+    explained = recommender.explain(songs, user, recent, at, recommender.ids[8:10])
+    assert [each for _, each in found] == explained
+    assert any(each.neighbours for each in explained)
+    assert [each for _, each in recommender.next_explained("nobody")] == [None] * 10
+
+
 def test_next_leaves_out_the_session_and_its_reasons_sum_to_the_score(
     recommender: SessionRecommender,
 ) -> None:
