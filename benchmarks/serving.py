@@ -4,9 +4,9 @@
     python benchmarks/serving.py --playlists BUNDLE --sessions BUNDLE --soak 60
 
 Both applications have the options of configs/serve.yaml; rounds alternate between them. Requests
-are five tracks each, drawn by popularity with a fixed seed; half of the sessions' come with events.
-The load comes from this machine, too, and has its share of both sides' time. Then: overload, a
-killed replica, three version swaps under load, and (--soak MINUTES) memory under mixed load.
+are five tracks each, drawn by popularity with a fixed seed. The load comes from this machine, too,
+and has its share of both sides' time. Then: overload, a killed replica, three version swaps under
+load, and (--soak MINUTES) memory under mixed load.
 """
 
 from __future__ import annotations
@@ -320,7 +320,6 @@ def main() -> None:
     file = ServeFile(CONFIG)
     recommender = PlaylistRecommender.load(given.playlists)
     make = requests_of(recommender)
-    parts: dict[str, Callable[[], None]] = {}
     with TemporaryDirectory() as name, ray_session(ClusterConfig()):
         folder = Path(name)
         registry = Registry(folder / "registry")
@@ -345,7 +344,7 @@ def main() -> None:
         def none(rng: np.random.Generator) -> tuple[str, Any]:
             return "/nothing", make(rng)[1]
 
-        parts = {
+        parts: dict[str, Callable[[], None]] = {
             "inference": lambda: inference(given.playlists, make, folder),
             "compare": lambda: compare(
                 {"nothing": url, "ours": url}, {"nothing": none, "ours": make}, given.rounds,

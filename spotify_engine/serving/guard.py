@@ -7,8 +7,8 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from spotify_engine.serving.answers import Problem
 from spotify_engine.serving.metrics import Metrics
+from spotify_engine.serving.problems import problem
 
 ARRIVED = "spotify_engine.arrived"
 HEADERS = (
@@ -47,8 +47,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         scope[ARRIVED] = perf_counter()
-        status, started, read = 500, False, 0
-        too_long = refusing = False
+        status, started, read, too_long = 500, False, 0, False
         docs = scope["path"] == "/docs"
 
         async def receive_bounded() -> Message:
@@ -62,8 +61,6 @@ class Guard:
 
         async def send_headed(message: Message) -> None:
             nonlocal status, started
-            if too_long and not refusing:
-                return  # what the application says of a body that it could not read
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 headers = message.setdefault("headers", [])
@@ -73,15 +70,20 @@ class Guard:
                 ]
             await send(message)
 
+        async def send_unless_too_long(message: Message) -> None:
+            # What the application says of a body that it could not read is not what was wrong.
+            if not too_long:
+                await send_headed(message)
+
         with self.metrics.in_flight.track_inprogress():
             try:
                 too_long = _length(scope) > self.most
                 if not too_long:
                     with suppress(TooLong):
-                        await self.app(scope, receive_bounded, send_headed)
+                        await self.app(scope, receive_bounded, send_unless_too_long)
                 if too_long and not started:
-                    refusing = True
-                    await _refuse(send_headed, self.most)
+                    said = f"body: longer than {self.most:,} bytes; send less at once"
+                    await problem(413, "Body too long", said)(scope, receive, send_headed)
             finally:
                 route = getattr(scope.get("route"), "path", None) or "other"
                 self.metrics.requests.labels(route, str(status)).inc()
@@ -93,14 +95,3 @@ def _length(scope: Scope) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
-
-
-async def _refuse(send: Send, most: int) -> None:
-    said = f"body: longer than {most:,} bytes; send less at once"
-    body = Problem(title="Body too long", status=413, detail=said).model_dump_json().encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

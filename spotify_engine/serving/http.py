@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from http import HTTPStatus
 from importlib.resources import files
 from time import perf_counter
@@ -32,6 +32,7 @@ from spotify_engine.serving.answers import (
     VersionsAnswer,
 )
 from spotify_engine.serving.guard import ARRIVED, Guard
+from spotify_engine.serving.problems import PROBLEM, problem
 from spotify_engine.serving.requests import (
     MAX_K,
     MAX_TEXT,
@@ -49,7 +50,6 @@ from spotify_engine.store.registry import UnknownVersion
 
 RETRY_SECONDS = 2
 JSON = "application/json"
-PROBLEM = "application/problem+json"
 BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
 STATIC = files("spotify_engine.serving") / "static"
 
@@ -239,18 +239,6 @@ def _admin(token: str | None) -> Any:
             )
 
     return check
-
-
-def problem(
-    status: int,
-    title: str,
-    detail: str,
-    errors: list[FieldProblem] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An error as it is answered."""
-    body = Problem(title=title, status=status, detail=detail, errors=errors or [])
-    return Response(body.model_dump_json(), status, headers=headers, media_type=PROBLEM)
 
 
 def _add_problem_handlers(app: FastAPI, service: Service) -> None:

@@ -17,6 +17,7 @@ Found = tuple[np.ndarray, np.ndarray]
 BLOCK = 64
 PREPARE = 65_536  # tracks at a time, so that the float32 vectors needn't be in memory
 HALF = 2.0**-8  # relative rounding error of bfloat16
+LOWEST = float(np.finfo(np.float32).min)
 SLACK = 1e-5  # float32 sums, relative to the lengths of both vectors
 
 
@@ -56,7 +57,6 @@ class ExactIndex:
         """
         self.vectors, self.bias = vectors, bias
         n, width = vectors.shape
-        self.n = n
         padded = -(-n // BLOCK) * BLOCK
         self.screen = torch.zeros(padded, width, dtype=torch.bfloat16)
         self.longest, self.rounded_off = 0.0, 0.0
@@ -100,10 +100,9 @@ class ExactIndex:
             # The k best blocks hold k scores at least as high as the k-th best block's.
             blocks = best[i]
             least = float(blocks.topk(k).values[-1]) if k <= len(blocks) else -np.inf
-            floor = least - 2 * float(error[i]) if np.isfinite(least) else -np.inf
-            rows = np.flatnonzero(
-                scores[i, : self.n] >= floor if np.isfinite(floor) else scores[i] > -np.inf
-            )
+            # Whatever is hidden, or fills up the last block, is at -inf, below every score.
+            floor = max(least - 2 * float(error[i]), LOWEST)
+            rows = np.flatnonzero(scores[i] >= floor)
             found.append(_rank(self.vectors, self.bias, queries[i], row_of(added, i), rows, k))
         return found
 

@@ -55,8 +55,6 @@ class PlaylistEngine:
         recall: of the index, against an exact one.
     """
 
-    pipeline = "playlists"
-
     def __init__(
         self,
         recommender: PlaylistRecommender,

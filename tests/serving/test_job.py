@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.store.registry import Registry
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ class Server:
     """``jobs/serve.py`` in a process group of its own."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         self.log = (folder / "log.txt").open("a")
         command = [
             sys.executable, "jobs/serve.py", "--registry", str(folder / "registry"),
@@ -315,10 +315,3 @@ def _until(reached: Callable[[], bool], seconds: float = 60) -> None:
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

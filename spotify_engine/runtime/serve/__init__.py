@@ -1,5 +1,5 @@
 """Both recommenders as one Ray Serve application."""
 
-from spotify_engine.runtime.serve.deployment import application, build
+from spotify_engine.runtime.serve.deployment import build
 
-__all__ = ["application", "build"]
+__all__ = ["build"]
