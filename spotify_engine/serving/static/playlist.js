@@ -4,7 +4,9 @@ import { ask, Live, readable } from "./api.js";
 import { barChart, fixed, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { byId, h, plural, some } from "./dom.js";
-import { Chosen, reasonTerms, Recommendations } from "./results.js";
+import {
+  Chosen, ground, nothingLeft, notice, reasonTerms, Recommendations, subject,
+} from "./results.js";
 
 const SEEDS_DRAWN = 15; // in the bar chart; the others are summed
 const COLUMNS = 24; // of the heatmap
@@ -83,48 +85,38 @@ export function playlistTab({ answered }) {
   }
 
   function lead(answer) {
-    const notes = [];
     const empty = !chosen.tracks.length && !readable(title.value);
-    if (empty && answer.fallback === "popularity") {
-      notes.push(h("p", { class: "notice" },
-        "An empty playlist: these are the most popular tracks. ",
-        answer.recommendations.length >= EXAMPLE && h("button", {
-          type: "button", class: "primary",
-          onclick: () => {
-            chosen.add(...answer.recommendations.slice(0, EXAMPLE).map((each) =>
-              ({ ...each, text: `${each.artist} - ${each.name}` })));
-            results.focusFirst();
-          },
-        }, `Try an example with ${EXAMPLE} of them`)));
-    } else if (answer.fallback) {
-      notes.push(h("p", { class: "notice" }, FALLBACKS[answer.fallback] ?? `Fallback: ${answer.fallback}`));
-    }
-    if (answer.unmatched.length) {
-      notes.push(h("p", { class: "notice" }, `Not in the catalogue: ${some(answer.unmatched)}.`));
-    }
+    const notes = ground(answer, {
+      fallbacks: FALLBACKS,
+      start: empty && {
+        text: "An empty playlist: these are the most popular tracks. ",
+        count: EXAMPLE,
+        add: (examples) => {
+          chosen.add(...examples.map((each) => ({ ...each, text: `${each.artist} - ${each.name}` })));
+          results.focusFirst();
+        },
+      },
+    });
     if (answer.by_artist.length) {
-      notes.push(h("p", { class: "notice" }, `Only the artist is known: ${some(answer.by_artist)}.`));
+      notes.push(notice(`Only the artist is known: ${some(answer.by_artist)}.`));
     }
     if (chosen.tracks.length > MOST) {
-      notes.push(h("p", { class: "notice" }, `Only the first ${plural(MOST, "track")} count.`));
+      notes.push(notice(`Only the first ${plural(MOST, "track")} count.`));
     }
-    if (!answer.recommendations.length) {
-      notes.push(h("p", { class: "hint" }, "There is nothing left to recommend."));
-    }
-    return notes;
+    return [...notes, ...nothingLeft(answer)];
   }
 
   function explain(recommendation, answer) {
     const card = map.closest("section");
     if (!recommendation) {
-      why.replaceChildren(h("p", { class: "hint" }, "Reasons appear with recommendations."));
+      why.replaceChildren(subject(recommendation));
       card.hidden = true;
       return;
     }
     const explanation = recommendation.explanation;
     card.hidden = !explanation;
     why.replaceChildren(
-      h("p", { class: "subject" }, h("bdi", {}, recommendation.name), " by ", h("bdi", {}, recommendation.artist)),
+      subject(recommendation),
       ...(explanation
         ? explained(recommendation, explanation, answer)
         : [byReasons(recommendation)]),

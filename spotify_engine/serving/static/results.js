@@ -1,6 +1,49 @@
 // What both tabs have in common: chosen tracks, and a list of recommendations that can be asked why.
 
-import { announce, h, name } from "./dom.js";
+import { announce, h, name, some } from "./dom.js";
+
+/** A line above the recommendations. */
+export function notice(...content) {
+  return h("p", { class: "notice" }, ...content);
+}
+
+/**
+ * What stands above the recommendations of either tab: on what ground they stand, and what was not
+ * found.
+ *
+ * @param start     null, or for an empty tab {text, count, add}: its invitation, and what to do with
+ *                  so many recommendations as an example
+ * @param fallbacks by kind, in words
+ */
+export function ground(answer, { start, fallbacks }) {
+  const notes = [];
+  if (start && answer.fallback === "popularity") {
+    notes.push(notice(
+      start.text,
+      answer.recommendations.length >= start.count && h("button", {
+        type: "button", class: "primary",
+        onclick: () => start.add(answer.recommendations.slice(0, start.count)),
+      }, `Try an example with ${start.count} of them`)));
+  } else if (answer.fallback) {
+    notes.push(notice(fallbacks[answer.fallback] ?? `Fallback: ${answer.fallback}`));
+  }
+  if (answer.unmatched.length) {
+    notes.push(notice(`Not in the catalogue: ${some(answer.unmatched)}.`));
+  }
+  return notes;
+}
+
+/** A hint where there is nothing to recommend. */
+export function nothingLeft(answer) {
+  return answer.recommendations.length
+    ? [] : [h("p", { class: "hint" }, "There is nothing left to recommend.")];
+}
+
+/** What an explanation is about; without a recommendation, that there is none. */
+export function subject(recommendation) {
+  if (!recommendation) return h("p", { class: "hint" }, "Reasons appear with recommendations.");
+  return h("p", { class: "subject" }, name(recommendation.name), " by ", name(recommendation.artist));
+}
 
 /** The list of chosen tracks, each with a button that removes it. */
 export class Chosen {

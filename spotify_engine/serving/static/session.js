@@ -3,8 +3,8 @@
 import { ask, Live, readable, Refused, Unavailable } from "./api.js";
 import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
 import { combobox } from "./combobox.js";
-import { announce, byId, h, name, plural, some } from "./dom.js";
-import { Chosen, reasonTerms, Recommendations } from "./results.js";
+import { announce, byId, h, plural } from "./dom.js";
+import { Chosen, ground, nothingLeft, reasonTerms, Recommendations, subject } from "./results.js";
 
 const EXAMPLE = 2;
 const MOST = 1000; // songs that a request may have
@@ -14,6 +14,8 @@ const SENDINGS = 3;
 
 const FALLBACKS = {
   session: "This user is not known: predicted from this session's songs alone.",
+  history: "This user is new since training: predicted from the plays that were stored since.",
+  "new song": "Nobody had played these songs in training: each stands where its artist does.",
   "similar users": "This user has few plays: similar users' plays count, too.",
   popularity: "Neither user nor songs are known: the most played songs.",
 };
@@ -81,25 +83,18 @@ export function sessionTab({ answered }) {
   }
 
   function lead(answer) {
-    const notes = [];
     const empty = !chosen.tracks.length && !readable(user.value);
-    if (empty && answer.fallback === "popularity") {
-      notes.push(h("p", { class: "notice" },
-        "Nothing was played yet: these are the most played songs. ",
-        answer.recommendations.length >= EXAMPLE && h("button", {
-          type: "button", class: "primary",
-          onclick: () => {
-            chosen.add(...answer.recommendations.slice(0, EXAMPLE).map((each) =>
-              ({ ...each, text: each.id })));
-            results.focusFirst();
-          },
-        }, `Try an example with ${EXAMPLE} of them`)));
-    } else if (answer.fallback) {
-      notes.push(h("p", { class: "notice" }, FALLBACKS[answer.fallback] ?? `Fallback: ${answer.fallback}`));
-    }
-    if (answer.unmatched.length) {
-      notes.push(h("p", { class: "notice" }, `Not in the catalogue: ${some(answer.unmatched)}.`));
-    }
+    const notes = ground(answer, {
+      fallbacks: FALLBACKS,
+      start: empty && {
+        text: "Nothing was played yet: these are the most played songs. ",
+        count: EXAMPLE,
+        add: (examples) => {
+          chosen.add(...examples.map((each) => ({ ...each, text: each.id })));
+          results.focusFirst();
+        },
+      },
+    });
     if (answer.learned) {
       notes.push(h("p", { class: "notice learned" },
         `Learned from ${plural(answer.learned, "stored play")} of this user.`));
@@ -107,20 +102,17 @@ export function sessionTab({ answered }) {
     if (event) {
       notes.push(h("p", { class: event.failed ? "notice error" : "notice" }, event.message));
     }
-    if (!answer.recommendations.length) {
-      notes.push(h("p", { class: "hint" }, "There is nothing left to recommend."));
-    }
-    return notes;
+    return [...notes, ...nothingLeft(answer)];
   }
 
   function explain(recommendation) {
     if (!recommendation) {
-      why.replaceChildren(h("p", { class: "hint" }, "Reasons appear with recommendations."));
+      why.replaceChildren(subject(recommendation));
       return;
     }
     const explanation = recommendation.explanation;
     why.replaceChildren(
-      h("p", { class: "subject" }, name(recommendation.name), " by ", name(recommendation.artist)),
+      subject(recommendation),
       ...terms(recommendation),
       ...(explanation ? explained(explanation) : []),
     );
