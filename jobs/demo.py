@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from spotify_engine.command import GOES_ON, job
 
 RUN = Path("runs/demo")
 
 
-def main() -> int:
+@job(GOES_ON)
+def main(argv: Sequence[str] | None = None) -> int:
     import recommend
     import train_kaggle
 

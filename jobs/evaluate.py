@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import STOPPED, job
 
+
+@job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     flags.add_argument(
@@ -17,21 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--no-baselines", action="store_true", help="leave out fitting the baselines again"
     )
     arguments = flags.parse_args(argv)
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import console, say
     from spotify_engine.runtime.audit import audit_run
-    from spotify_engine.runtime.run import console
 
-    try:
-        audit = audit_run(arguments.run, baselines=not arguments.no_baselines)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    audit = audit_run(arguments.run, baselines=not arguments.no_baselines)
     console.print(audit.table)
     for difference in audit.differences:
-        console.print(f"[red]differs from report.json:[/red] {difference}", highlight=False)
+        say(f"differs from report.json: {difference}", "red")
     if audit.differences:
         return 1
-    console.print(f"All {audit.compared} figures agree with {arguments.run / 'report.json'}.")
+    say(f"All {audit.compared} figures agree with {arguments.run / 'report.json'}.")
     return 0
 
 

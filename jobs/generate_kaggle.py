@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from spotify_engine.command import NOTHING, job
+from spotify_engine.console import console
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 
@@ -41,17 +42,14 @@ def parse(argv: Sequence[str] | None) -> tuple[Path, SampleConfig]:
         raise InputError(f"--{flag}: {message}, got {first['input']}") from None
 
 
+@job(NOTHING)
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        out, config = parse(argv)
-        counts = write_sample(out, config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    out, config = parse(argv)
+    counts = write_sample(out, config)
     table = Table("what", "count", title=str(out))
     for name, count in counts.items():
         table.add_row(name.replace("_", " "), f"{count:,}")
-    Console().print(table)
+    console.print(table)
     return 0
 
 

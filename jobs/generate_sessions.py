@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import NOTHING, job
+
 SIZES = ("seed", "users", "songs", "artists", "genres", "days", "activity")
 
 
@@ -34,25 +36,21 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(NOTHING, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    from rich.console import Console
     from rich.table import Table
 
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import console
     from spotify_engine.runtime.generate import generate, generator_config
 
-    try:
-        flags = {name: getattr(arguments, name) for name in SIZES}
-        config = generator_config(arguments.config, flags, arguments.settings)
-        counts = generate(arguments.out, config, arguments.oracle, arguments.workers)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    flags = {name: getattr(arguments, name) for name in SIZES}
+    config = generator_config(arguments.config, flags, arguments.settings)
+    counts = generate(arguments.out, config, arguments.oracle, arguments.workers)
     table = Table("what", "count", title=str(arguments.out))
     for name, count in counts.items():
         table.add_row(name.replace("_", " "), f"{count:,}")
-    Console().print(table)
+    console.print(table)
     return 0
 
 

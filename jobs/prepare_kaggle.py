@@ -7,25 +7,21 @@ from collections.abc import Sequence
 
 from train_kaggle import parser
 
+from spotify_engine.command import GOES_ON, job
 
+
+@job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__).parse_args(argv)
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import say
     from spotify_engine.runtime.inputs import open_run
     from spotify_engine.runtime.kaggle import PlaylistPipeline
-    from spotify_engine.runtime.run import console
     from spotify_engine.runtime.session import ray_session
 
-    try:
-        run = open_run(arguments)
-        with ray_session(run.config.cluster):
-            PlaylistPipeline(run).prepare()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(
-        f"Tables: {run.tables}\nNext:   the same command with train_kaggle.py goes on here"
-    )
+    run = open_run(arguments)
+    with ray_session(run.config.cluster):
+        PlaylistPipeline(run).prepare()
+    say(f"Tables: {run.tables}\nNext:   the same command with train_kaggle.py goes on here")
     return 0
 
 

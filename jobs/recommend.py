@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import STOPPED, job
+
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -23,36 +25,32 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
     flags = parser()
     arguments = flags.parse_args(argv)
     if not (arguments.playlist or arguments.tracks or arguments.title):
         flags.error("give --playlist, --tracks or --title")
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import console, say
     from spotify_engine.playlists.completion import complete_playlist, find_playlist
     from spotify_engine.playlists.recommender import PlaylistRecommender
-    from spotify_engine.runtime.run import console
 
-    try:
-        recommender = PlaylistRecommender.load(arguments.run / "bundle")
-        if arguments.playlist:
-            tracks, title = find_playlist(arguments.run, arguments.playlist)
-        else:
-            tracks, title = arguments.tracks or [], arguments.title
-        completion = complete_playlist(recommender, tracks, title, arguments.k)
-        if arguments.plot:
-            completion.plot(arguments.plot)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    recommender = PlaylistRecommender.load(arguments.run / "bundle")
+    if arguments.playlist:
+        tracks, title = find_playlist(arguments.run, arguments.playlist)
+    else:
+        tracks, title = arguments.tracks or [], arguments.title
+    completion = complete_playlist(recommender, tracks, title, arguments.k)
+    if arguments.plot:
+        completion.plot(arguments.plot)
     for line in completion.remarks():
-        console.print(line, style="yellow", highlight=False, markup=False)
+        say(line, "yellow")
     console.print(completion.table())
     if arguments.explain:
         for text in completion.texts():
-            console.print(f"\n{text}", highlight=False, markup=False)
+            say(f"\n{text}")
     if arguments.plot:
-        console.print(f"\nHeatmap: {arguments.plot}")
+        say(f"\nHeatmap: {arguments.plot}")
     return 0
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import STOPPED, job
+
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
@@ -37,39 +39,35 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    from spotify_engine.errors import InputError
-    from spotify_engine.runtime.run import console
+    from spotify_engine.console import console, say
     from spotify_engine.tracking import tables
     from spotify_engine.tracking.history import History, plot_epochs
 
-    try:
-        history = History(arguments.runs, arguments.uri)
-        if arguments.command == "list":
-            runs = history.runs(arguments.pipeline, arguments.kind, arguments.limit)
-            console.print(tables.runs_table(runs))
-            return 0
-        names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
-        found = [history.get(name) for name in names]
-        curves = [history.epochs(run) for run in found]
-        if arguments.command == "show":
-            console.print(tables.run_table(found[0]))
-            console.print(tables.settings_table(found[0]))
-            console.print(tables.metrics_table(found[0], curves[0]))
-        else:
-            console.print(tables.settings_differ_table(*found))
-            console.print(tables.metrics_differ_table(*found))
-        path = arguments.plot
-        if path is None and arguments.command == "compare":
-            path = arguments.runs / "comparison.png"
-        if path is not None:
-            labels = [f"{run.name} {run.id[: tables.ID]}" for run in found]
-            plot_epochs(list(zip(labels, curves, strict=True)), arguments.metric, path)
-            console.print(f"Plot: {path}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    history = History(arguments.runs, arguments.uri)
+    if arguments.command == "list":
+        runs = history.runs(arguments.pipeline, arguments.kind, arguments.limit)
+        console.print(tables.runs_table(runs))
+        return 0
+    names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
+    found = [history.get(name) for name in names]
+    curves = [history.epochs(run) for run in found]
+    if arguments.command == "show":
+        console.print(tables.run_table(found[0]))
+        console.print(tables.settings_table(found[0]))
+        console.print(tables.metrics_table(found[0], curves[0]))
+    else:
+        console.print(tables.settings_differ_table(*found))
+        console.print(tables.metrics_differ_table(*found))
+    path = arguments.plot
+    if path is None and arguments.command == "compare":
+        path = arguments.runs / "comparison.png"
+    if path is not None:
+        labels = [f"{run.name} {run.id[: tables.ID]}" for run in found]
+        plot_epochs(list(zip(labels, curves, strict=True)), arguments.metric, path)
+        say(f"Plot: {path}")
     return 0
 
 

@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.config import ClusterConfig
+    from spotify_engine.console import console
     from spotify_engine.errors import InputError
-    from spotify_engine.runtime.run import console
     from spotify_engine.runtime.serve import running
     from spotify_engine.runtime.session import ray_session
     from spotify_engine.store.registry import Registry

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import GOES_ON, job
+
 MODES = ("mini", "quick", "balanced", "full")
 
 
@@ -42,26 +44,22 @@ def training_parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = training_parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import say
     from spotify_engine.runtime.inputs import open_run
     from spotify_engine.runtime.kaggle import run_all
     from spotify_engine.runtime.registering import register
-    from spotify_engine.runtime.run import console
     from spotify_engine.runtime.session import ray_session
 
-    try:
-        run = open_run(arguments)
-        with ray_session(run.config.cluster):
-            run_all(run)
-        if arguments.register:
-            register(run, arguments.register)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(
+    run = open_run(arguments)
+    with ray_session(run.config.cluster):
+        run_all(run)
+    if arguments.register:
+        register(run, arguments.register)
+    say(
         f"\nReport: {run.report}\nBundle: {run.bundle}\n"
         f"Next:   python jobs/recommend.py --run {run.out} --playlist 0 --explain"
     )

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import GOES_ON, job
+
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
@@ -39,25 +41,21 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import say
     from spotify_engine.runtime.registering import register
-    from spotify_engine.runtime.run import console
     from spotify_engine.runtime.session import ray_session
     from spotify_engine.runtime.sessions import open_session_run, run_sessions
 
-    try:
-        run = open_session_run(arguments)
-        with ray_session(run.config.cluster):
-            run_sessions(run)
-        if arguments.register:
-            register(run, arguments.register)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(
+    run = open_session_run(arguments)
+    with ray_session(run.config.cluster):
+        run_sessions(run)
+    if arguments.register:
+        register(run, arguments.register)
+    say(
         f"\nReport: {run.report}\nBundle: {run.bundle}\n"
         "Next:   notebooks/quick_demo.ipynb recommends and explains from it"
     )

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import GOES_ON, job
+
 OF_PLAYLISTS = ("mode", "playlists", "features", "genres", "sample")
 OF_SESSIONS = ("model", "data")
 
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     flags = parser()
     arguments = flags.parse_args(argv)
@@ -51,23 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(arguments, name) is not None:
             flags.error(f"--{name} is not for --pipeline {arguments.pipeline}")
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
-    from spotify_engine.errors import InputError
-    from spotify_engine.runtime.run import console
+    from spotify_engine.console import say
     from spotify_engine.runtime.session import ray_session
     from spotify_engine.runtime.tune import open_search
 
-    try:
-        search = open_search(arguments)
-        with ray_session(search.base.cluster, show_workers=False):
-            search.run()
-            if arguments.register:
-                search.register(arguments.register)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(
-        f"\nReport: {search.out / 'report.html'}\nBest:   {search.out / 'best.yaml'} for --config"
-    )
+    search = open_search(arguments)
+    with ray_session(search.base.cluster, show_workers=False):
+        search.run()
+        if arguments.register:
+            search.register(arguments.register)
+    say(f"\nReport: {search.out / 'report.html'}\nBest:   {search.out / 'best.yaml'} for --config")
     return 0
 
 

@@ -13,7 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import STOPPED, job
 
+
+@job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(
         description=__doc__,
@@ -27,33 +30,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="limits, such as max_unheard=0.9",
     )  # fmt: skip
     arguments = flags.parse_args(argv)
-    from rich.console import Console
-
     from spotify_engine.config import load_config
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import console, say
     from spotify_engine.sessions.plays import SessionDataConfig
     from spotify_engine.sessions.tables import load_tables, read_tables
     from spotify_engine.sessions.validation import ValidationConfig, validate
     from spotify_engine.sessions.validation_plots import plot_validation
+    from spotify_engine.store.files import writing
 
     out = arguments.out or arguments.data
-    try:
-        config = load_config(ValidationConfig, [], arguments.settings)
-        if (arguments.data / "events.parquet").exists():
-            tables = load_tables(arguments.data)
-        else:
-            # Whether too many rows can't be used is a check here, and no reason to stop.
-            tables = read_tables(arguments.data, SessionDataConfig(max_reject_ratio=1))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = load_config(ValidationConfig, [], arguments.settings)
+    if (arguments.data / "events.parquet").exists():
+        tables = load_tables(arguments.data)
+    else:
+        # Whether too many rows can't be used is a check here, and no reason to stop.
+        tables = read_tables(arguments.data, SessionDataConfig(max_reject_ratio=1))
     report = validate(tables, config)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "validation.json").write_text(json.dumps(report.to_json(), indent=2))
-    plot_validation(report, out / "validation.png")
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "validation.json").write_text(json.dumps(report.to_json(), indent=2))
+        plot_validation(report, out / "validation.png")
     console.print(report.render())
-    console.print(f"Report: {out / 'validation.json'}\nPlots:  {out / 'validation.png'}")
+    say(f"Report: {out / 'validation.json'}\nPlots:  {out / 'validation.png'}")
     return 0 if report.passed else 1
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotify_engine.command import STOPPED, job
+
 ARGUMENTS: dict[str, list[str]] = {
     "list": [],
     "publish": ["bundle"],
@@ -39,40 +41,34 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    from rich.console import Console
-
-    from spotify_engine.errors import InputError
+    from spotify_engine.console import console, say
     from spotify_engine.pipelines import PIPELINES
     from spotify_engine.store.registry import Registry
     from spotify_engine.store.tables import comparison, description, listing
 
     registry = Registry(arguments.registry)
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    try:
-        match arguments.command:
-            case "list":
-                for pipeline in [arguments.pipeline] if arguments.pipeline else PIPELINES:
-                    table, damage = listing(registry, pipeline)
-                    console.print(table)
-                    for line in damage:
-                        console.print(line, style="red", markup=False, soft_wrap=True)
-            case "publish":
-                console.print(f"Published {registry.publish(arguments.bundle).id}")
-            case "show":
-                console.print(description(registry.get(arguments.id)))
-            case "compare":
-                console.print(comparison(registry, arguments.first, arguments.second))
-            case "activate":
-                console.print(f"Current: {registry.activate(arguments.id).id}")
-            case "rollback":
-                console.print(f"Current: {registry.rollback(arguments.pipeline).id}")
-            case "remove":
-                registry.remove(arguments.id)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    match arguments.command:
+        case "list":
+            for pipeline in [arguments.pipeline] if arguments.pipeline else PIPELINES:
+                table, damage = listing(registry, pipeline)
+                console.print(table)
+                for line in damage:
+                    say(line, "red")
+        case "publish":
+            say(f"Published {registry.publish(arguments.bundle).id}")
+        case "show":
+            console.print(description(registry.get(arguments.id)))
+        case "compare":
+            console.print(comparison(registry, arguments.first, arguments.second))
+        case "activate":
+            say(f"Current: {registry.activate(arguments.id).id}")
+        case "rollback":
+            say(f"Current: {registry.rollback(arguments.pipeline).id}")
+        case "remove":
+            registry.remove(arguments.id)
     return 0
 
 

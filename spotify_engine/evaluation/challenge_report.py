@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from spotify_engine.evaluation.challenge import NEVER, Breakdown, Row
 
@@ -51,7 +52,7 @@ def render_breakdown(breakdowns: Mapping[str, Breakdown]) -> Table:
     for name in breakdowns:
         table.add_column(name, justify="right")
     for part, (heading, _) in PARTS.items():
-        table.add_row(f"[italic]{heading}[/italic]")
+        table.add_row(heading, style="italic")
         for index, row in enumerate(first[part]):
             lead = [row["group"], f"{row['playlists']:,}", f"{row['held_out']:,}"]
             if not row["playlists"]:
@@ -140,12 +141,12 @@ def _label(figure: str) -> str:
     return LABELS.get(figure, figure)
 
 
-def _cells(figure: str, values: Sequence[float | None]) -> list[str]:
+def _cells(figure: str, values: Sequence[float | None]) -> list[Text]:
     measured = [value for value in values if value is not None]
     best = (min if figure == "clicks" else max)(measured, default=None)
     digits = 2 if figure == "clicks" else 4
     cells = ["" if value is None else f"{value:.{digits}f}" for value in values]
     return [
-        f"[bold]{cell}[/bold]" if value is not None and value == best else cell
+        Text(cell, "bold" if value is not None and value == best else "")
         for cell, value in zip(cells, values, strict=True)
     ]

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import ray
 from rich.table import Column, Table
 
+from spotify_engine.console import say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
@@ -22,7 +23,7 @@ from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
-from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
+from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks
 
 _ROW_GROUP = 1 << 20
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.config import CONFIGS, InputsConfig, KaggleJob, load_config, read_yaml
+from spotify_engine.console import say
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.features import FEATURE_COLUMNS
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, open_csv
-from spotify_engine.runtime.run import Run, console
+from spotify_engine.runtime.run import Run
 
 SAMPLE = Path("data/sample")
 
@@ -44,7 +45,7 @@ def playlist_config(
     flags: dict[str, Any] = {"mode": arguments.mode, "inputs": {}}
     if arguments.sample:
         if not (SAMPLE / "spotify_dataset.csv").exists():
-            console.print(f"Writing a Kaggle-shaped sample to {SAMPLE}")
+            say(f"Writing a Kaggle-shaped sample to {SAMPLE}")
             write_sample(SAMPLE, SampleConfig.demo())
         flags["inputs"] = {
             "playlists": str(SAMPLE / "spotify_dataset.csv"),

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import KaggleJob
+from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
@@ -36,7 +37,7 @@ from spotify_engine.runtime.etl import prepare_tables, render_counts
 from spotify_engine.runtime.kaggle_files import PlaylistFiles
 from spotify_engine.runtime.measuring import measure_run
 from spotify_engine.runtime.recording import record_report, recorded
-from spotify_engine.runtime.run import Run, console
+from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.train import (
     EPOCHS,
     PlaylistTraining,
@@ -109,7 +110,7 @@ class PlaylistPipeline(PlaylistFiles):
 
         found: dict[str, Any] = self.run.stage("split", work)
         order = found["order"]
-        console.print(
+        say(
             f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
             f"{order['share']:.0%}, by chance {order['expected']:.0%})"
         )

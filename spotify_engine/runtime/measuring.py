@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from spotify_engine.config import KaggleJob
+from spotify_engine.console import console
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.challenge_report import render_breakdown
 from spotify_engine.evaluation.faithfulness import deletion_test
@@ -23,7 +24,6 @@ from spotify_engine.evaluation.splits import Split
 from spotify_engine.playlists.cold_start import measure_cold_start, render_cold_start
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.runtime.run import console
 
 
 def measure_run(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.config import dump_yaml
-from spotify_engine.runtime.run import Run, console
+from spotify_engine.console import say
+from spotify_engine.runtime.run import Run
 from spotify_engine.store.registry import Registry, Version
 from spotify_engine.tracking.code import code_version
 from spotify_engine.tracking.tracker import recorded_id
@@ -32,7 +33,7 @@ def register(run: Run[Any], registry: Path, origin: Mapping[str, Any] | None = N
         **(origin or {}),
     }
     version = Registry(registry).publish(run.bundle, lineage)
-    console.print(
+    say(
         f"Version: {version.id}\n"
         f"Next:    python jobs/versions.py activate {version.id} --registry {registry}"
     )

@@ -5,19 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-import yaml
-from rich.console import Console
-
-from spotify_engine.config import JobConfig, dump_yaml
+from spotify_engine.config import JobConfig, dump_yaml, read_yaml
+from spotify_engine.console import say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
-from spotify_engine.store.files import copy_file, copy_folder, write_text
+from spotify_engine.store.files import copy_file, copy_folder, write_text, writing
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 MADE_BY = {  # what a stage that another run may take over leaves
@@ -27,9 +24,10 @@ MADE_BY = {  # what a stage that another run may take over leaves
     "graph": "graph",
     "start": "start",
 }
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# In a file or a job's log nobody says how wide a line may be, and 80 columns cut the tables.
-console = Console(width=None if sys.stdout.isatty() else 160)
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give the rights to write"),
+}
 
 
 Job = TypeVar("Job", bound=JobConfig)
@@ -58,18 +56,14 @@ class Run(Generic[Job]):
         inputs = {
             name: _fingerprint(path) for name, path in config.inputs.model_dump().items() if path
         }
-        self._check_same(inputs)
-        try:
+        with writing(out):
+            self._check_same(inputs)
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(out / "config.yaml", dump_yaml(config))
-        except OSError as error:
-            raise InputError(
-                f"{out}: can't be written ({error.strerror}); give an --out that can be"
-            ) from error
-        self.stages: dict[str, dict[str, Any]] = _read_json(self._stages_file) or {
-            "inputs": {"result": inputs}
-        }
-        self._save()
+            self.stages: dict[str, dict[str, Any]] = _read_json(self._stages_file) or {
+                "inputs": {"result": inputs}
+            }
+            self._save()
 
     def _check_same(self, inputs: dict[str, Any]) -> None:
         path = self.out / "config.yaml"
@@ -77,7 +71,7 @@ class Run(Generic[Job]):
             if self.out.exists() and any(self.out.iterdir()):
                 raise InputError(f"{self.out}: holds files but no run; give --out an empty folder")
             return
-        here = flatten(yaml.safe_load(path.read_text()))
+        here = flatten(read_yaml(path))
         asked = flatten(self.config.model_dump(mode="json"))
         for key in sorted(here.keys() | asked.keys()):
             if not key.startswith(NO_PART_IN_RESULTS) and here.get(key) != asked.get(key):
@@ -96,9 +90,9 @@ class Run(Generic[Job]):
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Run a stage, unless it is done already, and return what it returned (plain values)."""
         if name in self.stages:
-            console.print(f"[dim]{name}: done before, {self.stages[name]['seconds']:.1f} s[/dim]")
+            say(f"{name}: done before, {self.stages[name]['seconds']:.1f} s", "dim")
             return self.stages[name]["result"]
-        console.print(f"[bold]{name}[/bold] ...")
+        say(f"{name} ...", "bold")
         started = perf_counter()
         try:
             result = work()
@@ -106,17 +100,18 @@ class Run(Generic[Job]):
             self._forget_if_empty()
             raise
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno is None:
                 raise
+            remedy = REMEDIES.get(error.errno, "mend it")
             raise InputError(
-                f"{error.filename or self.out}: stage {name} can't write "
-                f"({os.strerror(error.errno)}); make room, then run the same command again to go "
+                f"{error.filename or self.out}: stage {name} stopped "
+                f"({os.strerror(error.errno)}); {remedy}, then run the same command again to go "
                 "on from there"
             ) from error
         seconds = perf_counter() - started
         self.stages[name] = {"seconds": seconds, "result": result}
         self._save()
-        console.print(f"[bold]{name}[/bold]: {seconds:.1f} s")
+        say(f"{name}: {seconds:.1f} s", "bold")
         return result
 
     def adopt(self, other: Run[Job], stages: Sequence[str]) -> None:
@@ -157,7 +152,12 @@ class Run(Generic[Job]):
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged ({error}); give another --out, or delete {path.parent} to start over"
+        ) from error
     return content
 
 

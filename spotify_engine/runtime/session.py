@@ -5,20 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
+from typing import Any
+from unittest.mock import patch
 
 import ray
 import ray.data
 import ray.util
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayTaskError
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
+from spotify_engine.runtime.address import AUTO, LOCAL, named_cluster
+from spotify_engine.store.files import writing
 
 LOOPBACK = "127.0.0.1"
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store_00000"
+_LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path, as the kernel has it
 
 
 @contextmanager
@@ -36,16 +44,20 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
         Seconds it took to connect or start.
 
     Raises:
-        InputError: ``RAY_ADDRESS`` names a cluster that doesn't answer or doesn't let us in.
+        InputError: ``RAY_ADDRESS`` is of a form that there isn't, or names a cluster that doesn't
+            answer or doesn't let us in; or there is no folder that Ray can use.
+        InputError, OSError: as a task of the block raised it, without Ray's traceback.
     """
     _show_only_progress_and_warnings()
     if ray.is_initialized():
         yield 0.0
         return
     started = perf_counter()
-    if os.environ.get("RAY_ADDRESS") == "local" or not _joined(show_workers):
-        ray.init(
-            address="local",
+    asked = named_cluster()
+    if asked == LOCAL or not _joined(asked, show_workers):
+        _init(
+            address=LOCAL,
+            _temp_dir=_folder(),
             num_cpus=max(os.cpu_count() or 1, config.workers),
             object_store_memory=config.object_store_mib << 20,
             include_dashboard=config.dashboard,
@@ -55,21 +67,56 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
         )
     try:
         yield perf_counter() - started
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError | OSError):
+            raise error.cause from None
+        raise
     finally:
         ray.shutdown()
 
 
-def _joined(show_workers: bool) -> bool:
+def _init(**options: Any) -> None:
+    """``ray.init`` that leaves SIGTERM to whoever handled it before."""
+    with patch.object(ray._private.utils, "set_sigterm_handler", lambda handler: None):
+        ray.init(**options)
+
+
+def _folder() -> str:
+    """Where Ray keeps its files: as the environment says, unless its sockets' paths get too long.
+
+    Raises:
+        InputError: that is too long, too, or can't be used.
+    """
+    asked = os.environ.get("RAY_TMPDIR")
+    folder = asked or os.environ.get("TMPDIR") or "/tmp"
+    if len(os.fsencode(os.path.join(folder, _SOCKET))) > _LONGEST_SOCKET:
+        if asked:
+            raise InputError(
+                f"RAY_TMPDIR={asked}: too long for the paths of Ray's sockets; set RAY_TMPDIR=/tmp"
+            )
+        folder = "/tmp"
+    with writing(Path(folder), "Ray needs it; set RAY_TMPDIR=/tmp"):
+        os.makedirs(os.path.join(folder, "ray"), exist_ok=True)
+        with TemporaryFile(dir=os.path.join(folder, "ray")):
+            pass
+    return os.path.join(folder, "ray")
+
+
+def _joined(asked: str | None, show_workers: bool) -> bool:
     """Connect to a running cluster; False when none was named and none that was started answers."""
-    named = os.environ.get("RAY_ADDRESS")
-    address = named or _recorded_address()
+    address = _recorded_address() if asked in (None, AUTO) else asked
     if address is None:
+        if asked == AUTO:
+            raise InputError(
+                "RAY_ADDRESS=auto: no Ray cluster was started on this machine; start one "
+                "(cluster/laptop.sh start) or unset RAY_ADDRESS to run without one"
+            )
         return False
     # Ray itself tries for minutes.
     if not _answers(address):
-        if named:
+        if asked:
             raise InputError(
-                f"RAY_ADDRESS={named}: no Ray cluster answers there; start it (cluster/laptop.sh "
+                f"RAY_ADDRESS={asked}: no Ray cluster answers there; start it (cluster/laptop.sh "
                 "start) or unset RAY_ADDRESS to run without one"
             )
         return False
@@ -79,7 +126,7 @@ def _joined(show_workers: bool) -> bool:
             "or set RAY_ADDRESS=local to run beside it"
         )
     try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=show_workers)
+        _init(address=address, logging_level=logging.WARNING, log_to_driver=show_workers)
     except (ConnectionError, AuthenticationError) as error:
         raise InputError(
             f"the Ray cluster at {address} does not let this job in; 'source cluster/env.sh' "
@@ -100,12 +147,10 @@ def _recorded_address() -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens at ``host:port``; other forms of address are left to Ray."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        return True
+    """Whether something listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError:
         return False
     return True

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from spotify_engine.console import say
 from spotify_engine.reading.records import CsvFile, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
-from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
+from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks
 from spotify_engine.sessions.metadata import open_sessions, read_metadata
 from spotify_engine.sessions.plays import Catalogue, SessionDataConfig, read_plays
 from spotify_engine.sessions.schema import LISTENING, TABLES

@@ -18,13 +18,14 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import CONFIGS, load_config, read_yaml
+from spotify_engine.console import console
 from spotify_engine.errors import InputError
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded
-from spotify_engine.runtime.run import Run, console
+from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.train import EPOCHS, train

@@ -15,6 +15,8 @@ from typing import Any
 import ray
 import ray.data
 
+from spotify_engine.console import say
+
 _TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work
 _SECONDS_BETWEEN_NEWS = 5.0
 WORKER_BYTES = 256 << 20  # a worker with its libraries
@@ -80,12 +82,7 @@ def run_tasks(
             yield row
             if number == len(pieces) or time.perf_counter() - said > _SECONDS_BETWEEN_NEWS:
                 said = time.perf_counter()
-                say(done(number))
-
-
-def say(news: str) -> None:
-    """A whole line: a bar redrawn does not survive a log."""
-    print(news, flush=True)
+                say(done(number))  # a bar redrawn does not survive a log
 
 
 @contextmanager

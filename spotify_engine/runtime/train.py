@@ -257,6 +257,9 @@ class _BatchTrainer(TorchTrainer):
         callbacks = super()._create_default_callbacks()
         return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Ctrl-C to the job: it ends in one way, whatever it is doing."""
+
 
 def load_best(inputs: TrainingInputs, checkpoints: Path, model: PlaylistGATConfig) -> PlaylistGAT:
     """The model of the best checkpoint."""

@@ -18,20 +18,21 @@ from ray.tune import RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
 
 from spotify_engine.config import JobConfig
+from spotify_engine.console import console, say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.runtime.inputs import playlist_config
 from spotify_engine.runtime.recording import OFF
 from spotify_engine.runtime.registering import register
-from spotify_engine.runtime.run import NO_PART_IN_RESULTS, console
+from spotify_engine.runtime.run import NO_PART_IN_RESULTS
 from spotify_engine.runtime.search_record import SearchRecord
 from spotify_engine.runtime.sessions import session_config
 from spotify_engine.runtime.tasks import WORKER_BYTES
 from spotify_engine.runtime.train import free_workers
 from spotify_engine.runtime.trial import EPOCHS_DONE, MONITOR, Trials, run_trial
 from spotify_engine.runtime.tune_hooks import Ended, Suggestions
-from spotify_engine.store.files import write_text
+from spotify_engine.store.files import write_text, writing
 from spotify_engine.store.registry import Version
 from spotify_engine.tracking.tracker import (
     read_epochs,
@@ -108,7 +109,7 @@ class Search:
             InputError: the cluster is too small for a trial, or no trial ran to its end.
         """
         if (self.out / REPORT).exists():
-            console.print("[dim]search: done before[/dim]")
+            say("search: done before", "dim")
             report: dict[str, Any] = json.loads((self.out / REPORT).read_text())
             return report
         at_once = self._at_once()
@@ -160,7 +161,7 @@ class Search:
                 callbacks=[Ended(self.ended)], verbose=0,
             ),
         )  # fmt: skip
-        console.print(f"{self.title}: {at_once} trial(s) at a time; the default first")
+        say(f"{self.title}: {at_once} trial(s) at a time; the default first")
         tuner.fit()
 
     def suggest(self) -> int | None:
@@ -202,10 +203,7 @@ class Search:
         trials = load_trials(self.out)
         save_results(self.space, trials, self.out / "results.parquet")
         reached = "" if trial.quality is None else f", recall@10 {trial.quality:.4f}"
-        console.print(
-            f"{trial.name}: {trial.state}{reached} ({trial.wall_seconds:.0f} s) {trial.error}",
-            markup=False,
-        )
+        say(f"{trial.name}: {trial.state}{reached} ({trial.wall_seconds:.0f} s) {trial.error}")
         console.print(results_table(self.space, trials, SHOWN))
 
     def _conclude(self) -> dict[str, Any]:
@@ -216,7 +214,7 @@ class Search:
                 "; there is nothing to compare with: mend it, and give another --out"
             )
         pipeline = self.trials.open(*self._place(best))
-        console.print(f"Winner: {best.name}; ranking the test part")
+        say(f"Winner: {best.name}; ranking the test part")
         pipeline.conclude()
         of_best = pipeline.test_recall()
         of_default = of_best
@@ -233,7 +231,7 @@ class Search:
         )  # fmt: skip
         console.print(results_table(self.space, trials))
         for part, each in gain.items():
-            console.print(
+            say(
                 f"{part} recall@10: default {each['default']:.4f}, winner {each['winner']:.4f} "
                 f"({each['gain']:+.1%})"
             )
@@ -274,6 +272,13 @@ class Search:
 
     def _open_folder(self, given: Path) -> None:
         path, content = self.out / NOTE, self._content()
+        with writing(given):
+            self._check_same(given, content)
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_text(path, yaml.safe_dump(content, sort_keys=False))
+
+    def _check_same(self, given: Path, content: dict[str, Any]) -> None:
+        path = self.out / NOTE
         if path.exists():
             here, asked = flatten(yaml.safe_load(path.read_text())), flatten(content)
             for key in sorted(here.keys() | asked.keys()):
@@ -285,13 +290,6 @@ class Search:
             return
         if self.out.exists() and any(self.out.iterdir()):
             raise InputError(f"{given}: holds files but no search; give --out an empty folder")
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_text(path, yaml.safe_dump(content, sort_keys=False))
-        except OSError as error:
-            raise InputError(
-                f"{given}: can't be written ({error.strerror}); give an --out that can be"
-            ) from error
 
     def _content(self) -> dict[str, Any]:
         """What must be the same for a search to go on."""

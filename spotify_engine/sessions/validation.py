@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table as RichTable
+from rich.text import Text
 from scipy import sparse
 
 from spotify_engine.sessions.edges import song_artists
@@ -105,7 +106,7 @@ class ValidationReport:
             table.add_column(column, justify="right" if column == "value" else "left")
         for check in sorted(self.checks, key=lambda each: each.passed):
             value = "-" if check.value is None else f"{check.value:,.4g}"
-            outcome = "[green]passed[/green]" if check.passed else "[bold red]FAILED[/bold red]"
+            outcome = Text("passed", "green") if check.passed else Text("FAILED", "bold red")
             table.add_row(check.name, outcome, value, check.limit, check.detail)
         return table
 

@@ -5,9 +5,49 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from spotify_engine.errors import InputError
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "give an --out that can be written") -> Iterator[None]:
+    """Let what goes wrong in writing to ``path`` be an error of the user's, with its remedy.
+
+    Raises:
+        InputError: the block raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise InputError(f"{path}: can't be written ({reason}); {remedy}") from error
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` to write into; it takes that place at the end, or disappears.
+
+    Raises:
+        InputError: ``path`` can't be written, or is there and not an empty folder.
+    """
+    with writing(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(
+                f"{path}: already exists and isn't an empty folder; choose another one"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            yield partial
+            partial.chmod(0o755)
+            os.replace(partial, path)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -67,6 +67,12 @@ class Registry:
     """
 
     def __init__(self, root: Path) -> None:
+        """
+        Raises:
+            InputError: ``root`` is a file.
+        """
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root}: can't be written (not a folder); name another registry")
         self.root = root
 
     def publish(self, bundle: Path, lineage: Mapping[str, Any] | None = None) -> Version:
@@ -267,8 +273,8 @@ class Registry:
                 yield
         except OSError as error:
             raise InputError(
-                f"{error.filename or self.root}: {os.strerror(error.errno or 0)}; nothing was "
-                f"published or changed in {self.root}"
+                f"{error.filename or self.root}: can't be written ({os.strerror(error.errno or 0)})"
+                f"; nothing was published or changed in {self.root}"
             ) from error
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-from spotify_engine.errors import InputError
 from spotify_engine.playlists.synthetic.catalogue import SampleConfig, build_catalogue
 from spotify_engine.playlists.synthetic.features import write_features, write_genres
 from spotify_engine.playlists.synthetic.listening import write_playlists
+from spotify_engine.store.files import new_folder
 
 PLAYLISTS_FILE = "spotify_dataset.csv"
 FEATURES_FILE = "tracks_features.csv"
@@ -25,22 +22,13 @@ def write_sample(out: Path, config: SampleConfig) -> dict[str, int]:
         tracks and artists are those that occur in a playlist.
 
     Raises:
-        InputError: ``out`` exists and isn't an empty folder.
+        InputError: ``out`` can't be written, or is there and not an empty folder.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: already exists and isn't an empty folder; choose another one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    catalogue = build_catalogue(config)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with new_folder(out) as partial:
+        catalogue = build_catalogue(config)
         rows, seen = write_playlists(partial / PLAYLISTS_FILE, config, catalogue)
         featured = write_features(partial / FEATURES_FILE, config, catalogue, seen)
         genre_rows = write_genres(partial / GENRES_FILE, config, catalogue)
-        partial.chmod(0o755)
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
     return {
         "users": config.users,
         "playlists": config.playlists,

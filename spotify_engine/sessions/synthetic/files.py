@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spotify_engine.errors import InputError
 from spotify_engine.invented_names import (
     GENRE_NAMES,
     artist_names,
@@ -46,6 +42,7 @@ from spotify_engine.sessions.synthetic.oracle import (
     oracle_table,
 )
 from spotify_engine.sessions.synthetic.world import World, build_world
+from spotify_engine.store.files import new_folder
 
 _DAY = 86_400
 
@@ -83,7 +80,7 @@ def write_folder(
     Raises:
         InputError: ``out`` exists and isn't an empty folder.
     """
-    with _folder(out) as partial:
+    with new_folder(out) as partial:
         scratch = partial / "blocks"
         scratch.mkdir()
         totals: dict[str, int] = {}
@@ -122,22 +119,6 @@ def write_block(
         pq.write_table(table, scratch / f"{block}.{ORACLE_FILE}", compression="zstd")
         counts["oracle_events"] = len(table)
     return counts
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of ``out`` at the end, or disappears."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: already exists and isn't an empty folder; choose another one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
 
 
 def _ids(letter: str, width: int, numbers: np.ndarray) -> pa.Array:

@@ -1,0 +1,129 @@
+"""What a job is to the shell that it is started from: its exit code, its errors, its end by signal.
+
+Imports little, since every job imports it before anything else.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+from spotify_engine.errors import InputError
+from spotify_engine.runtime.address import named_cluster
+
+BAD_INPUT = 2
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_TO_STOP = 8.0  # whoever sends SIGTERM usually sends SIGKILL ten seconds later
+
+GOES_ON = "stopped; the same command again goes on from there"
+NOTHING = "stopped; nothing was written"
+STOPPED = "stopped"
+
+
+class Main(Protocol):
+    """A job: flags, or None for those of the process, to an exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked the job to stop, with Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Callable[[Main], Main]:
+    """Make a job's ``main`` end as a command should.
+
+    An :class:`InputError`, and an ``OSError`` that names a file, is one line and exit code 2.
+    SIGINT and SIGTERM print ``stopped`` and end the job the same way, within ten seconds, with 128
+    + the signal's number as the exit code; what doesn't unwind in time is cut off. A reader that
+    goes away (``| head``) ends it without a word. A console that can't show a character gets a
+    question mark.
+
+    Args:
+        stopped: the line that says how to go on.
+        uses_ray: whether to refuse a ``RAY_ADDRESS`` that can't be used before anything is done.
+        ends_well: whether being stopped is how the job is meant to end (exit code 0).
+    """
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(argv: Sequence[str] | None = None) -> int:
+            for stream in (sys.stdout, sys.stderr):
+                if hasattr(stream, "reconfigure"):
+                    stream.reconfigure(errors="replace")
+            try:
+                with stopped_by_signals(stopped, 0 if ends_well else None):
+                    if uses_ray:
+                        named_cluster()
+                    status = main(argv)
+                    sys.stdout.flush()
+                    return status
+            except InputError as error:
+                return _refused(str(error))
+            except BrokenPipeError:
+                # Python flushes once more at its end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return _BROKEN_PIPE
+            except OSError as error:
+                if error.filename is None or error.strerror is None:
+                    raise
+                return _refused(f"{error.filename}: {error.strerror}; mend it and try again")
+            except Stopped as stop:
+                return 0 if ends_well else 128 + stop.number
+
+        return run
+
+    return decorate
+
+
+def _refused(message: str) -> int:
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+@contextmanager
+def stopped_by_signals(line: str, code: int | None = None) -> Iterator[None]:
+    """Raise :class:`Stopped` in the block on SIGINT and SIGTERM, also where SIGINT was ignored.
+
+    Args:
+        line: printed to standard error at once.
+        code: exit code if the block doesn't end in time; None: 128 + the signal's number.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    late: threading.Timer | None = None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal late
+        if late is not None:  # whoever asks again doesn't make the cleaning up fail
+            return
+        late = threading.Timer(_SECONDS_TO_STOP, os._exit, [128 + number if code is None else code])
+        late.daemon = True
+        late.start()
+        # The streams may be in the middle of a line of their own.
+        os.write(2, f"\n{line}\n".encode())
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _STOPS}
+    try:
+        yield
+    finally:
+        if late is not None:
+            late.cancel()
+        else:
+            for number, handler in before.items():
+                signal.signal(number, handler)
