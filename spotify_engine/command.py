@@ -21,7 +21,7 @@ from spotify_engine.runtime.address import named_cluster
 BAD_INPUT = 2
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-_SECONDS_TO_STOP = 8.0  # whoever sends SIGTERM usually sends SIGKILL ten seconds later
+_SECONDS_TO_STOP = 5.0  # whoever sends SIGTERM usually sends SIGKILL ten seconds later
 
 GOES_ON = "stopped; the same command again goes on from there"
 NOTHING = "stopped; nothing was written"
@@ -34,12 +34,14 @@ class Main(Protocol):
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
-class Stopped(KeyboardInterrupt):
-    """Somebody asked the job to stop, with Ctrl-C or SIGTERM."""
+class Stop:
+    """Whether somebody asked the job to stop, and how.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    Attributes:
+        number: of the signal; None while nobody has.
+    """
+
+    number: int | None = None
 
 
 def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Callable[[Main], Main]:
@@ -63,25 +65,25 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
             for stream in (sys.stdout, sys.stderr):
                 if hasattr(stream, "reconfigure"):
                     stream.reconfigure(errors="replace")
-            try:
-                with stopped_by_signals(stopped, 0 if ends_well else None):
+            with stopped_by_signals(stopped, ends_well) as code:
+                try:
                     if uses_ray:
                         named_cluster()
                     status = main(argv)
                     sys.stdout.flush()
                     return status
-            except InputError as error:
-                return _refused(str(error))
-            except BrokenPipeError:
-                # Python flushes once more at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return _BROKEN_PIPE
-            except OSError as error:
-                if error.filename is None or error.strerror is None:
-                    raise
-                return _refused(f"{error.filename}: {error.strerror}; mend it and try again")
-            except Stopped as stop:
-                return 0 if ends_well else 128 + stop.number
+                except InputError as error:
+                    return _refused(str(error))
+                except BrokenPipeError:
+                    # Python flushes once more at its end.
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    return _BROKEN_PIPE
+                except OSError as error:
+                    if error.filename is None or error.strerror is None:
+                        raise
+                    return _refused(f"{error.filename}: {error.strerror}; mend it and try again")
+                except KeyboardInterrupt:  # also what Ray makes of any signal
+                    return code()
 
         return run
 
@@ -94,36 +96,47 @@ def _refused(message: str) -> int:
 
 
 @contextmanager
-def stopped_by_signals(line: str, code: int | None = None) -> Iterator[None]:
-    """Raise :class:`Stopped` in the block on SIGINT and SIGTERM, also where SIGINT was ignored.
+def stopped_by_signals(line: str, ends_well: bool = False) -> Iterator[Callable[[], int]]:
+    """Raise ``KeyboardInterrupt`` in the block on SIGINT and SIGTERM, even if SIGINT was ignored.
 
     Args:
-        line: printed to standard error at once.
-        code: exit code if the block doesn't end in time; None: 128 + the signal's number.
+        line: the last that is printed, to standard error.
+        ends_well: whether the exit code is then 0.
+
+    Yields:
+        Gives the exit code of a job that was stopped.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
     late: threading.Timer | None = None
+    number = int(signal.SIGINT)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal late
+    def code() -> int:
+        return 0 if ends_well else 128 + number
+
+    def stop(received: int, frame: FrameType | None) -> None:
+        nonlocal late, number
         if late is not None:  # whoever asks again doesn't make the cleaning up fail
             return
-        late = threading.Timer(_SECONDS_TO_STOP, os._exit, [128 + number if code is None else code])
+        number = received
+        late = threading.Timer(_SECONDS_TO_STOP, os._exit, [code()])
         late.daemon = True
         late.start()
         # The streams may be in the middle of a line of their own.
         os.write(2, f"\n{line}\n".encode())
-        raise Stopped(number)
+        # What processes say that end around this one is of no use to anybody.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in _STOPS}
+    if threading.current_thread() is not threading.main_thread():
+        yield code
+        return
+    before = {each: signal.signal(each, stop) for each in _STOPS}
     try:
-        yield
+        yield code
     finally:
         if late is not None:
             late.cancel()
         else:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for each, handler in before.items():
+                signal.signal(each, handler)

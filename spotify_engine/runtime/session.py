@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -76,9 +77,21 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
 
 
 def _init(**options: Any) -> None:
-    """``ray.init`` that leaves SIGTERM to whoever handled it before."""
-    with patch.object(ray._private.utils, "set_sigterm_handler", lambda handler: None):
+    """``ray.init`` that leaves SIGTERM to whoever handled it before.
+
+    Ray's own handler, and that of its C++ part, print where the process was and abort it.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler):
         ray.init(**options)
+        return
+
+    def keep(handler_of_ray: Any) -> None:
+        signal.signal(signal.SIGTERM, handler)
+
+    with patch.object(ray._private.utils, "set_sigterm_handler", keep):
+        ray.init(**options)
+    keep(None)
 
 
 def _folder() -> str:

@@ -254,6 +254,22 @@ def test_after_a_kill_the_same_command_goes_on_and_ends_up_the_same(
     assert resumed["metrics"] == report["metrics"]
 
 
+def test_whoever_stops_a_training_is_told_how_to_go_on(
+    training_flags: list[str], start_job: StartJob, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    job = start_job("train_kaggle.py", *training_flags, f"--out={out}")
+    while not (out / "checkpoints" / "ray" / "checkpoint_manager_snapshot.json").exists():
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.05)
+    job.terminate()
+    printed, errors = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGTERM
+    assert errors.endswith("\nstopped; the same command again goes on from there\n")
+    for noise in ("Traceback", "SIGTERM", "Error"):
+        assert noise not in printed + errors
+
+
 def _saved(noted: Path) -> list[dict[str, float]]:
     """Epochs of the newest checkpoint; one that isn't noted yet was not reported as saved."""
     if not noted.exists():

@@ -145,7 +145,7 @@ def test_a_full_disk_is_said_in_a_line_and_costs_no_finished_stage(out, csv):
         with open("/dev/full", "w") as file:
             file.write("more than there is room for")
 
-    message = f"{out}: stage split can't write (No space left on device); make room, then run"
+    message = f"{out}: stage split stopped (No space left on device); make room, then run"
     with pytest.raises(InputError, match=re.escape(message)):
         run.stage("split", full)
     again = Run(out, job(csv))
@@ -158,3 +158,27 @@ def test_an_out_that_cannot_be_made_is_named(tmp_path, csv):
     out = tmp_path / "file" / "run"
     with pytest.raises(InputError, match=re.escape(f"{out}: can't be written (Not a directory)")):
         Run(out, job(csv))
+
+
+def test_an_out_that_is_a_file_is_named(tmp_path, csv):
+    out = tmp_path / "file"
+    out.write_text("")
+    with pytest.raises(InputError, match=re.escape(f"{out}: can't be written (Not a directory)")):
+        Run(out, job(csv))
+
+
+@pytest.mark.parametrize("name", ["stages.json", "config.yaml"])
+def test_damaged_notes_are_named(name, out, csv):
+    Run(out, job(csv))
+    (out / name).write_text("{")
+    with pytest.raises(InputError, match=re.escape(str(out / name))):
+        Run(out, job(csv))
+
+
+def test_rights_that_are_missing_are_said_in_a_line(out, csv):
+    def refused():
+        raise PermissionError(13, "Permission denied", "runs/x")
+
+    message = "runs/x: stage split stopped (Permission denied); give the rights to write, then run"
+    with pytest.raises(InputError, match=re.escape(message)):
+        Run(out, job(csv)).stage("split", refused)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -64,6 +66,67 @@ def test_without_a_cluster_the_job_starts_its_own(
     assert flags["address"] == "local"
     assert flags["object_store_memory"] == 100 << 20
     assert flags["dashboard_host"] == "127.0.0.1"
+
+
+@pytest.mark.usefixtures("no_session")
+@pytest.mark.parametrize(
+    ("variable", "folder", "given"),
+    [
+        ("TMPDIR", "short", "short/ray"),
+        ("TMPDIR", "long" * 30, "/tmp/ray"),
+        ("RAY_TMPDIR", "not there yet", "not there yet/ray"),
+    ],
+)
+def test_rays_files_go_where_its_sockets_have_room(
+    variable: str, folder: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as top:
+        monkeypatch.delenv("RAY_TMPDIR")
+        monkeypatch.setenv(variable, f"{top}/{folder}")
+        monkeypatch.setenv("RAY_ADDRESS", "local")
+        options: dict[str, object] = {}
+        monkeypatch.setattr(ray, "shutdown", lambda: None)
+        monkeypatch.setattr(ray, "init", lambda **flags: options.update(flags))
+        with ray_session(ClusterConfig()):
+            pass
+        assert options["_temp_dir"] == os.path.join(top, given)
+
+
+@pytest.mark.usefixtures("no_session")
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("long" * 30, "too long for the paths of Ray's sockets"), ("file", "can't be written")],
+)
+def test_a_folder_that_ray_cannot_use_is_named(
+    folder: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / folder))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(InputError, match=message), ray_session(ClusterConfig()):
+        pass
+
+
+@pytest.mark.usefixtures("no_session")
+def test_auto_without_a_cluster_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with (
+        pytest.raises(InputError, match="RAY_ADDRESS=auto: no Ray cluster"),
+        ray_session(ClusterConfig()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("error", [InputError("a.csv: bad"), PermissionError(13, "no", "a.csv")])
+def test_what_a_task_refuses_is_raised_as_it_is(ray_cluster: None, error: Exception) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught, ray_session(ClusterConfig()):
+        ray.get(fail.remote())
+    assert type(caught.value) is type(error)
+    assert caught.value.args == error.args
 
 
 def _unused_port() -> int:
