@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,18 @@ from spotify_engine.runtime.session import ray_session
 
 
 @pytest.fixture
-def no_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A process that has no Ray and must not get one, on a machine where nobody started any."""
+def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a process has its files that has no Ray and must not get one; nobody started any."""
 
     def fail(**_: object) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a short path, for sockets
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 def test_a_session_that_is_there_is_used_and_left_running(ray_cluster: None) -> None:
@@ -48,13 +51,12 @@ def test_a_named_cluster_that_is_gone_is_an_error_at_once(monkeypatch: pytest.Mo
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.usefixtures("no_session")
 @pytest.mark.parametrize("noted", [False, True], ids=["none", "a dead one"])
 def test_without_a_cluster_the_job_starts_its_own(
-    noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noted: bool, no_session: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if noted:
-        note = tmp_path / "ray" / "ray_current_cluster"
+        note = no_session / "ray" / "ray_current_cluster"
         note.parent.mkdir()
         note.write_text(f"127.0.0.1:{_unused_port()}")
     given: list[dict[str, object]] = []
@@ -92,16 +94,15 @@ def test_rays_files_go_where_its_sockets_have_room(
         assert options["_temp_dir"] == os.path.join(top, given)
 
 
-@pytest.mark.usefixtures("no_session")
 @pytest.mark.parametrize(
     ("folder", "message"),
     [("long" * 30, "too long for the paths of Ray's sockets"), ("file", "can't be written")],
 )
 def test_a_folder_that_ray_cannot_use_is_named(
-    folder: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, message: str, no_session: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / folder))
+    (no_session / "file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(no_session / folder))
     monkeypatch.setenv("RAY_ADDRESS", "local")
     with pytest.raises(InputError, match=message), ray_session(ClusterConfig()):
         pass
