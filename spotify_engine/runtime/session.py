@@ -50,10 +50,21 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
         InputError, OSError: as a task of the block raised it, without Ray's traceback.
     """
     _show_only_progress_and_warnings()
-    if ray.is_initialized():
-        yield 0.0
-        return
-    started = perf_counter()
+    started, ours = perf_counter(), not ray.is_initialized()
+    if ours:
+        _connect(config, show_workers)
+    try:
+        yield perf_counter() - started if ours else 0.0
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError | OSError):
+            raise error.cause from None
+        raise
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(config: ClusterConfig, show_workers: bool) -> None:
     asked = named_cluster()
     if asked == LOCAL or not _joined(asked, show_workers):
         _init(
@@ -66,14 +77,6 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
             logging_level=logging.WARNING,
             log_to_driver=show_workers,
         )
-    try:
-        yield perf_counter() - started
-    except RayTaskError as error:
-        if isinstance(error.cause, InputError | OSError):
-            raise error.cause from None
-        raise
-    finally:
-        ray.shutdown()
 
 
 def _init(**options: Any) -> None:
