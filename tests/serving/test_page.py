@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Locator, Route, expect
 
 from spotify_engine.client import Client
 from spotify_engine.serving.service import Service
@@ -202,6 +202,55 @@ def test_a_session_learns_from_what_is_played(open_page: Open, url: str, service
         shows(page, client.next(recent=[*recent, played.id], at=zone), "session")
         add(page, answer.recommendations[0].name, "Add a song that was played")
         expect(page.locator("#session-chosen li")).to_have_count(4)
+
+
+def test_the_address_names_the_tab(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    playlist, session = (page.get_by_role("tab", name=name) for name in ("Playlist", "Session"))
+
+    def opened(tab: Locator, address: str) -> None:
+        expect(page).to_have_url(f"{url}/{address}")
+        expect(page.locator("[role=tab][aria-selected=true]")).to_have_text(tab.inner_text())
+        panel = page.get_by_role("tabpanel")
+        expect(panel).to_have_count(1)
+        expect(panel).to_have_id(tab.get_attribute("aria-controls"))
+
+    opened(playlist, "")
+    expect(rows(page)).to_have_count(10)
+    session.click()
+    opened(session, "#session")
+    playlist.click()
+    playlist.click()
+    opened(playlist, "#playlist")
+    page.go_back()
+    opened(session, "#session")
+    expect(rows(page, "session")).to_have_count(10)
+    page.go_back()
+    opened(playlist, "")
+    page.go_forward()
+    page.go_forward()
+    opened(playlist, "#playlist")
+    # As typed into the address, or followed by a link; what names no tab is the first one.
+    for address, tab in (("#session", session), ("#nothing", playlist), ("#session", session),
+                         ("#", playlist)):  # fmt: skip
+        page.evaluate("to => (location.href = to)", address)
+        opened(tab, address)
+    page.go_back()
+    opened(session, "#session")
+    page.reload()
+    opened(session, "#session")
+    session.focus()
+    page.keyboard.press("ArrowLeft")
+    opened(playlist, "#playlist")
+    expect(playlist).to_be_focused()
+    page.go_back()
+    opened(session, "#session")
+    expect(session).to_be_focused()
+    page.get_by_label("User").focus()
+    page.evaluate("location.hash = 'playlist'")
+    opened(playlist, "#playlist")
+    expect(session).not_to_be_focused()
+    expect(playlist).not_to_be_focused()
 
 
 def test_switching_versions(
