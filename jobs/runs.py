@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.errors import InputError
     from spotify_engine.runtime.run import console
     from spotify_engine.tracking import tables
-    from spotify_engine.tracking.history import History, plot_epochs
+    from spotify_engine.tracking.history import History, check_comparable, plot_epochs
 
     try:
         history = History(arguments.runs, arguments.uri)
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
         found = [history.get(name) for name in names]
+        if arguments.command == "compare":
+            check_comparable(*found)
         curves = [history.epochs(run) for run in found]
         if arguments.command == "show":
             console.print(tables.run_table(found[0]))

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Generic, TypeVar
 
 import yaml
@@ -48,6 +48,7 @@ class Run(Generic[Job]):
             InputError: the directory holds a run of another configuration or of changed inputs.
         """
         self.out, self.config = out, config
+        self.began = time()
         self.tables, self.graph = out / "tables", out / "graph"
         self.split, self.predictions = out / "split.parquet", out / "predictions.parquet"
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
