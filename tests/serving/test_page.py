@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -284,6 +286,41 @@ def test_switching_versions(
     panel.get_by_role("button", name="Roll playlists back").click()
     expect(page.locator("#answered")).to_contain_text(first.id)
     expect(panel.locator(".versions tr", has_text=second.id)).to_contain_text("previous")
+
+
+def test_versions_are_known_by_their_main_figure(
+    open_page: Open, url: str, registry: Registry, bundles: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundles["sessions"], tmp_path / "sessions")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    figures = {"by_user_type": {"casual": {"recall@10": 0.9}},
+               "next_song": {"recall@10": 0.25, "ndcg@10": 0.125}}  # fmt: skip
+    manifest["metrics"] = {"basic-gat": {"held_out": {"recall@10": 0.8}}, "session-aware": figures}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    version = registry.publish(folder)
+    playlists, sessions = registry.current("playlists"), registry.current("sessions")
+    page = open_page(url)
+    page.locator("#versions summary").click()
+    panel = page.locator("#versions")
+    shown = panel.locator(".versions tr", has_text=version.id).locator(".metrics span")
+    main = "session-aware.next_song"
+    expect(shown).to_have_text([f"{main}.recall@10 0.2500", f"{main}.ndcg@10 0.1250"])
+
+    def compare(*ids: str) -> None:
+        for id in ids:
+            panel.get_by_role("checkbox", name=f"Compare {id}").check()
+
+    compare(playlists.id, version.id)
+    expect(panel.locator(".compared")).to_have_text(
+        f"{playlists.id} is of playlists, {version.id} of sessions: not comparable. Choose two "
+        "versions of one pipeline."
+    )
+    expect(panel.locator(".comparison")).to_have_count(0)
+    compare(sessions.id)
+    expect(panel.locator(".comparison th[scope=row]")).to_have_text([
+        f"{main}.recall@10", f"{main}.ndcg@10", "recall@10", "basic-gat.held_out.recall@10",
+        "session-aware.by_user_type.casual.recall@10",
+    ])  # fmt: skip
 
 
 def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:
