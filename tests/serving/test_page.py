@@ -315,7 +315,7 @@ def test_versions_are_known_by_their_main_figure(
         f"{playlists.id} is of playlists, {version.id} of sessions: not comparable. Choose two "
         "versions of one pipeline."
     )
-    expect(panel.locator(".comparison")).to_have_count(0)
+    expect(panel.locator("table.comparison")).to_have_count(0)
     compare(sessions.id)
     expect(panel.locator(".comparison th[scope=row]")).to_have_text([
         f"{main}.recall@10", f"{main}.ndcg@10", "recall@10", "basic-gat.held_out.recall@10",

@@ -121,7 +121,7 @@ export function versionsPanel({ switched }) {
       return;
     }
     if (first.pipeline !== second.pipeline) {
-      comparison.replaceChildren(h("p", { class: "notice error" },
+      comparison.replaceChildren(h("p", { class: "comparison notice error" },
         `${first.id} is of ${first.pipeline}, ${second.id} of ${second.pipeline}: not comparable. ` +
         "Choose two versions of one pipeline."));
       return;
