@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ RUN = Path("runs/demo")
 
 @job(GOES_ON)
 def main(argv: Sequence[str] | None = None) -> int:
+    argparse.ArgumentParser(description=__doc__, allow_abbrev=False).parse_args(argv)
     import recommend
     import train_kaggle
 

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from spotify_engine.console import console, say
     from spotify_engine.tracking import tables
-    from spotify_engine.tracking.history import History, plot_epochs
+    from spotify_engine.tracking.history import History, check_comparable, plot_epochs
 
     history = History(arguments.runs, arguments.uri)
     if arguments.command == "list":
@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
     found = [history.get(name) for name in names]
+    if arguments.command == "compare":
+        check_comparable(*found)
     curves = [history.epochs(run) for run in found]
     if arguments.command == "show":
         console.print(tables.run_table(found[0]))

@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--admin-token", type=Path, help="file, made if missing (runs/admin_token)")
     flags.add_argument("--host", help="address to listen at (127.0.0.1)")
     flags.add_argument("--port", type=int, help="8000")
+    flags.add_argument(
+        "--root-path", metavar="PATH", help="prefix that a proxy serves it at, such as /music"
+    )
     flags.add_argument("--replicas", type=int, help="2")
     flags.add_argument("--dashboard", action="store_true", help="Ray's, when Ray is started here")
     return flags
@@ -52,7 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         file = running.ServeFile(given.config)
         token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")
         settings = running.with_flags(
-            file, given.registry, given.events, token, given.host, given.port, given.replicas
+            file,
+            given.registry,
+            given.events,
+            token,
+            given.host,
+            given.port,
+            given.replicas,
+            given.root_path,
         )
         bundles = {"playlists": given.playlists, "sessions": given.sessions}
         versions = running.publish(Registry(settings.registry), bundles)

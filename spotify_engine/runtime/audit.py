@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ from spotify_engine.evaluation.leaderboard import (
 )
 from spotify_engine.evaluation.ranking import NOTHING, evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
+from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.playlists.cold_start import measure_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.runtime.measuring import track_catalogue, votes_needed
 from spotify_engine.runtime.recording import record_audit
 from spotify_engine.runtime.run import Run
-from spotify_engine.runtime.sessions import NAMES, SessionPipeline
+from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.sessions.leaderboard import K
 from spotify_engine.sessions.settings import SyntheticJob
 
@@ -62,16 +64,17 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     """
     if not (run / "report.json").exists():
         raise InputError(f"{run}: no report.json; give the directory of a finished run")
+    began = time()
     report = json.loads((run / "report.json").read_text())
     values = read_yaml(run / "config.yaml")
     layers = [("config.yaml", values)]
     if "generator" in values:
-        return _audit_sessions(run, load_config(SyntheticJob, layers, []), report, baselines)
-    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines)
+        return _audit_sessions(run, load_config(SyntheticJob, layers, []), report, baselines, began)
+    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines, began)
 
 
 def _audit_playlists(
-    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool
+    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool, began: float
 ) -> Audit:
     """Test figures from ``predictions.parquet``, the others from the bundle."""
     settings = config.evaluation
@@ -115,19 +118,19 @@ def _audit_playlists(
     )
     compared += len(cold_start)
     differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
-    record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences))
+    record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
     return Audit(render_leaderboard(rows, settings), differences, compared)
 
 
 def _audit_sessions(
-    run: Path, config: SyntheticJob, report: dict[str, Any], baselines: bool
+    run: Path, config: SyntheticJob, report: dict[str, Any], baselines: bool, began: float
 ) -> Audit:
     """Next-song figures of the last model from ``predictions.parquet``."""
     if "leaderboard" not in report:
         raise InputError(f"{run}: trained by the simple trainer, which measures nothing")
     pipeline = SessionPipeline(Run(run, config))
     board = pipeline.board()
-    name = NAMES[config.models[-1]]
+    name = SESSION_MODELS[config.models[-1]]
     predictions = run / "predictions.parquet"
     lists, scores = _session_predictions(predictions, board.test.rows)
     try:
@@ -148,7 +151,9 @@ def _audit_sessions(
             compared += len(figures)
             there = flatten(reported[part] or {})
             differences += _differences(f"{row.name} {part}", figures, there)
-    record_audit(run, "sessions", config, {"test": ours.next_song}, len(differences))
+    # As the run itself is recorded, so that the two compare.
+    found = {ours.name: {"next_song": ours.next_song}}
+    record_audit(run, "sessions", config, found, len(differences), began)
     return Audit(board.render(), differences, compared)
 
 

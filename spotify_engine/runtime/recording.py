@@ -26,7 +26,7 @@ def recorded(run: Run[Any], pipeline: str) -> Iterator[TrackedRun]:
     config = OFF if recorded_status(run.out) == "FINISHED" else run.config.tracking
     tracker = Tracker(config, run.out.resolve().parent)
     settings = flatten(run.config.model_dump(mode="json"))
-    record = tracker.begin("train", pipeline, run.out.name, settings, run.out)
+    record = tracker.begin("train", pipeline, run.out.name, settings, run.out, began=run.began)
     with closing_record(tracker, record):
         yield record
 
@@ -55,13 +55,28 @@ def record_report(run: Run[Any], record: TrackedRun, report: Mapping[str, Any]) 
 
 
 def record_audit(
-    run: Path, pipeline: str, config: JobConfig, found: Mapping[str, Any], differences: int
+    run: Path,
+    pipeline: str,
+    config: JobConfig,
+    found: Mapping[str, Any],
+    differences: int,
+    began: float,
 ) -> None:
-    """The recomputed figures of a run, as a run of their own that belongs to it."""
+    """The recomputed figures of a run, as a run of their own that belongs to it.
+
+    Args:
+        began: when recomputing them did; seconds since 1970.
+    """
     tracker = Tracker(config.tracking, run.resolve().parent)
     settings = flatten(config.model_dump(mode="json"))
     record = tracker.begin(
-        "evaluate", pipeline, run.resolve().name, settings, None, parent_id=recorded_id(run)
+        "evaluate",
+        pipeline,
+        run.resolve().name,
+        settings,
+        None,
+        parent_id=recorded_id(run),
+        began=began,
     )
     with closing_record(tracker, record):
         record.metrics(flatten(dict(found)) | {"differences": differences})

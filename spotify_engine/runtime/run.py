@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Generic, TypeVar
 
 from spotify_engine.config import JobConfig, dump_yaml, read_yaml
@@ -46,6 +46,7 @@ class Run(Generic[Job]):
             InputError: the directory holds a run of another configuration or of changed inputs.
         """
         self.out, self.config = out, config
+        self.began = time()
         self.tables, self.graph = out / "tables", out / "graph"
         self.split, self.predictions = out / "split.parquet", out / "predictions.parquet"
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"

@@ -26,7 +26,7 @@ class SearchRecord:
         self._tracker = Tracker(OFF if done else tracking, self.out.parent)
         settings = flatten(space.config.model_dump(mode="json", exclude={"base"}))
         self._search = self._tracker.begin(
-            "search", trials.pipeline, self.out.name, settings, self.out
+            "search", trials.pipeline, self.out.name, settings, self.out, began=trials.began
         )
         self._open: dict[int, TrackedRun] = {}
 
@@ -38,11 +38,12 @@ class SearchRecord:
             for trial in load_trials(self.out):
                 status = recorded_status(folder_of(self.out, trial.number))
                 if trial.state != "running" and status not in ("FINISHED", "FAILED"):
-                    self.begin(trial)
-                    self.end(trial)
+                    ended = self.trials.began + (trial.ended or 0.0)
+                    self.begin(trial, ended - (trial.wall_seconds or 0.0))
+                    self.end(trial, ended)
             yield
 
-    def begin(self, trial: Trial) -> None:
+    def begin(self, trial: Trial, began: float | None = None) -> None:
         folder = folder_of(self.out, trial.number)
         record = self._tracker.begin(
             "trial",
@@ -51,16 +52,17 @@ class SearchRecord:
             values_of(self.space, trial),
             folder,
             self._search,
+            began=began,
         )
         record.follow(self.trials.epochs_file(trial.number))
         self._open[trial.number] = record
 
-    def end(self, trial: Trial) -> None:
+    def end(self, trial: Trial, ended: float | None = None) -> None:
         record = self._open.pop(trial.number)
         figures = {"objective": trial.quality, "seconds": trial.seconds}
         record.outcome(values_of(self.space, trial), figures)
         record.tags({"state": trial.state, "error": trial.error})
-        record.end("FAILED" if trial.error else "FINISHED")
+        record.end("FAILED" if trial.error else "FINISHED", ended)
 
     def report(self, report: Mapping[str, Any]) -> None:
         """The figures and files of a search that is done."""

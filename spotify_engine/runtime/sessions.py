@@ -22,6 +22,7 @@ from spotify_engine.console import console
 from spotify_engine.errors import InputError
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.learning.trainers.base import load_state
+from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded
@@ -54,8 +55,6 @@ from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
 from spotify_engine.sessions.tables import edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
-
-NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
 
 
 class SessionPipeline:
@@ -192,9 +191,9 @@ class SessionPipeline:
             assert model is not None
             memory = self.config.session.memory
             queries = queries_of_events(self.tables["events"], board.test.rows, memory)
-            return board.add(NAMES[name], by_session(model), None, None, seconds, queries)
+            return board.add(SESSION_MODELS[name], by_session(model), None, None, seconds, queries)
         scores = self._vectors(name).score(np.arange(board.data.n_users))
-        return board.add(NAMES[name], by_user(scores), scores, None, seconds)
+        return board.add(SESSION_MODELS[name], by_user(scores), scores, None, seconds)
 
     @property
     def quality(self) -> float:
@@ -233,7 +232,9 @@ class SessionPipeline:
                 "release": __version__,
                 "config": self.config.model_dump(mode="json"),
                 "data_fingerprint": digest.hexdigest(),
-                "metrics": {name: metrics[name] for name in NAMES.values() if name in metrics},
+                "metrics": {
+                    name: metrics[name] for name in SESSION_MODELS.values() if name in metrics
+                },
             }
             self.recommender.save(self.run.bundle, manifest)
             return {"data_fingerprint": digest.hexdigest()}

@@ -163,6 +163,9 @@ class VersionOut(BaseModel):
     previous: bool = Field(description="what a rollback goes back to")
     served: bool = Field(description="what the replica that answers serves now")
     metrics: dict[str, float]
+    main: list[str] = Field(
+        default=[], description="the metrics to know it by, the first before all others"
+    )
     lineage: dict[str, Any]
 
 

@@ -1,9 +1,10 @@
-"""What stands before the application: body limit, security headers, request metrics."""
+"""What stands before the application: prefix, HEAD, body limit, headers, request metrics."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from time import perf_counter
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +12,7 @@ from spotify_engine.serving.metrics import Metrics
 from spotify_engine.serving.problems import problem
 
 ARRIVED = "spotify_engine.arrived"
+REDIRECTED = 307  # what the router answers where a slash at the end is missing, or is too many
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -21,11 +23,6 @@ HEADERS = (
     ),
     (b"cache-control", b"no-cache"),
 )
-# Swagger UI writes style attributes and shows data: pictures.
-DOCS_POLICY = (
-    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class TooLong(Exception):
@@ -33,7 +30,7 @@ class TooLong(Exception):
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware: whatever can be asked with GET can be asked with HEAD."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, most: int) -> None:
         """
@@ -46,9 +43,11 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope[ARRIVED] = perf_counter()
+        head = scope["method"] == "HEAD"
+        scope = {**scope, **_prefixed_once(scope), ARRIVED: perf_counter()}
+        if head:
+            scope["method"] = "GET"
         status, started, read, too_long = 500, False, 0, False
-        docs = scope["path"] == "/docs"
 
         async def receive_bounded() -> Message:
             nonlocal read, too_long
@@ -64,10 +63,15 @@ class Guard:
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 headers = message.setdefault("headers", [])
-                headers += [
-                    (name, DOCS_POLICY if docs and name == b"content-security-policy" else value)
-                    for name, value in HEADERS
-                ]
+                there = {name for name, _ in headers}
+                headers += [each for each in HEADERS if each[0] not in there]
+                if status == REDIRECTED:
+                    headers[:] = [
+                        (name, _other_slash(scope) if name == b"location" else value)
+                        for name, value in headers
+                    ]
+            elif head:
+                message = {**message, "body": b""}
             await send(message)
 
         async def send_unless_too_long(message: Message) -> None:
@@ -88,6 +92,31 @@ class Guard:
                 route = getattr(scope.get("route"), "path", None) or "other"
                 self.metrics.requests.labels(route, str(status)).inc()
                 self.metrics.latency.labels(route).observe(perf_counter() - scope[ARRIVED])
+
+
+def _prefixed_once(scope: Scope) -> Scope:
+    """The path below the prefix that the server was told (``root_path``).
+
+    Whoever runs the server puts the prefix before each path, for a proxy that strips it. One that
+    doesn't strip it leaves it there twice.
+    """
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    if not root or not f"{path}/".startswith(f"{root}{root}/"):
+        return {}
+    return {"path": path[len(root) :], "raw_path": quote(path[len(root) :]).encode()}
+
+
+def _other_slash(scope: Scope) -> bytes:
+    """The same address with a slash at the path's end, or without.
+
+    Said from where the browser stands, as neither host nor prefix of a proxy may be known.
+    """
+    path: str = scope["path"]
+    name = quote(path.rstrip("/").rpartition("/")[2])
+    query: bytes = scope["query_string"]
+    there = f"../{name}" if path.endswith("/") else f"./{name}/"
+    return there.encode() + (b"?" + query if query else b"")
 
 
 def _length(scope: Scope) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import hmac
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from email.message import Message
 from http import HTTPStatus
 from importlib.resources import files
 from time import perf_counter
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import HTMLResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -52,6 +57,11 @@ RETRY_SECONDS = 2
 JSON = "application/json"
 BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
 STATIC = files("spotify_engine.serving") / "static"
+# Swagger UI writes style attributes and shows data: pictures.
+DOCS_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -93,6 +103,7 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "There is no such version",
         409: "Not possible now; the detail says why",
         413: "The body is too long",
+        415: "The body is not sent as JSON in UTF-8",
         422: "A field is wrong; errors name it",
         503: "Overloaded, or a part is unavailable; try again after Retry-After seconds",
     }
@@ -105,11 +116,25 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-ASKED = _documented(400, 413, 422, 503)
+ASKED = _documented(400, 413, 415, 422, 503)
+
+
+class JSONRoute(APIRoute):
+    """Refuses a body that isn't sent as JSON, which would be read as bytes, not as an object."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            if self.body_field is not None and await request.body():
+                _require_json(request.headers)
+            return await handle(request)
+
+        return handle_json
 
 
 def _api(service: Service) -> APIRouter:
-    api = APIRouter(prefix="/v1")
+    api = APIRouter(prefix="/v1", route_class=JSONRoute)
 
     @api.post("/playlists/complete", response_model=Answer, responses=ASKED, tags=["recommend"])
     async def complete(body: CompleteRequest, request: Request) -> Response:
@@ -167,7 +192,7 @@ def _api(service: Service) -> APIRouter:
     @api.post(
         "/versions/rollback",
         response_model=VersionOut,
-        responses=_documented(400, 401, 409, 413, 422),
+        responses=_documented(400, 401, 409, 413, 415, 422),
         dependencies=admin,
         tags=["versions"],
     )
@@ -201,13 +226,18 @@ def _operations(service: Service) -> APIRouter:
 
 
 def _add_pages(app: FastAPI) -> None:
+    page_text, docs_text = ((STATIC / name).read_text() for name in ("index.html", "docs.html"))
+
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(str(STATIC / "index.html"))
+    async def page(request: Request) -> Response:
+        # A proxy that strips its prefix asks for / where the browser is at /prefix, without the
+        # slash that links from here would need.
+        root = quote(request.scope.get("root_path", "").rstrip("/"))
+        return HTMLResponse(page_text.replace('"./', f'"{root}/') if root else page_text)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return FileResponse(str(STATIC / "docs.html"))
+        return HTMLResponse(docs_text, headers={"Content-Security-Policy": DOCS_POLICY})
 
     app.mount("/static", StaticFiles(packages=[("spotify_engine.serving", "static")]))
     # Swagger UI itself, of that package, so that the documentation needs no network.
@@ -241,6 +271,33 @@ def _admin(token: str | None) -> Any:
     return check
 
 
+def _require_json(headers: Headers) -> None:
+    """
+    Raises:
+        HTTPException: a body's media type, charset or coding is another one.
+    """
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        said = f"Content-Encoding: {coding} is not understood; send the body as it is"
+        raise HTTPException(415, said, {"Accept-Encoding": "identity"})
+    given = headers.get("content-type", "")
+    media = Message()
+    media["content-type"] = given
+    kind = media.get_content_type() if given else ""
+    json = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+    if not json or not _is_utf8(str(media.get_param("charset", "utf-8"))):
+        found = f"Content-Type: {given} is not understood" if given else "Content-Type is missing"
+        said = f"{found}; send JSON in UTF-8 with Content-Type: {JSON}"
+        raise HTTPException(415, said, {"Accept": JSON})
+
+
+def _is_utf8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name in ("utf-8", "ascii")
+    except (LookupError, ValueError):
+        return False
+
+
 def _add_problem_handlers(app: FastAPI, service: Service) -> None:
     retry = {"Retry-After": str(RETRY_SECONDS)}
 
@@ -256,11 +313,17 @@ def _add_problem_handlers(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = allowed = _allowed(headers.get("Allow", "GET"))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+            error.detail = f"{request.method} is not possible here; {allowed} are"
         return problem(
             error.status_code,
             HTTPStatus(error.status_code).phrase,
             str(error.detail),
-            headers=error.headers,
+            headers=headers,
         )
 
     @app.exception_handler(UnknownVersion)
@@ -284,6 +347,12 @@ def _add_problem_handlers(app: FastAPI, service: Service) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         # The server's log has the trace; whoever asked gets none.
         return problem(500, "Internal error", "the server failed; its log says how")
+
+
+def _allowed(methods: str) -> str:
+    """A route's own methods, and those that come with them."""
+    own = methods.split(", ")
+    return ", ".join(sorted({*own, "OPTIONS", *(["HEAD"] if "GET" in own else [])}))
 
 
 def _field(field: str, message: str) -> FieldProblem:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from spotify_engine.errors import InputError
-from spotify_engine.pipelines import PIPELINES, Pipeline
+from spotify_engine.pipelines import PIPELINES, Pipeline, main_figures
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.serving.answers import (
     Answer,
@@ -274,6 +274,7 @@ class Service:
             previous=is_(_or_none(self.registry.previous, version.pipeline)),
             served=served is not None and served.version == version.id,
             metrics=version.metrics,
+            main=main_figures(version.pipeline, version.metrics),
             lineage=version.lineage,
         )
 

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spotify_engine.errors import InputError, problem
 
+# What the paths of pages and API begin with.
+OWN_PATHS = ("docs", "healthz", "metrics", "openapi.json", "readyz", "static", "swagger", "v1")
+
 
 class EngineSettings(BaseModel):
     """How requests are answered."""

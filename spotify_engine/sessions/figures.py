@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from spotify_engine.pipelines import SESSION_MODELS
+
 OURS, OTHERS, BEST = "#1f77b4", "#b0b7bf", "#2ca02c"
 
 
@@ -30,7 +32,7 @@ def plot_session_report(report: Mapping[str, Any], path: Path) -> None:
     if board:
         ranked = sorted((row["next_song"]["recall@10"], name) for name, row in board.items())
         values, names = zip(*ranked, strict=True)
-        ours = ("basic-gat", "enhanced-gat", "session-aware")
+        ours = SESSION_MODELS.values()
         colors = [OURS if n in ours else BEST if n == "oracle" else OTHERS for n in names]
         bars = axes[1].barh(names, values, color=colors)
         axes[1].bar_label(bars, fmt="%.3f", padding=4)

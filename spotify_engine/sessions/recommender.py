@@ -220,7 +220,12 @@ class SessionRecommender:
         rows, unknown = self.resolve(songs)
         if unknown:
             raise InputError(f"{unknown[0]!r} is not in the catalogue")
-        if self.vectors is None or row is None or not len(self.vectors.attended(row)[0]):
+        if self.vectors is None:
+            raise InputError(
+                "the bundle holds no GAT, whose attention is drawn; train one (--model basic or "
+                "--model enhanced)"
+            )
+        if row is None or not len(self.vectors.attended(row)[0]):
             raise InputError(f"user {user!r}: no history that a GAT attends to")
         plot_session_attention(self.explainer, row, rows.tolist(), path)
 

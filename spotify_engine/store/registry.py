@@ -193,7 +193,8 @@ class Registry:
         a, b = self.get(first), self.get(second)
         if a.pipeline != b.pipeline:
             raise InputError(
-                f"{first} is of {a.pipeline}, {second} of {b.pipeline}: not comparable"
+                f"{first} is of {a.pipeline}, {second} of {b.pipeline}: not comparable; give two "
+                "versions of one pipeline"
             )
         names = sorted(a.metrics.keys() | b.metrics.keys())
         return [(name, a.metrics.get(name), b.metrics.get(name)) for name in names]

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import main_figures
 from spotify_engine.store.registry import Registry, Version
 
 
@@ -20,10 +21,16 @@ def listing(registry: Registry, pipeline: str) -> tuple[Table, list[str]]:
                 roles[found.id] = role
         except InputError as error:
             damage.append(f"{role}: {error}")
-    table = Table("version", "", "published (UTC)", "data", title=pipeline, title_justify="left")
+    table = Table(
+        "version", "", "published (UTC)", "data", Column("recall@10", justify="right"),
+        title=pipeline, title_justify="left",
+    )  # fmt: skip
     for version in registry.versions(pipeline):
         published = version.created[:19].replace("T", " ")
-        table.add_row(version.id, roles.get(version.id, ""), published, version.fingerprint[:12])
+        main = [f"{version.metrics[name]:.4f}" for name in main_figures(pipeline, version.metrics)]
+        table.add_row(
+            version.id, roles.get(version.id, ""), published, version.fingerprint[:12], *main[:1]
+        )
     return table, [*damage, *(f"broken: {why}" for why in registry.broken(pipeline).values())]
 
 
@@ -42,10 +49,13 @@ def description(version: Version) -> Table:
 
 
 def comparison(registry: Registry, first: str, second: str) -> Table:
-    """Metrics of two versions side by side, and by how much the second differs."""
+    """Metrics of two versions side by side, the main ones first, and by how much the second
+    differs."""
     figures = [Column(name, justify="right") for name in (first, second, "difference")]
     table = Table("metric", *figures)
-    for name, a, b in registry.compare(first, second):
+    rows = registry.compare(first, second)
+    main = main_figures(registry.get(first).pipeline, [name for name, _, _ in rows])
+    for name, a, b in sorted(rows, key=lambda row: row[0] not in main):
         difference = "" if a is None or b is None else f"{b - a:+.4g}"
         shown = ["" if value is None else f"{value:.4g}" for value in (a, b)]
         table.add_row(escape(name), *shown, difference)

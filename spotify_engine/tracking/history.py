@@ -12,15 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import SESSION_MODELS, main_figures
 from spotify_engine.tracking.settings import DATABASE, local_uri
-from spotify_engine.tracking.store import PARENT, metric_name, open_client, quiet
+from spotify_engine.tracking.store import PARENT, figure_name, metric_name, open_client, quiet
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 TIMEOUT_S = 10
-SHOWN = ("test.recall_at_10", "test.winner", "session-aware.next_song.recall_at_10", "objective",
-         "val.recall_at_10", "val_recall_at_10")  # fmt: skip
+JUDGED_BY = {"search": "test.winner", "trial": "objective"}  # by kind, where not as others are
 PARTS = "▁▂▃▄▅▆▇█"
 
 
@@ -55,8 +55,13 @@ class RecordedRun:
 
     @property
     def figure(self) -> tuple[str, float] | None:
-        """The one metric to know a run by."""
-        return next(((key, self.metrics[key]) for key in SHOWN if key in self.metrics), None)
+        """The one metric to know a run by; before the test part is ranked, validation's."""
+        recorded = {figure_name(key): key for key in self.metrics}
+        names = [JUDGED_BY.get(self.kind, ""), *main_figures(self.pipeline, recorded)]
+        prefixes = [f"{model}/" for model in reversed(SESSION_MODELS)]
+        names += [f"{prefix}val_recall@10" for prefix in ("", *prefixes)]
+        found = next((recorded[name] for name in names if name in recorded), None)
+        return None if found is None else (found, self.metrics[found])
 
 
 class History:
@@ -149,6 +154,18 @@ def _read(run: Any) -> RecordedRun:
         settings=dict(run.data.params),
         metrics=dict(run.data.metrics),
     )
+
+
+def check_comparable(first: RecordedRun, second: RecordedRun) -> None:
+    """
+    Raises:
+        InputError: the runs are of different pipelines, whose figures measure different things.
+    """
+    if first.pipeline != second.pipeline:
+        raise InputError(
+            f"{first.name} is of {first.pipeline}, {second.name} of {second.pipeline}: not "
+            "comparable; give two runs of one pipeline"
+        )
 
 
 def differing_settings(first: RecordedRun, second: RecordedRun) -> list[tuple[str, str, str]]:

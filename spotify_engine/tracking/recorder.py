@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,7 @@ class Recorder:
         """End what was not ended: whoever sent is gone."""
         self.poll()
         for key in list(self.recorded):
-            self._end(key, "KILLED")
+            self._end(key, "KILLED", time.time())
 
     def _begin(
         self, key: str, folder: str | None, parent: str | None, parent_id: str | None, **facts: Any
@@ -141,13 +142,13 @@ class Recorder:
         if run_id := self.recorded[key].run_id:
             self._on_store(lambda store: store.artefacts(run_id, paths))
 
-    def _end(self, key: str, status: str) -> None:
+    def _end(self, key: str, status: str, ended: float) -> None:
         self.poll()
         run = self.recorded.pop(key)
         if run.board is not None:
             run.board.close()
         if run_id := run.run_id:
-            self._on_store(lambda store: store.end(run_id, run.folder, status))
+            self._on_store(lambda store: store.end(run_id, run.folder, status, ended))
 
     def _on_store(self, work: Callable[[MLflowStore], None]) -> None:
         if self.store is None:

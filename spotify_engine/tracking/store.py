@@ -46,6 +46,11 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
 
 
+def figure_name(metric: str) -> str:
+    """The other way round: as reports have it."""
+    return metric.replace("_at_", "@")
+
+
 class MLflowStore:
     """Writes runs. Every method raises what MLflow raises."""
 
@@ -65,6 +70,7 @@ class MLflowStore:
         name: str,
         settings: Mapping[str, Any],
         code: str,
+        began: float,
     ) -> tuple[str, set[tuple[str, int]]]:
         """Open a run, or the one that the folder's note names.
 
@@ -81,7 +87,9 @@ class MLflowStore:
             tags["folder"] = str(folder)
         if parent is not None:
             tags[PARENT] = parent
-        run = self.client.create_run(self._experiment(pipeline), run_name=name, tags=tags)
+        run = self.client.create_run(
+            self._experiment(pipeline), start_time=_ms(began), run_name=name, tags=tags
+        )
         run_id: str = run.info.run_id
         self._note(folder, run_id=run_id)
         from mlflow.entities import Param
@@ -94,7 +102,7 @@ class MLflowStore:
     def metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = _ms(time.time())
         batch = [Metric(key, value, now, step) for key, value in values.items()]
         self.client.log_batch(run_id, metrics=batch)
 
@@ -106,8 +114,8 @@ class MLflowStore:
         for path in paths:
             self.client.log_artifact(run_id, path)
 
-    def end(self, run_id: str, folder: Path | None, status: str) -> None:
-        self.client.set_terminated(run_id, status)
+    def end(self, run_id: str, folder: Path | None, status: str, ended: float) -> None:
+        self.client.set_terminated(run_id, status, end_time=_ms(ended))
         self._note(folder, run_id=run_id, status=status)
 
     def _note(self, folder: Path | None, **facts: str) -> None:
@@ -130,6 +138,10 @@ class MLflowStore:
                 for each in self.client.get_metric_history(run_id, key):
                     seen.add((key.removesuffix("epoch"), each.step))
         return seen
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _text(value: Any) -> str:

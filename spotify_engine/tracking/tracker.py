@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
@@ -64,6 +65,7 @@ class Tracker:
         folder: Path | None,
         parent: TrackedRun | None = None,
         parent_id: str | None = None,
+        began: float | None = None,
     ) -> TrackedRun:
         """Open a run, or go on with the one that ``folder`` was recorded as.
 
@@ -73,6 +75,7 @@ class Tracker:
             folder: gets ``tracking.json`` and ``tensorboard/``; None: a run of its own every time,
                 in MLflow alone.
             parent: the run that this one is part of; ``parent_id`` where only its id is known.
+            began: when, in seconds since 1970; None: now.
         """
         run = TrackedRun(self, str(self._begun))
         self._begun += 1
@@ -86,6 +89,8 @@ class Tracker:
             code=code_version() if self._queue else None,
             parent=parent.key if parent else None,
             parent_id=parent_id,
+            # The recorder gets to it when it gets to it.
+            began=time.time() if began is None else began,
         )
         return run
 
@@ -148,8 +153,9 @@ class TrackedRun:
         """Small files; those that are missing are left out."""
         self.send("artefacts", paths=[str(path.resolve()) for path in paths if path.exists()])
 
-    def end(self, status: Status) -> None:
-        self.send("end", status=status)
+    def end(self, status: Status, ended: float | None = None) -> None:
+        """As :meth:`Tracker.begin` has it, ``ended`` is now unless it was before."""
+        self.send("end", status=status, ended=time.time() if ended is None else ended)
 
 
 def recorded_id(folder: Path) -> str | None:

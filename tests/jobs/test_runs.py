@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,9 @@ def test_a_training_run_is_recorded_as_its_report_has_it(
         "mini", "train", "playlists", "finished",
     )  # fmt: skip
     assert run.fingerprint == report["data"]["fingerprint"]
+    # Of all stages, also those before what can be refused was accepted.
+    assert "prepare" in report["seconds"]
+    assert run.seconds > sum(report["seconds"].values())
     assert run.settings["training.epochs"] == "3"
     assert run.settings["model.layers"] == "[256]"
     assert run.metrics["test.recall_at_10"] == report["metrics"]["test"]["recall@10"]
@@ -48,14 +53,19 @@ def test_a_training_run_is_recorded_as_its_report_has_it(
     assert {"report.json", "report.png", "breakdown.png", "config.yaml"} <= artefacts
 
 
-def test_evaluation_is_recorded_as_part_of_the_run(finished: Finished, history: History) -> None:
+def test_evaluation_is_recorded_as_part_of_the_run(
+    finished: Finished, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import evaluate
 
     out, _ = finished
+    # As if recomputing had taken five minutes; recording what it found takes a second.
+    monkeypatch.setattr("spotify_engine.runtime.audit.time", lambda: time.time() - 300)
     assert evaluate.main([f"--run={out}", "--no-baselines"]) == 0
     audit = history.runs("playlists", "evaluate", 1)[0]
     trained = history.get(recorded_id(out))
     assert audit.parent == trained.id
+    assert 300 < audit.seconds < 600
     assert audit.metrics["differences"] == 0
     assert audit.metrics["test.recall_at_10"] == pytest.approx(trained.metrics["test.recall_at_10"])
 
@@ -99,6 +109,27 @@ def test_what_is_not_there_is_said(
 
     assert runs.main([f"--runs={finished[0].parent}", *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_runs_of_two_pipelines_are_not_compared(
+    finished: Finished,
+    history: History,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import runs
+
+    run = history.get(recorded_id(finished[0]))
+    other = replace(run, name="other", pipeline="sessions")
+    known = {"mini": run, "other": other}
+    monkeypatch.setattr(History, "get", lambda _, name: known[name])
+    assert runs.main([f"--runs={finished[0].parent}", "compare", "mini", "other"]) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    assert errors == (
+        "error: mini is of playlists, other of sessions: not comparable; give two runs of one "
+        "pipeline\n"
+    )
 
 
 def test_a_folder_without_records_is_said(

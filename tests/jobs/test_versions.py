@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
+from spotify_engine.sessions.tables import read_tables
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -67,6 +70,54 @@ def test_show_and_compare(run: Run, bundles: list[Path]) -> None:
     assert re.search(r"test\.recall@10\s+0\.125", shown)
     compared = run("compare", first, second)[1]
     assert re.search(r"test\.recall@10\W+0\.125\W+0\.25\W+\+0\.125", compared)
+
+
+@pytest.fixture
+def session_bundles(
+    tmp_path: Path, make_session_recommender: Callable[..., Any]
+) -> Callable[..., Path]:
+    """Makes a bundle of sessions with these metrics."""
+    write_sessions(tmp_path / "data", SyntheticConfig.tiny(), oracle=False)
+    recommender = make_session_recommender(read_tables(tmp_path / "data"))
+
+    def make(name: str, **metrics: Any) -> Path:
+        recommender.save(tmp_path / name, {"metrics": metrics, "data_fingerprint": "cd" * 32})
+        return tmp_path / name
+
+    return make
+
+
+def test_the_main_figure_is_listed_and_compared_first(
+    run: Run, bundles: list[Path], session_bundles: Callable[..., Path]
+) -> None:
+    def row(recall: float) -> dict[str, Any]:
+        return {
+            "by_user_type": {"casual": {"recall@10": 0.9}},
+            "held_out": {"recall@10": 0.8},
+            "next_song": {"ndcg@10": recall / 2, "recall@10": recall},
+        }
+
+    playlists = published(run, bundles[0])
+    first = published(run, session_bundles("a", **{"basic-gat": row(0.5)}))
+    models = {"basic-gat": row(0.5), "session-aware": row(0.25)}
+    second = published(run, session_bundles("b", **models))
+    third = published(run, session_bundles("c"))
+    listed = run("list")[1]
+    figure = {
+        id: re.search(rf"{id}.*?([\d.]*)\W*$", listed, re.MULTILINE)[1]
+        for id in (playlists, first, second, third)
+    }
+    assert figure == {playlists: "0.1250", first: "0.5000", second: "0.2500", third: ""}
+    compared = run("compare", second, second)[1]
+    names = re.findall(r"(\S+@10)", compared)
+    assert names[:2] == ["session-aware.next_song.ndcg@10", "session-aware.next_song.recall@10"]
+    assert names[2:] == sorted(names[2:])
+    assert len(names) == 8
+    for pair in ((playlists, second), (second, playlists)):
+        code, printed, errors = run("compare", *pair)
+        assert (code, printed, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith("error: ")
+        assert "not comparable; give two versions of one pipeline" in errors
 
 
 def test_a_broken_version_is_listed_with_the_reason(

@@ -50,6 +50,31 @@ def test_flags_go_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "in_file", "prefix"),
+    [(None, "", ""), ("/music", "", "/music"), ("/a/b-c.d/", "/x", "/a/b-c.d"), (None, "/x", "/x"),
+     ("/", "", "")],
+)  # fmt: skip
+def test_a_prefix_is_a_path(
+    given: str | None, in_file: str, prefix: str, content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["http_options"]["root_path"] = in_file
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(content))
+    file = ServeFile(tmp_path / "serve.yaml")
+    with_flags(file, None, None, tmp_path / "t", None, None, None, given)
+    assert file.http["root_path"] == prefix
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["music", "//music", "/a//b", "/mü", "/a b", "/a?b", "/..", "/a/../b", "http://x/a",
+     "/v1", "/docs/x", "/static"],
+)  # fmt: skip
+def test_another_prefix_is_refused(given: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="root path"):
+        with_flags(ServeFile(CONFIG), None, None, tmp_path / "t", None, None, None, given)
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda c: c["applications"].append(c["applications"][0] | {"name": "b"}), "applications"),

@@ -10,8 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from spotify_engine.learning.item_item import item_item_weights
 from spotify_engine.playlists.titles import TitleModel, TitleSettings
@@ -102,9 +107,10 @@ def service(settings: ServeSettings, registry: Registry) -> Iterator[Service]:
 
 
 @contextmanager
-def running(app: Any) -> Iterator[str]:
-    """The URL of a server of ``app`` on a free port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+def running(app: Any, root_path: str = "") -> Iterator[str]:
+    """The URL of a server of ``app`` on a free port; ``root_path`` as Serve hands it on."""
+    config = uvicorn.Config(app, port=0, log_level="warning", root_path=root_path, lifespan="off")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -121,6 +127,33 @@ def serve() -> Iterator[Callable[[Any], str]]:
     """Starts a server of a service; gives its URL."""
     with ExitStack() as stack:
         yield lambda service: stack.enter_context(running(create_app(service)))
+
+
+def proxy(upstream: str, prefix: str, strips: bool) -> Any:
+    """A reverse proxy that serves another server below a prefix, and nothing else."""
+
+    client = httpx.AsyncClient(verify=False)
+
+    async def forward(request: Request) -> Response:
+        path = request.url.path
+        if not f"{path}/".startswith(f"{prefix}/"):
+            return Response("not of the proxied server", 404)
+        if strips:
+            path = path.removeprefix(prefix) or "/"
+        headers = [each for each in request.headers.items() if each[0] != "host"]
+        answer = await client.request(
+            request.method, f"{upstream}{path}", params=request.query_params, headers=headers,
+            content=await request.body(),
+        )  # fmt: skip
+        found = Response(answer.content, answer.status_code)
+        found.raw_headers = [
+            each for each in answer.headers.raw
+            if each[0].lower() not in (b"content-encoding", b"transfer-encoding")
+        ]  # fmt: skip
+        return found
+
+    methods = ["GET", "HEAD", "POST", "PUT", "OPTIONS"]
+    return Starlette(routes=[Route("/{path:path}", forward, methods=methods)])
 
 
 @pytest.fixture

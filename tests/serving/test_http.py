@@ -287,6 +287,101 @@ def test_broken_bodies_are_refused(client: httpx.Client, body: bytes, status: in
     assert answer.json()["status"] == status
 
 
+POSTS = ["/v1/playlists/complete", "/v1/sessions/next", "/v1/recommend", "/v1/events",
+         "/v1/versions/rollback"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"},
+     {"Content-Type": "multipart/form-data; boundary=x"}, {"Content-Type": "text/json"},
+     {"Content-Type": "application/jsonx"}, {"Content-Type": "json"}, {"Content-Type": ""},
+     {"Content-Type": "application/json; charset=iso-8859-1"},
+     {"Content-Type": "application/json; charset=utf-16"},
+     {"Content-Type": "application/json; charset=nonsense"},
+     {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+)  # fmt: skip
+def test_a_body_that_is_not_sent_as_json_is_refused(
+    client: httpx.Client, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.post(path, content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert said["status"] == 415
+    wrong = headers.get("Content-Encoding") or headers.get("Content-Type") or "is missing"
+    assert wrong in said["detail"]
+    assert "; send " in said["detail"], "what to do"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"',
+     "application/json; charset=us-ascii", "application/json; profile=x", "application/ld+json",
+     "application/problem+json; charset=utf8"],
+)  # fmt: skip
+def test_json_may_say_more_of_itself(client: httpx.Client, kind: str) -> None:
+    for path, body in ((POSTS[0], {}), (POSTS[1], {}), (POSTS[2], {"session": {}})):
+        answer = client.post(path, content=json.dumps(body), headers={"Content-Type": kind})
+        assert answer.status_code == 200
+    # Wrong in other ways than its type.
+    for path, status in ((POSTS[3], 422), (POSTS[4], 401)):
+        answer = client.post(path, content=b"{}", headers={"Content-Type": kind})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("path", POSTS[:4])
+def test_a_missing_body_is_called_missing(client: httpx.Client, path: str) -> None:
+    answer = client.post(path)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "body: Field required"
+
+
+GETS = ["/", "/docs", "/openapi.json", "/static/page.css", "/static/page.js", "/static/icon.svg",
+        "/swagger/swagger-ui.css", "/healthz", "/readyz", "/metrics", "/v1/tracks?q=song",
+        "/v1/versions"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_what_can_be_got_can_be_asked_for_its_head(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")
+    varies = {"date"} | ({"content-length"} if path == "/metrics" else set())
+    for headers in (got.headers, head.headers):
+        assert "content-length" in headers
+    assert {k: v for k, v in head.headers.items() if k not in varies} == {
+        k: v for k, v in got.headers.items() if k not in varies
+    }
+    options = client.options(path)
+    assert (options.status_code, options.content) == (204, b"")
+    assert options.headers["allow"] == "GET, HEAD, OPTIONS"
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        refused = client.request(method, path)
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == "GET, HEAD, OPTIONS"
+        assert refused.json()["detail"] == (
+            f"{method} is not possible here; GET, HEAD, OPTIONS are"
+        )
+
+
+@pytest.mark.parametrize("path", [*POSTS, "/v1/versions/playlists-1/activate"])
+def test_what_is_posted_has_no_head(client: httpx.Client, path: str) -> None:
+    options = client.options(path)
+    assert (options.status_code, options.headers["allow"]) == (204, "OPTIONS, POST")
+    for method in ("GET", "HEAD", "PUT"):
+        refused = client.request(method, path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "OPTIONS, POST")
+        assert method == "HEAD" or refused.json()["status"] == 405
+
+
+def test_a_head_of_nothing_is_nothing(client: httpx.Client) -> None:
+    for path in ("/nothing", "/static/nothing.js", "/v1/tracks"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert got.json()["status"] == got.status_code
+
+
 def test_a_long_body_without_a_length_is_refused(client: httpx.Client) -> None:
     answer = client.post(
         "/v1/events",

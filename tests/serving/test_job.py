@@ -20,6 +20,7 @@ import pytest
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.store.registry import Registry
 from tests.servers import free_port
+from tests.texts import replaced
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,10 +135,10 @@ def server(folder: Path, bundles: dict[str, Path]) -> Iterator[Server]:
     """With short queues, so that a test can fill them."""
     config = folder / "serve.yaml"
     text = (ROOT / "configs" / "serve.yaml").read_text()
-    text = text.replace("max_ongoing_requests: 16", "max_ongoing_requests: 3")
-    config.write_text(text.replace("max_queued_requests: 32", "max_queued_requests: 6"))
+    text = replaced(text, "max_ongoing_requests: 16", "max_ongoing_requests: 3")
+    config.write_text(replaced(text, "max_queued_requests: 16", "max_queued_requests: 6"))
     given = ("--playlists", str(bundles["playlists"]), "--sessions", str(bundles["sessions"]))
-    started = Server(folder, *given, "--config", str(config))
+    started = Server(folder, *given, "--config", str(config), "--root-path", "/music")
     yield started
     started.stop()
 
@@ -153,6 +154,21 @@ def test_both_pipelines_answer(server: Server) -> None:
     assert server.client.get("/v1/tracks", params={"q": "song 1"}).status_code == 200
     refused = server.client.post("/v1/playlists/complete", json={"k": 0})
     assert refused.json()["errors"][0]["field"] == "k"
+
+
+def test_a_proxy_may_strip_the_prefix_or_not(server: Server) -> None:
+    page = server.client.get("/")
+    assert '"/music/static/page.js"' in page.text
+    for prefix in ("", "/music"):
+        assert server.client.get(f"{prefix}/").text == page.text
+        for path in ("/docs", "/static/page.js", "/v1/versions", "/healthz"):
+            assert server.client.get(f"{prefix}{path}").status_code == 200
+            head = server.client.head(f"{prefix}{path}")
+            assert (head.status_code, head.content) == (200, b"")
+    assert server.client.get("/music").headers["location"] == "./music/"
+    assert server.client.get("/other/docs").status_code == 404
+    refused = server.client.post("/music/v1/events", content=b"{}")
+    assert (refused.status_code, refused.json()["status"]) == (415, 415)
 
 
 def test_only_loopback_listens(server: Server) -> None:
@@ -295,7 +311,7 @@ def test_what_cannot_be_served_is_said(
 ) -> None:
     config = tmp_path / "serve.yaml"
     text = (ROOT / "configs" / "serve.yaml").read_text()
-    config.write_text(text.replace("cache: null", "colour: red"))
+    config.write_text(replaced(text, "cache: null", "colour: red"))
     given = [flag.format(sessions=bundles["sessions"], config=config) for flag in flags]
     job = runpy.run_path(str(ROOT / "jobs" / "serve.py"))
     before = signal.getsignal(signal.SIGTERM)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Locator, Route, expect
 
 from spotify_engine.client import Client
 from spotify_engine.serving.service import Service
@@ -204,6 +206,55 @@ def test_a_session_learns_from_what_is_played(open_page: Open, url: str, service
         expect(page.locator("#session-chosen li")).to_have_count(4)
 
 
+def test_the_address_names_the_tab(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    playlist, session = (page.get_by_role("tab", name=name) for name in ("Playlist", "Session"))
+
+    def opened(tab: Locator, address: str) -> None:
+        expect(page).to_have_url(f"{url}/{address}")
+        expect(page.locator("[role=tab][aria-selected=true]")).to_have_text(tab.inner_text())
+        panel = page.get_by_role("tabpanel")
+        expect(panel).to_have_count(1)
+        expect(panel).to_have_id(tab.get_attribute("aria-controls"))
+
+    opened(playlist, "")
+    expect(rows(page)).to_have_count(10)
+    session.click()
+    opened(session, "#session")
+    playlist.click()
+    playlist.click()
+    opened(playlist, "#playlist")
+    page.go_back()
+    opened(session, "#session")
+    expect(rows(page, "session")).to_have_count(10)
+    page.go_back()
+    opened(playlist, "")
+    page.go_forward()
+    page.go_forward()
+    opened(playlist, "#playlist")
+    # As typed into the address, or followed by a link; what names no tab is the first one.
+    for address, tab in (("#session", session), ("#nothing", playlist), ("#session", session),
+                         ("#", playlist)):  # fmt: skip
+        page.evaluate("to => (location.href = to)", address)
+        opened(tab, address)
+    page.go_back()
+    opened(session, "#session")
+    page.reload()
+    opened(session, "#session")
+    session.focus()
+    page.keyboard.press("ArrowLeft")
+    opened(playlist, "#playlist")
+    expect(playlist).to_be_focused()
+    page.go_back()
+    opened(session, "#session")
+    expect(session).to_be_focused()
+    page.get_by_label("User").focus()
+    page.evaluate("location.hash = 'playlist'")
+    opened(playlist, "#playlist")
+    expect(session).not_to_be_focused()
+    expect(playlist).not_to_be_focused()
+
+
 def test_switching_versions(
     open_page: Open, url: str, registry: Registry, bundles: dict[str, Any]
 ) -> None:
@@ -235,6 +286,41 @@ def test_switching_versions(
     panel.get_by_role("button", name="Roll playlists back").click()
     expect(page.locator("#answered")).to_contain_text(first.id)
     expect(panel.locator(".versions tr", has_text=second.id)).to_contain_text("previous")
+
+
+def test_versions_are_known_by_their_main_figure(
+    open_page: Open, url: str, registry: Registry, bundles: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundles["sessions"], tmp_path / "sessions")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    figures = {"by_user_type": {"casual": {"recall@10": 0.9}},
+               "next_song": {"recall@10": 0.25, "ndcg@10": 0.125}}  # fmt: skip
+    manifest["metrics"] = {"basic-gat": {"held_out": {"recall@10": 0.8}}, "session-aware": figures}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    version = registry.publish(folder)
+    playlists, sessions = registry.current("playlists"), registry.current("sessions")
+    page = open_page(url)
+    page.locator("#versions summary").click()
+    panel = page.locator("#versions")
+    shown = panel.locator(".versions tr", has_text=version.id).locator(".metrics span")
+    main = "session-aware.next_song"
+    expect(shown).to_have_text([f"{main}.recall@10 0.2500", f"{main}.ndcg@10 0.1250"])
+
+    def compare(*ids: str) -> None:
+        for id in ids:
+            panel.get_by_role("checkbox", name=f"Compare {id}").check()
+
+    compare(playlists.id, version.id)
+    expect(panel.locator(".compared")).to_have_text(
+        f"{playlists.id} is of playlists, {version.id} of sessions: not comparable. Choose two "
+        "versions of one pipeline."
+    )
+    expect(panel.locator("table.comparison")).to_have_count(0)
+    compare(sessions.id)
+    expect(panel.locator(".comparison th[scope=row]")).to_have_text([
+        f"{main}.recall@10", f"{main}.ndcg@10", "recall@10", "basic-gat.held_out.recall@10",
+        "session-aware.by_user_type.casual.recall@10",
+    ])  # fmt: skip
 
 
 def test_a_busy_server_is_asked_again(open_page: Open, url: str) -> None:

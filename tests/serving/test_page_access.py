@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+
+from spotify_engine.store.registry import Registry
 
 from .steps import PASTE, Open, complete, rows, shows
 
@@ -91,9 +94,18 @@ def a_full_page(page: Page) -> None:
     expect(page.locator("#playlist-chosen li")).to_have_count(100)
     expect(page.get_by_text("24 of ")).to_contain_text("tracks: those with most attention")
     page.locator("#versions summary").click()
+    versions = page.get_by_role("checkbox", name="Compare playlists")
+    expect(versions).to_have_count(2)
     for place in range(2):
-        page.get_by_role("checkbox").nth(place).check()
-    expect(page.locator(".comparison")).to_be_visible()
+        versions.nth(place).check()
+    expect(page.locator("table.comparison")).to_be_visible()
+
+
+@pytest.fixture
+def url(url: str, registry: Registry, bundles: dict[str, Path]) -> str:
+    """With two versions to compare."""
+    registry.publish(bundles["other_playlists"])
+    return url
 
 
 @pytest.mark.parametrize("width", [360, 800])

@@ -15,6 +15,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.sessions.plays import SessionDataConfig
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.tables import edges_of_events, load_tables, read_tables
+from tests.texts import replaced
 
 LOOSE = SessionDataConfig(max_reject_ratio=1)
 SESSIONS = """user_id,track_id,artist_id,timestamp,ms_played,track_duration_ms
@@ -232,7 +233,7 @@ def test_when_all_rows_are_bad_that_is_said(folder: Path) -> None:
 
 def test_blanks_around_ids_do_not_make_other_users(folder: Path) -> None:
     expected = read_tables(folder)
-    (folder / "raw_sessions.csv").write_text(SESSIONS.replace("bob,t2", " bob , t2 "))
+    (folder / "raw_sessions.csv").write_text(replaced(SESSIONS, "bob,t2", " bob , t2 "))
     assert read_tables(folder)["events"].equals(expected["events"])
 
 

@@ -168,6 +168,17 @@ def test_a_recorder_that_dies_harms_nobody(folder: Path) -> None:
     tracker.close()
 
 
+def test_the_time_of_a_run_is_that_of_its_work(folder: Path) -> None:
+    """Not that of the recorder, which may come to it later."""
+    now = time.time()
+    tracker = Tracker(TrackingConfig(), folder.parent)
+    before = tracker.begin("trial", "playlists", "before", {}, folder, began=now - 327)
+    before.end("FINISHED", now - 27)
+    tracker.close()
+    info = client_of(folder).get_run(recorded_id(folder)).info
+    assert (info.start_time, info.end_time) == (int((now - 327) * 1000), int((now - 27) * 1000))
+
+
 def test_a_killed_job_ends_its_run_as_killed(folder: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"

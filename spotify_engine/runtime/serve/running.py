@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from spotify_engine.config import read_yaml
 from spotify_engine.errors import InputError, problem
 from spotify_engine.pipelines import PIPELINES
 from spotify_engine.runtime.serve.deployment import NAME, application
-from spotify_engine.serving.settings import ServeSettings, checked
+from spotify_engine.serving.settings import OWN_PATHS, ServeSettings, checked
 from spotify_engine.store.publication import read_manifest
 from spotify_engine.store.registry import Registry, Version
 
@@ -63,12 +64,13 @@ def with_flags(
     host: str | None,
     port: int | None,
     replicas: int | None,
+    root_path: str | None = None,
 ) -> ServeSettings:
     """The file's settings under what was given on the command line; HTTP and deployment options
     go to the file."""
-    file.http |= {
-        key: value for key, value in (("host", host), ("port", port)) if value is not None
-    }
+    http = {"host": host, "port": port, "root_path": root_path}
+    file.http |= {key: value for key, value in http.items() if value is not None}
+    file.http["root_path"] = _checked_prefix(file.http.get("root_path", ""))
     if replicas is not None:
         if replicas < 1:
             raise InputError(f"--replicas {replicas}: at least 1")
@@ -76,6 +78,26 @@ def with_flags(
     over = {"registry": registry, "events": events, "admin_token": admin_token}
     given = {key: value for key, value in over.items() if value is not None}
     return checked({**file.settings.model_dump(), **given}, "flags")
+
+
+def _checked_prefix(root_path: str) -> str:
+    """A path prefix without a slash at its end; empty: none.
+
+    Raises:
+        InputError: it is no path, or one that the server has itself.
+    """
+    prefix = root_path.rstrip("/")
+    if not re.fullmatch(r"(/(?!\.+(/|$))[\w.~-]+)*", prefix, re.ASCII):
+        raise InputError(
+            f"root path {root_path!r}: give the path that a proxy puts the server at, such as "
+            "/music: a slash, then letters, digits and . _ ~ -"
+        )
+    if prefix and prefix.split("/")[1] in OWN_PATHS:
+        raise InputError(
+            f"root path {root_path!r}: the server has paths of its own that begin like this; "
+            "give another one"
+        )
+    return prefix
 
 
 def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Version]:
@@ -127,7 +149,9 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
         app = application(settings, file.options, Path(counts))
         _start(file, name, app)
         try:
-            yield f"http://{file.http.get('host', '127.0.0.1')}:{file.http.get('port', 8000)}"
+            yield "http://{host}:{port}{root_path}".format(
+                **{"host": "127.0.0.1", "port": 8000, "root_path": ""} | file.http
+            )
         finally:
             serve.delete(name)
 

@@ -4,6 +4,7 @@ const RETRY_S = 5; // when the server can't be reached, or doesn't say when to a
 const MOST_S = 60;
 
 const LONGEST = 500;
+const ROOT = new URL("../", import.meta.url); // of the server, behind whatever prefix
 
 /** A text as the server takes it: no control characters, no half of a pair, not too long. */
 export function readable(text) {
@@ -34,7 +35,7 @@ export async function ask(path, { body, query, token, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
-  const address = query ? `${path}?${new URLSearchParams(query)}` : path;
+  const address = new URL(query ? `${path}?${new URLSearchParams(query)}` : path, ROOT);
   const method = body === undefined ? "GET" : "POST";
   const started = performance.now();
   let response, data;

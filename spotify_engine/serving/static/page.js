@@ -38,19 +38,32 @@ function open(name, focus = false) {
     // First opened: nothing was asked yet.
     if (each.latest === null) live[name].change();
   }
-  history.replaceState(null, "", name === "playlist" ? location.pathname : `#${name}`);
+}
+
+/** The tab that the address names; the first one where it names none. */
+function addressed() {
+  return (tabs.find(({ name }) => location.hash === `#${name}`) ?? tabs[0]).name;
+}
+
+/** Opens a tab and says so in the address: Back leads to the other one. */
+function go(name, focus = false) {
+  history[name === addressed() ? "replaceState" : "pushState"](null, "", `#${name}`);
+  open(name, focus);
 }
 
 tabs.forEach(({ name, tab }, place) => {
-  tab.addEventListener("click", () => open(name));
+  tab.addEventListener("click", () => go(name));
   tab.addEventListener("keydown", (event) => {
     const to = {
       ArrowRight: place + 1, ArrowLeft: place - 1 + tabs.length, Home: 0, End: tabs.length - 1,
     }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    open(tabs[to % tabs.length].name, true);
+    go(tabs[to % tabs.length].name, true);
   });
 });
 
-open(location.hash === "#session" ? "session" : "playlist");
+// Back, Forward, a link or an address that was typed; the focus stays on the tabs if it was there.
+addEventListener("hashchange", () =>
+  open(addressed(), tabs.some(({ tab }) => tab === document.activeElement)));
+open(addressed());

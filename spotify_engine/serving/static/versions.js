@@ -6,8 +6,6 @@ import { announce, byId, h } from "./dom.js";
 
 const POLL_MS = 1000;
 const POLLS = 60; // while a version loads
-const SHOWN = 2; // metrics in the table; comparing shows all
-const HEADLINES = ["recall@10", "ndcg@10", "mrr"];
 
 export function versionsPanel({ switched }) {
   const panel = byId("versions");
@@ -103,7 +101,7 @@ export function versionsPanel({ switched }) {
       h("th", { scope: "row" }, h("bdi", { class: "id" }, version.id)),
       h("td", {}, h("time", { datetime: version.created, title: version.created }, moment(version.created))),
       h("td", {}, states.map((state) => h("span", { class: `state-${state}` }, state))),
-      h("td", { class: "metrics" }, byWeight(version.metrics).slice(0, SHOWN).map((key) =>
+      h("td", { class: "metrics" }, version.main.map((key) =>
         h("span", {}, `${key} ${figure(version.metrics[key])}`))),
       h("td", {}, version.current
         ? null
@@ -122,14 +120,21 @@ export function versionsPanel({ switched }) {
       comparison.replaceChildren(h("p", { class: "hint" }, "Choose a second version to compare with."));
       return;
     }
-    const keys = byWeight({ ...first.metrics, ...second.metrics });
+    if (first.pipeline !== second.pipeline) {
+      comparison.replaceChildren(h("p", { class: "comparison notice error" },
+        `${first.id} is of ${first.pipeline}, ${second.id} of ${second.pipeline}: not comparable. ` +
+        "Choose two versions of one pipeline."));
+      return;
+    }
+    const others = Object.keys({ ...first.metrics, ...second.metrics }).sort();
+    const keys = new Set([...first.main, ...second.main, ...others]);
     comparison.replaceChildren(
       h("table", { class: "comparison" },
         h("caption", {}, "Comparison"),
         h("thead", {}, h("tr", {},
           ["Metric", first.id, second.id, "Difference"].map((text) =>
             h("th", { scope: "col" }, h("bdi", {}, text))))),
-        h("tbody", {}, keys.map((key) => {
+        h("tbody", {}, [...keys].map((key) => {
           const [a, b] = [first.metrics[key], second.metrics[key]];
           return h("tr", {},
             h("th", { scope: "row" }, key),
@@ -189,16 +194,6 @@ export function versionsPanel({ switched }) {
 function spelled(error) {
   if (error instanceof Refused || error instanceof Unavailable) return error.message;
   throw error;
-}
-
-/** Keys of metrics, what matters most first. */
-function byWeight(metrics) {
-  const keys = Object.keys(metrics).sort();
-  const first = HEADLINES.map((end) => {
-    const having = keys.filter((key) => key.endsWith(end));
-    return having.find((key) => key.startsWith("test")) ?? having[0];
-  });
-  return [...new Set([...first.filter(Boolean), ...keys])];
 }
 
 function figure(value) {
