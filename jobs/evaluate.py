@@ -1,4 +1,4 @@
-"""Recompute a run's figures from split.parquet and predictions.parquet, and compare."""
+"""Recompute the figures of a run's report from the run's files, and compare."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console.print(audit.table)
+    console.print(f"Not compared: {', '.join(audit.left_out)}", style="dim", highlight=False)
     for difference in audit.differences:
         console.print(f"[red]differs from report.json:[/red] {difference}", highlight=False)
     if audit.differences:
