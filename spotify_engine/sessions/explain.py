@@ -92,6 +92,7 @@ class Evidence:
         counts: of a session-aware model; None: there is none.
         memory: songs back that it sees.
         listens: csr ``[users, songs]``, plays in training.
+        has_genre: bool ``[songs, genres]``.
         user: row; None for a user that isn't known.
         played: int64 rows of this session's songs, the last one last.
         history: int64 rows of what the user played between training and this session.
@@ -103,6 +104,7 @@ class Evidence:
         counts: Counts | None,
         memory: int,
         listens: sparse.csr_array,
+        has_genre: np.ndarray,
         user: int | None,
         played: np.ndarray,
         history: np.ndarray,
@@ -118,6 +120,9 @@ class Evidence:
             part = slice(listens.indptr[user], listens.indptr[user + 1])
             mine[listens.indices[part]] += listens.data[part].astype(mine.dtype)
         self.mine = mine
+        some = np.flatnonzero(mine)
+        self.mine_of_genre = mine[some] @ has_genre[some]
+        self.now_of_genre = has_genre[played].sum(axis=0)
 
     @cached_property
     def followed(self) -> dict[int, int]:
@@ -178,7 +183,7 @@ class SessionExplainer:
         vectors: GATVectors | None,
     ) -> None:
         self.names, self.artist, self.artists = names, artist, artists
-        self.genre_names, self.membership = genre_names, membership
+        self.genre_names, self.has_genre = genre_names, membership > 0
         self.plays, self.vectors = plays, vectors
         self.standing = standings(plays)
 
@@ -237,7 +242,7 @@ class SessionExplainer:
 
     def genres_of(self, song: int) -> list[str]:
         """Names of a song's genres."""
-        return [self.genre_names[g] for g in np.flatnonzero(self.membership[song]).tolist()]
+        return [self.genre_names[g] for g in np.flatnonzero(self.has_genre[song]).tolist()]
 
     def popularity_words(self, song: int) -> str | None:
         """How often a song was played, beside others; None if it wasn't."""
@@ -299,12 +304,10 @@ class SessionExplainer:
 
     def _genre_words(self, song: int, evidence: Evidence) -> str | None:
         """By the genre that it shares with most of the user's and of the session's plays."""
-        mine, now = evidence.mine, evidence.played
-        total, of = int(mine.sum()), len(now)
+        total, of = int(evidence.mine.sum()), len(evidence.played)
         best: tuple[float, str] = (0.0, "")
-        for genre in np.flatnonzero(self.membership[song]).tolist():
-            has = self.membership[:, genre] > 0
-            count, here = int(mine[has].sum()), int(has[now].sum())
+        for genre in np.flatnonzero(self.has_genre[song]).tolist():
+            count, here = int(evidence.mine_of_genre[genre]), int(evidence.now_of_genre[genre])
             said = [
                 *([part_of(count, total, "your", "play")] if count else []),
                 *([part_of(here, of, "this session's", "song")] if here else []),
@@ -348,11 +351,10 @@ class SessionExplainer:
             f'   - Similar to "{self.names[other]}" in your history (attention: {written(weight)})'
             for other, weight in neighbours[:2]
         ]
-        played = evidence.mine > 0
         lines += [
             f"   - Matches your preference for {name} (genre score {written(value, '+')})"
             for name, value in list(genre.get("genre_contributions", {}).items())[:3]
-            if self.membership[played, self.genre_names.index(name)].any()
+            if evidence.mine_of_genre[self.genre_names.index(name)]
         ]
         heading = "As the GAT sees it" + ", which has no part in this score" * (not ranks)
         return "\n".join(["", "", f"{heading}:", *lines]) if lines else ""

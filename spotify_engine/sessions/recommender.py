@@ -203,8 +203,10 @@ class SessionRecommender:
     ) -> Evidence:
         session = self.session
         counts, memory = (session.counts, session.config.memory) if session else (None, 1)
-        supplemented = fallback == "similar users"
-        return Evidence(counts, memory, self.listens, row, played, history, self.cold, supplemented)
+        return Evidence(
+            counts, memory, self.listens, self.explainer.has_genre, row, played, history,
+            self.cold, supplemented=fallback == "similar users",
+        )  # fmt: skip
 
     def _explained(
         self,
