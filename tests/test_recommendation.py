@@ -12,11 +12,10 @@ from spotify_engine.recommendation import (
     Reason,
     counted,
     part_of,
-    percentages,
     reasons_for,
-    standings,
     written,
 )
+from spotify_engine.shares import percentages, standings
 
 NUMBERS = st.floats(-10, 10, allow_subnormal=False)
 

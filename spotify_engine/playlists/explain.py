@@ -17,11 +17,10 @@ from spotify_engine.recommendation import (
     REST,
     Reason,
     counted,
-    percentages,
     reasons_for,
-    standings,
     written,
 )
+from spotify_engine.shares import percentages, standings
 
 SEEDS_NAMED = 3
 TITLES_NAMED = 3

@@ -49,8 +49,8 @@ def somebody(text: str) -> str:
     return text
 
 
-Id = Annotated[Text, AfterValidator(somebody)]
-OptionalId = Annotated[Text | None, BeforeValidator(_named)]
+Id = Annotated[Text, AfterValidator(somebody), Field(json_schema_extra={"pattern": r"\S"})]
+OptionalId = Annotated[Title | None, BeforeValidator(_named)]
 K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
 Flag = Annotated[bool, Field(strict=True)]
 

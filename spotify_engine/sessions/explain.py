@@ -16,14 +16,13 @@ from spotify_engine.recommendation import (
     Reason,
     counted,
     part_of,
-    percentages,
     reasons_for,
-    standings,
     written,
 )
 from spotify_engine.sessions.cold_start import ColdStartConfig, similar_users
 from spotify_engine.sessions.mixture import TERMS, Counts
 from spotify_engine.sessions.vectors import GATVectors
+from spotify_engine.shares import percentages, standings
 
 LISTENING = ("transition", "artist", "follow", "replay", "collaborative")
 HEADINGS = {

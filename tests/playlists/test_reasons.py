@@ -181,7 +181,7 @@ def test_the_most_popular_track_is_not_above_all(explainer: Explainer) -> None:
     [most] = explainer.popularity_reasons(N - 1, 0.5, None)
     assert most.text == "Popular: in 25 playlists, above 96% of tracks (score +0.50)"
     thousand = Explainer.__new__(Explainer)
-    from spotify_engine.recommendation import standings
+    from spotify_engine.shares import standings
 
     thousand.popularity = np.arange(1000)
     thousand.standing = standings(thousand.popularity)
