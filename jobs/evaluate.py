@@ -1,4 +1,4 @@
-"""Recompute a run's figures from split.parquet and predictions.parquet, and compare."""
+"""Recompute the figures of a run's report from the run's files, and compare."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     audit = audit_run(arguments.run, baselines=not arguments.no_baselines)
     console.print(audit.table)
+    console.print(f"Not compared: {', '.join(audit.left_out)}", style="dim", highlight=False)
     for difference in audit.differences:
         say(f"differs from report.json: {difference}", "red")
     if audit.differences:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,13 +47,39 @@ def deletion_test(
         top, other = order[:remove], rng.choice(len(seeds), remove, replace=False)
         without = score(Ragged.from_lists([np.delete(seeds, top), np.delete(seeds, other)]))
         moved.append(np.abs(without[:, track] - scores[track]))
-    if not moved:
-        return {"passed": None, "playlists": 0}
-    change = np.array(moved)
+    return summarised("playlists", remove, np.array(moved).reshape(-1, 2))
+
+
+def summarised(of: str, removed: int, change: np.ndarray) -> dict[str, Any]:
+    """What a deletion test found.
+
+    Args:
+        of: what was sampled, in the plural.
+        change: float ``[n, 2]``, absolute change of each score without what explains it most, and
+            without something random.
+
+    Returns:
+        ``passed``, the share where the former moves it more (None if n is 0), n, and the means.
+    """
+    if not len(change):
+        return {"passed": None, of: 0}
     return {
         "passed": float((change[:, 0] > change[:, 1]).mean()),
-        "playlists": len(chosen),
-        "removed": remove,
+        of: len(change),
+        "removed": removed,
         "mean_change_explained": float(change[:, 0].mean()),
         "mean_change_random": float(change[:, 1].mean()),
     }
+
+
+def described(name: str, found: Mapping[str, Any]) -> str:
+    """A deletion test in a line."""
+    if found["passed"] is None:
+        return f"{name}: too little evidence anywhere to take some of it out"
+    of = next(key for key in ("playlists", "plays", "users") if key in found)
+    return (
+        f"{name}: without what explains it most, a score moves by "
+        f"{found['mean_change_explained']:.3g}, without something random by "
+        f"{found['mean_change_random']:.3g}; more in {100 * found['passed']:.0f}% of "
+        f"{found[of]:,} {of}"
+    )

@@ -79,6 +79,17 @@ def item_item_weights(
     return [sparse.csr_array((np.concatenate(each), place), shape=square) for each in found]
 
 
+def playlists_with_both(train: Ragged, weights: sparse.csr_array) -> sparse.csr_array:
+    """int32, of the same places as ``weights``: training playlists that hold seed and track."""
+    shape = (len(train), weights.shape[0])
+    ones = np.ones(len(train.values), np.int32)
+    contains = sparse.csr_array((ones, train.values.astype(np.int32), train.offsets), shape)
+    together = sparse.csr_array(contains.T @ contains)
+    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    counts = np.asarray(together[rows, weights.indices]).ravel().astype(np.int32)
+    return sparse.csr_array((counts, weights.indices, weights.indptr), shape=weights.shape)
+
+
 def add_item_item_scores(scores: np.ndarray, weights: sparse.csr_array, seeds: Ragged) -> None:
     """Add :func:`item_item_scores` to ``scores``, in place."""
     term = item_item_scores(weights, seeds)

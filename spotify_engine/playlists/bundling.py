@@ -40,6 +40,7 @@ class Parts(NamedTuple):
     items: sparse.csr_array | None
     stand_ins: StandIns | None
     titles: TitleModel | None
+    together: sparse.csr_array | None
 
 
 def save(recommender: PlaylistRecommender, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -55,6 +56,8 @@ def save(recommender: PlaylistRecommender, folder: Path, manifest: Mapping[str, 
     if recommender.items is not None:
         for part in ITEMS:
             arrays[f"items_{part}"] = getattr(recommender.items, part)
+        if recommender.together is not None:
+            arrays["items_together"] = recommender.together.data
     for depth, projected in enumerate(encoded.folds):
         arrays[f"fold_values_{depth}"] = projected.values.numpy()
         arrays[f"fold_keys_{depth}"] = projected.keys.numpy()
@@ -112,11 +115,15 @@ def load(bundle: Bundle) -> Parts:
     _require_rows(bundle, "item_bias.npy", len(encoded.bias), n, "tracks")
     _require_rows(bundle, "tracks.parquet", len(tables["tracks"]), n, "tracks")
     scale = AudioScale(*bundle.array("audio_scale")) if "audio_scale.npy" in files else None
-    items = None
+    items, together = None, None
     if "items_data.npy" in files:
         data, indices, indptr = (bundle.array(f"items_{part}") for part in ITEMS)
         items = sparse.csr_array((data, indices, indptr), shape=(n, n))
         items.check_format(full_check=True)
+        if "items_together.npy" in files:
+            counts = bundle.array("items_together")
+            _require_rows(bundle, "items_together.npy", len(counts), len(data), "weights")
+            together = sparse.csr_array((counts, indices, indptr), shape=(n, n))
     stand_ins = None
     if "stand_in_values_0.npy" in files:
         values = [tensor(f"stand_in_values_{depth}") for depth in depths]
@@ -135,7 +142,7 @@ def load(bundle: Bundle) -> Parts:
             TitleSettings(**bundle.manifest["titles"]),
         )
     popularity = bundle.array("popularity")
-    return Parts(model, encoded, tables, scale, popularity, items, stand_ins, titles)
+    return Parts(model, encoded, tables, scale, popularity, items, stand_ins, titles, together)
 
 
 def _require_rows(bundle: Bundle, name: str, found: int, expected: int, of: str) -> None:

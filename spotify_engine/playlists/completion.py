@@ -17,7 +17,7 @@ from spotify_engine.playlists.explain import Explanation
 from spotify_engine.playlists.heatmap import plot_attention
 from spotify_engine.playlists.lookup import Resolved
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.recommendation import Recommendation
+from spotify_engine.recommendation import REST, Recommendation, counted
 
 FALLBACKS = {
     "artist": "no track is in a training playlist; by what is known of their artists and sound",
@@ -51,14 +51,15 @@ class Completion:
 
     def table(self) -> Table:
         known, by_artist = len(self.found.rows), len(self.found.by_artist)
-        tracks = f"{known} known tracks" + f", {by_artist} known by artist" * bool(by_artist)
+        tracks = counted(known, "known track") + f", {by_artist} known by artist" * bool(by_artist)
         # Titles and names may hold what rich would read as markup.
         title = Text(f"{self.title or 'New playlist'}: {tracks}")
         table = Table(title=title, caption=self._said_of_fallbacks(), expand=True)
         for column in ("#", "track", "artist", "score", "because"):
             table.add_column(column, justify="right" if column in "#score" else "left")
         because = [self._in_short(each) for each in self.explanations] or [
-            f"[{each.fallback}] {each.reasons[0]}" for each in self.recommended
+            f"[{each.fallback}] {each.reasons[0] if each.reasons else 'no playlist holds it'}"
+            for each in self.recommended
         ]
         for number, (each, why) in enumerate(zip(self.recommended, because, strict=True), start=1):
             cells = (str(number), each.name, each.artist, f"{each.score:.2f}", why)
@@ -89,10 +90,12 @@ class Completion:
     def _in_short(self, explanation: Explanation) -> str:
         """The strongest seeds and shared genres, for one line of a table."""
         seeds = [each.name for each in explanation.reasons if each.name is not None]
-        parts = ["like " + ", ".join(f'"{name}"' for name in seeds[:2])]
+        parts = ["like " + ", ".join(f'"{name}"' for name in seeds[:2])] if seeds else []
         if explanation.matched_genres:
             parts.append(", ".join(explanation.matched_genres[:2]))
-        return "; ".join(parts)
+        if parts or explanation.reasons[0].kind == REST:
+            return "; ".join(parts) or "no reason in particular"
+        return str(explanation.reasons[0])
 
     def texts(self) -> list[str]:
         """Each recommendation explained in the words of similar listening, genre, popularity."""
@@ -100,7 +103,10 @@ class Completion:
             return [explanation.text for explanation in self.explanations]
         return [
             "\n   - ".join(
-                [f'Recommending "{each.name}" by {each.artist} because:', *map(str, each.reasons)]
+                [
+                    f'Recommending "{each.name}" by {each.artist} because:',
+                    *(map(str, each.reasons) if each.reasons else ["no playlist holds it"]),
+                ]
             )
             for each in self.recommended
         ]

@@ -12,10 +12,19 @@ import torch
 from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
 from spotify_engine.playlists.model import EPSILON
-from spotify_engine.recommendation import Reason
+from spotify_engine.recommendation import (
+    LEAST_SHARE,
+    REST,
+    Reason,
+    counted,
+    reasons_for,
+    written,
+)
+from spotify_engine.shares import percentages, standings
 
 SEEDS_NAMED = 3
 TITLES_NAMED = 3
+POPULAR = 50  # percent of all tracks that a popular one is above
 LISTENING = ("seed", "other_seeds", "item_item")  # reasons that are about listening
 
 
@@ -68,7 +77,8 @@ class Explanation:
         affinity: share of the playlist's tracks whose artists have each matched genre.
         influence: share of the score's movement (absolute terms) by similar listening (item-item
             term included), genre and artist, and popularity; sums to 1.
-        reasons: terms that sum to the score: similar listening by seed, genre, popularity.
+        reasons: terms that sum to the score: similar listening by seed, item-item, genre,
+            popularity, as far as they hold; and the rest.
         text: the whole in words.
     """
 
@@ -98,9 +108,7 @@ class Explainer:
         self.names, self.artists, self.popularity = names, artists, popularity
         self.artist_names: list[str] = tables["artists"]["name"].to_pylist()
         self.genre_names: list[str] = tables["genres"]["name"].to_pylist()
-        # Standing among all tracks, 0 (least heard) to 1.
-        ranks = np.searchsorted(np.sort(popularity), popularity, side="right")
-        self.standing = ranks / max(len(popularity), 1)
+        self.standing = standings(popularity)
         self.first_artist = tables["tracks"]["artist"].to_numpy()
         n_artists = len(tables["artists"])
         self.artist_genres: list[list[int]] = [[] for _ in range(n_artists)]
@@ -133,12 +141,15 @@ class Explainer:
         attention: torch.Tensor,
         recommended: np.ndarray,
         together: np.ndarray,
+        playlists: np.ndarray,
     ) -> list[Explanation]:
         """
         Args:
             attention: ``[seeds, heads]`` of the last layer, as used in the score.
             recommended: int ``[n]``.
             together: float ``[seeds, n]``, the item-item term by seed.
+            playlists: int ``[seeds, n]``, training playlists that hold both; 0 where the item-item
+                term has no weight.
         """
         weighted = (attention[:, :, None] * seeds.folds[-1].values).flatten(1)
         # p has length 1: every seed's part of it is divided by the same number.
@@ -155,6 +166,7 @@ class Explainer:
                 mean_attention,
                 terms[:, :, i],
                 together[:, i],
+                playlists[:, i],
                 float(bias[i]),
                 playlist_genres,
             )
@@ -168,6 +180,7 @@ class Explainer:
         attention: np.ndarray,
         terms: np.ndarray,
         together: np.ndarray,
+        playlists: np.ndarray,
         bias: float,
         playlist_genres: np.ndarray,
     ) -> Explanation:
@@ -190,16 +203,21 @@ class Explainer:
         affinity = [float(playlist_genres[genre]) for genre in matched]
         influence = {kind: value / total for kind, value in moved.items()}
         listening = by_part["track"] + by_part["playlists"]
-        reasons = self._listening_reasons(seeds, attention, listening)
-        if together.any():
-            reasons.append(self._together_reason(seeds, together))
         matches = self._matches(track, seeds, genres, affinity)
-        share = parts["artists"]
-        reasons.append(Reason("genre", f"{'; '.join(matches)} (score {share:+.2f})", share))
-        reasons.append(self.popularity_reason(track, bias, None))
+        score = float(terms.sum() + together.sum() + bias)
+        reasons = reasons_for(
+            score,
+            [
+                *self._listening_reasons(seeds, attention, listening, score),
+                *self._together_reasons(seeds, together, playlists),
+                *([self._genre_reason(matches, parts["artists"])] if matches else []),
+                *self.popularity_reasons(track, bias, None),
+            ],
+            attention=1.0,
+        )
         return Explanation(
             track=track,
-            score=float(terms.sum() + together.sum() + bias),
+            score=score,
             seeds=terms.sum(0) + together,
             attention=attention,
             parts=parts,
@@ -212,26 +230,28 @@ class Explainer:
         )
 
     def _listening_reasons(
-        self, seeds: Seeds, attention: np.ndarray, listening: np.ndarray
+        self, seeds: Seeds, attention: np.ndarray, listening: np.ndarray, score: float
     ) -> list[Reason]:
-        """The strongest seeds one by one, the others together."""
-        strongest = np.argsort(-listening, kind="stable")
+        """The strongest seeds one by one, the others that add something together."""
+        order = np.argsort(-listening, kind="stable")
+        strongest = [i for i in order[:SEEDS_NAMED] if listening[i] >= LEAST_SHARE * abs(score)]
         reasons = [
             Reason(
                 "seed",
                 f"Similar to {self._named(seeds, i)} "
-                f"(attention: {attention[i]:.2f}, score {listening[i]:+.2f})",
+                f"(attention: {written(attention[i])}, score {written(listening[i], '+')})",
                 float(listening[i]),
                 float(attention[i]),
                 int(seeds.rows[i]) if seeds.rows[i] >= 0 else None,
                 seeds.names[i],
             )
-            for i in strongest[:SEEDS_NAMED]
+            for i in strongest
         ]
-        others = strongest[SEEDS_NAMED:]
-        if len(others):
+        others = [i for i in order[len(strongest) :] if listening[i] > 0]
+        if others:
             rest = float(listening[others].sum())
-            text = f"Similar to the playlist's other {len(others)} tracks (score {rest:+.2f})"
+            text = f"Similar to {_other_tracks(len(others), len(order) - len(strongest))}"
+            text += f" (score {written(rest, '+')})"
             reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
         return reasons
 
@@ -241,14 +261,26 @@ class Explainer:
             return (
                 f"{name}, of which only the artist {self.artist_names[seeds.artists[i]]} is known"
             )
-        return f"{name}, which no training playlist has" * bool(seeds.approximated[i]) or name
+        return f"{name}, which no training playlist has" if seeds.approximated[i] else name
 
-    def _together_reason(self, seeds: Seeds, together: np.ndarray) -> Reason:
-        strongest = np.argsort(-together, kind="stable")[:SEEDS_NAMED]
-        names = [f'"{seeds.names[i]}"' for i in strongest if together[i] > 0]
-        share = float(together.sum())
-        often = f"Often in playlists with {', '.join(names)}" if names else "Rarely with the others"
-        return Reason("item_item", f"{often} (score {share:+.2f})", share)
+    def _together_reasons(
+        self, seeds: Seeds, together: np.ndarray, playlists: np.ndarray
+    ) -> list[Reason]:
+        """The seeds that speak for the track by playlists that hold both; none, or one reason."""
+        speaking = np.flatnonzero((together > 0) & (playlists > 0))
+        if not len(speaking):
+            return []
+        strongest = speaking[np.argsort(-together[speaking], kind="stable")]
+        first, *others = strongest[:SEEDS_NAMED]
+        said = [f'In {counted(int(playlists[first]), "playlist")} with "{seeds.names[first]}"']
+        said += [f'{playlists[i]:,} with "{seeds.names[i]}"' for i in others]
+        more = len(strongest) - SEEDS_NAMED
+        text = ", ".join(said) + f" and some with {more:,} more of its tracks" * (more > 0)
+        share = float(together[speaking].sum())
+        return [Reason("item_item", f"{text} (score {written(share, '+')})", share)]
+
+    def _genre_reason(self, matches: Sequence[str], share: float) -> Reason:
+        return Reason("genre", f"{'; '.join(matches)} (score {written(share, '+')})", share)
 
     def _matches(
         self, track: int, seeds: Seeds, genres: list[str], affinity: list[float]
@@ -258,39 +290,50 @@ class Explainer:
         count = int((seeds.artists == artist).sum())
         matches = []
         if count:
-            times = f"{count} track{'s' * (count != 1)}"
-            matches.append(f"{self.artists[track]} has {times} in the playlist")
+            matches.append(f"{self.artists[track]} has {counted(count, 'track')} in the playlist")
         matches += [
-            f"Matches the playlist's {genre} (affinity: {value:.2f})"
+            f"Matches the playlist's {genre} (affinity: {written(value)})"
             for genre, value in list(zip(genres, affinity, strict=True))[:3]
         ]
-        return matches or ["No genre or artist in common"]
+        return matches
 
-    def title_reason(
+    def title_reasons(
         self, title: str, playlists: Sequence[str], contributions: np.ndarray
-    ) -> Reason:
-        """What similarly named playlists add.
+    ) -> list[Reason]:
+        """What similarly named playlists add; none, or one reason.
 
         Args:
             playlists: their titles.
             contributions: float ``[playlists]``.
         """
-        share = float(contributions.sum())
-        strongest = np.argsort(-contributions, kind="stable")
+        strongest = [i for i in np.argsort(-contributions, kind="stable") if contributions[i] > 0]
+        if not strongest:
+            return []
+        share = float(contributions[strongest].sum())
         # Many playlists share one title.
-        named = list(dict.fromkeys(playlists[i] for i in strongest if contributions[i] > 0))
+        named = list(dict.fromkeys(playlists[i] for i in strongest))
         names = ", ".join(f'"{name}"' for name in named[:TITLES_NAMED])
-        n = len(playlists)
-        text = f'Suits {n} playlist{"s" * (n != 1)} named like "{title}"'
-        return Reason("title", f"{text}{f': {names}' * bool(names)} (score {share:+.2f})", share)
+        more = ", ..." * (len(named) > TITLES_NAMED)
+        text = f'Suits {counted(len(strongest), "playlist")} named like "{title}": {names}{more}'
+        return [Reason("title", f"{text} (score {written(share, '+')})", share)]
 
-    def popularity_reason(self, track: int, contribution: float, title: str | None) -> Reason:
-        """What a track's standing among all tracks adds."""
-        count = int(self.popularity[track])
-        standing = f"in {count:,} playlist{'s' * (count != 1)}, above {self.standing[track]:.0%}"
-        where = f' of the genres in "{title}"' if title else ""
-        text = f"Popular{where}: {standing} of tracks (score {contribution:+.2f})"
-        return Reason("popularity", text, contribution)
+    def popularity_reasons(
+        self, track: int, contribution: float, title: str | None
+    ) -> list[Reason]:
+        """What a track's standing among all tracks adds; none for one that no playlist holds."""
+        count, above = int(self.popularity[track]), int(self.standing[track])
+        if not count:
+            return []
+        text = f"in {counted(count, 'playlist')}" + f", above {above}% of tracks" * (above > 0)
+        genres = f' of the genres in "{title}"' if title else ""
+        if above >= POPULAR:
+            text = f"Popular{genres}: {text}"
+        elif title:
+            text = f"A track{genres}, {text}"
+        else:
+            text = text[0].upper() + text[1:]
+        score = f"(score {written(contribution, '+')})"
+        return [Reason("popularity", f"{text} {score}", contribution)]
 
     def _text(
         self,
@@ -299,18 +342,33 @@ class Explainer:
         matches: list[str],
         influence: dict[str, float],
     ) -> str:
-        share = {kind: f"({value:.0%} influence)" for kind, value in influence.items()}
+        whole = dict(zip(influence, percentages(list(influence.values())), strict=True))
+        share = {kind: f"({value}% influence)" for kind, value in whole.items()}
+        nothing = ["   - no reason in particular"]
         listening = [f"   - {reason}" for reason in reasons if reason.kind in LISTENING]
+        popular = [f"   - {reason}" for reason in reasons if reason.kind == "popularity"]
         lines = [
             f'Recommending "{self.names[track]}" by {self.artists[track]} because:',
             "",
             f"1. Similar Listening Patterns {share['similar listening']}:",
-            *listening,
+            *(listening or nothing),
             "",
             f"2. Genre and Artist Match {share['genre and artist']}:",
-            *(f"   - {match}" for match in matches),
+            *(f"   - {match}" for match in matches or ["No genre or artist in common"]),
             "",
             f"3. Popularity Context {share['popularity']}:",
-            f"   - {reasons[-1]}",
+            *(popular or nothing),
+        ]
+        lines += [
+            f"\n{each} (score {written(each.contribution, '+')})"
+            for each in reasons
+            if each.kind == REST
         ]
         return "\n".join(lines)
+
+
+def _other_tracks(count: int, left: int) -> str:
+    """Some of the tracks of a playlist that are left, in words."""
+    if count < left:
+        return f"{counted(count, 'other track')} of the playlist"
+    return "the playlist's other track" if count == 1 else f"the playlist's other {count:,} tracks"

@@ -14,7 +14,7 @@ from spotify_engine.playlists.explain import Explainer
 from spotify_engine.playlists.genre_vocabulary import TitleGenres
 from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
-from spotify_engine.recommendation import Reason
+from spotify_engine.recommendation import Reason, reasons_for
 
 Answer = tuple[int, float, list[Reason], str]
 """Track, score, reasons whose contributions sum to it, and which fallback it is."""
@@ -51,8 +51,9 @@ class Fallbacks:
         answers: list[Answer] = []
         for row in best_of(scores, hidden, k)[0]:
             score, of_genre = float(self.popularity[row]), bool(matching[0, row])
-            reason = self.explainer.popularity_reason(row, score, title if of_genre else None)
-            answers.append((row, score, [reason], "title genres" if of_genre else "popularity"))
+            said = self.explainer.popularity_reasons(row, score, title if of_genre else None)
+            kind = "title genres" if of_genre else "popularity"
+            answers.append((row, score, reasons_for(score, said), kind))
         return answers
 
     def alike(
@@ -101,11 +102,11 @@ class Fallbacks:
         bias = self.encoded.bias.numpy() + known.popularity_term(self.popularity)
         answers: list[Answer] = []
         for row, score, share in zip(chosen, best, shares.T, strict=True):
-            reasons = [
-                self.explainer.title_reason(title, playlists, share),
-                self.explainer.popularity_reason(row, float(bias[row]), None),
+            said = [
+                *self.explainer.title_reasons(title, playlists, share),
+                *self.explainer.popularity_reasons(row, float(bias[row]), None),
             ]
-            answers.append((row, score, reasons, "title"))
+            answers.append((row, score, reasons_for(score, said), "title"))
         return answers
 
 

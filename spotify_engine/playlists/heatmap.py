@@ -33,7 +33,14 @@ def plot_attention(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
     heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
     top.set_yticks([0], ["attention"])
-    figure.suptitle("Attention over the playlist's tracks,\nand what each adds to each score")
+    attention = explanations[0].attention
+    some = ""
+    if len(shown) < len(attention):
+        covered = int(100 * attention[shown].sum() / attention.sum())
+        some = f" ({len(shown)} of {len(attention)}, {covered}% of it)"
+    figure.suptitle(
+        f"Attention over the playlist's tracks{some},\nand what each adds to each score"
+    )
     figure.colorbar(heat, ax=top, pad=0.01)
     limit = float(np.abs(terms[:, shown]).max()) or 1.0
     heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)
@@ -41,7 +48,7 @@ def plot_attention(
     bottom.set_xticks(
         range(len(shown)), [_short(seeds[i]) for i in shown], rotation=60, ha="right", fontsize=8
     )
-    figure.colorbar(heat, ax=bottom, pad=0.01, label="share of score")
+    figure.colorbar(heat, ax=bottom, pad=0.01, label="added to the score")
     figure.savefig(path, dpi=130)
 
 

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import Projected
-from spotify_engine.learning.item_item import add_item_item_scores
+from spotify_engine.learning.item_item import add_item_item_scores, playlists_with_both
 from spotify_engine.playlists import bundling
 from spotify_engine.playlists.encoding import (
     EncodedTracks,
@@ -58,6 +58,7 @@ class PlaylistRecommender:
         items: sparse.csr_array | None = None,
         stand_ins: StandIns | None = None,
         titles: TitleModel | None = None,
+        together: sparse.csr_array | None = None,
     ) -> None:
         """
         Args:
@@ -66,8 +67,11 @@ class PlaylistRecommender:
             items: float32 ``[seed, track]``, weights of the item-item term; None: there is none.
             stand_ins: None: a track that isn't in the catalogue is unknown, whoever made it.
             titles: None: of a title, only the genres that it names count.
+            together: int32, for each weight of ``items`` the training playlists that hold both;
+                None: not counted, so that the item-item term gives no reasons.
         """
-        self.items, self.stand_ins = items, stand_ins
+        self.items, self.stand_ins, self.together = items, stand_ins, together
+        self._train: Ragged | None = None
         self.model, self.encoded, self.scale = model, encoded, scale
         self.tables = {name: tables[name] for name in bundling.TABLES}
         self.popularity = popularity
@@ -105,12 +109,16 @@ class PlaylistRecommender:
         unknown = np.zeros((1, 0), np.float32) if scale is None else scale.unknown
         encoded, values = encode_with_stand_ins(model, data, unknown)
         stand_ins = StandIns.of(model, values)
-        return cls(model, encoded, tables, scale, popularity, items, stand_ins)
+        made = cls(model, encoded, tables, scale, popularity, None, stand_ins)
+        made._train = train
+        return made.with_items(items)
 
-    def with_items(self, items: sparse.csr_array) -> Self:
-        """The same model with an item-item term."""
+    def with_items(self, items: sparse.csr_array | None) -> Self:
+        """The same model with another item-item term, or without one."""
         other = copy(self)
-        other.items = items
+        other.items, other.together = items, None
+        if items is not None and self._train is not None:
+            other.together = playlists_with_both(self._train, items)
         return other
 
     def with_titles(self, titles: TitleModel | None) -> Self:
@@ -296,11 +304,14 @@ class PlaylistRecommender:
     ) -> list[Explanation]:
         """Why each of ``chosen`` (rows) suits a playlist, from :meth:`fold`'s attention."""
         together = np.zeros((len(seeds), len(chosen)), np.float32)
+        playlists = np.zeros((len(seeds), len(chosen)), np.int32)
         if self.items is not None and len(seeds.known):
             # Every seed alone, as the score adds them up.
             share = self.items[seeds.known][:, chosen].toarray() / np.sqrt(len(seeds.known))
             together[seeds.rows >= 0] = share
-        return self.explainer.explain(self.encoded, seeds, attention, chosen, together)
+            if self.together is not None:
+                playlists[seeds.rows >= 0] = self.together[seeds.known][:, chosen].toarray()
+        return self.explainer.explain(self.encoded, seeds, attention, chosen, together, playlists)
 
     def recommendation(
         self, row: int, score: float, reasons: list[Reason], fallback: str | None

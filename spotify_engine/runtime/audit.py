@@ -1,15 +1,16 @@
-"""Recomputing a run's figures from its split and predictions alone."""
+"""Recomputing every figure of a run's report from its files."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from time import time
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 from rich.table import Table
 
@@ -17,28 +18,37 @@ from spotify_engine.config import KaggleJob, load_config, read_yaml
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge import Breakdown, challenge_breakdown
+from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.evaluation.leaderboard import (
     Row,
     baseline_rows,
     measure,
     measured_part,
     render_leaderboard,
+    score_row,
 )
-from spotify_engine.evaluation.ranking import NOTHING, evaluate_scorer, load_predictions
+from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
-from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.playlists.cold_start import measure_cold_start
+from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
-from spotify_engine.runtime.measuring import track_catalogue, votes_needed
+from spotify_engine.runtime.measuring import faithfulness, track_catalogue, votes_needed
 from spotify_engine.runtime.recording import record_audit
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import SessionPipeline
-from spotify_engine.sessions.leaderboard import K
 from spotify_engine.sessions.settings import SyntheticJob
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
+# What a report tells of how it came about: by dotted key, as ``fnmatch`` patterns.
+TOLD = ("release", "config.*", "data.*", "seconds.*", "epochs", "epochs.*")
+SESSIONS_LEFT_OUT = (*TOLD, "leaderboard.*.fit_seconds", "leaderboard.*.rank_seconds")
+CHOSEN = "leaderboard.*.settings.*"
+PLAYLISTS_LEFT_OUT = (
+    *TOLD, "mode", "start", "start.*", "item_item", "item_item.*", "titles", "titles.*",
+    "*.fit_seconds", "*.score_seconds", "*.tuning_seconds", "*.note",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,18 @@ class Audit:
     """Recomputed figures beside the reported ones.
 
     Attributes:
-        table: the leaderboard; ours alone unless the baselines were asked for.
+        table: the leaderboard.
         differences: "name: recomputed X, reported Y".
-        compared: figures that were compared.
+        compared: how many figures were compared.
+        left_out: what of the report was not, patterns of dotted keys.
+        names: dotted keys of the figures that were.
     """
 
     table: Table
     differences: list[str]
     compared: int
+    left_out: Sequence[str]
+    names: frozenset[str]
 
 
 def audit_run(run: Path, baselines: bool) -> Audit:
@@ -76,7 +90,8 @@ def audit_run(run: Path, baselines: bool) -> Audit:
 def _audit_playlists(
     run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool, began: float
 ) -> Audit:
-    """Test figures from ``predictions.parquet``, the others from the bundle."""
+    """Test figures from ``predictions.parquet``, the others from the bundle; baselines are fitted
+    again."""
     settings = config.evaluation
     tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
     n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])
@@ -98,84 +113,123 @@ def _audit_playlists(
             recommender.score, split, catalogue.first_artist, settings.breakdown
         )
     ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
-    rows = [ours, *(baseline_rows(split, catalogue, settings) if baselines else [])]
+    alone = []
+    if recommender.items is not None:
+        without = recommender.with_items(None).score
+        alone = [score_row(f"{recommender.name} alone", without, split, catalogue, settings)]
+    others = baseline_rows(split, catalogue, settings) if baselines else []
 
-    reported = {ours.name: report["metrics"], **report["baselines"]}
-    differences: list[str] = []
-    compared = 0
-    for row in rows:
-        for part in ("val", "test"):
-            figures = getattr(row, part)
-            compared += len(figures)
-            differences += _differences(f"{row.name} {part}", figures, reported[row.name][part])
-        groups = _figures(row.breakdown)
-        compared += len(groups)
-        there = _figures(report["breakdown"].get(row.name))
-        differences += _differences(f"{row.name} test", groups, there)
     titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
-    cold_start = _by_case(
-        measure_cold_start(recommender, titles, split, config.cold_start, votes_needed(config))
+    cold_start = measure_cold_start(
+        recommender, titles, split, config.cold_start, votes_needed(config)
     )
-    compared += len(cold_start)
-    differences += _differences("cold start", cold_start, _by_case(report["cold_start"]))
+    rows = [ours, *alone, *others]
+    found = {
+        "metrics": {"val": val, "test": test},
+        "without_item_item": alone[0].report() if alone else None,
+        "baselines": {row.name: row.report() for row in others},
+        "breakdown": {row.name: _figures(row.breakdown) for row in rows if row.breakdown},
+        "cold_start": _by_case(cold_start),
+        "faithfulness": faithfulness(recommender, split, settings.seed),
+        "parameters": parameter_counts(recommender.model),
+        "fingerprints": {"predictions": fingerprint(run / "predictions.parquet")},
+    }
+    there = report | {
+        "breakdown": {name: _figures(each) for name, each in report["breakdown"].items()},
+        "cold_start": _by_case(report["cold_start"]),
+    }
+    left_out: tuple[str, ...] = PLAYLISTS_LEFT_OUT
+    if "fingerprints" not in report:
+        left_out = (*left_out, "fingerprints.*")  # of an earlier release
+    if not baselines:
+        left_out = (
+            *left_out,
+            "baselines.*",
+            *(f"breakdown.{name}.*" for name in report["baselines"]),
+        )
+    named, reported = _named(found, left_out), _named(there, left_out)
+    differences = _differences(
+        "",
+        {_said_of_playlists(name, ours.name): value for name, value in named.items()},
+        {_said_of_playlists(name, ours.name): value for name, value in reported.items()},
+    )
     record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
-    return Audit(render_leaderboard(rows, settings), differences, compared)
+    table = render_leaderboard(rows, settings)
+    return Audit(table, differences, len(named), left_out, frozenset(named))
+
+
+def _said_of_playlists(name: str, ours: str) -> str:
+    """A dotted key as "scorer part figure"."""
+    for section, scorer in (
+        ("metrics.", f"{ours}."), ("without_item_item.", f"{ours} alone."), ("baselines.", ""),
+        ("breakdown.", ""), ("cold_start.", "cold start."),
+    ):  # fmt: skip
+        if name.startswith(section):
+            return " ".join((scorer + name.removeprefix(section)).split(".", 2))
+    return name
 
 
 def _audit_sessions(
     run: Path, config: SyntheticJob, report: dict[str, Any], baselines: bool, began: float
 ) -> Audit:
-    """Next-song figures of the last model from ``predictions.parquet``."""
+    """Every figure: of the leaderboard from the files of lists, the others from the checkpoints.
+
+    The baselines' settings, which validation chose, need them fitted again.
+    """
     if "leaderboard" not in report:
         raise InputError(f"{run}: trained by the simple trainer, which measures nothing")
+    if "fingerprints" not in report:
+        raise InputError(
+            f"{run}: release {report.get('release')} saved the last model's lists alone; "
+            "evaluate it with that release, or train again with this one"
+        )
     pipeline = SessionPipeline(Run(run, config))
-    board = pipeline.board()
-    name = SESSION_MODELS[config.models[-1]]
-    predictions = run / "predictions.parquet"
-    lists, scores = _session_predictions(predictions, board.test.rows)
-    try:
-        ours = board.measure(name, lists, scores)
-    except ValueError as error:
-        raise InputError(f"{predictions}: {error}") from error
+    board = pipeline.saved_board()
+    missing = report["leaderboard"].keys() ^ {row.name for row in board.rows}
+    if missing:
+        raise InputError(
+            f"{run / 'rankings.parquet'}: its scorers are not those of report.json, which differ "
+            f"in {', '.join(sorted(missing))}"
+        )
+    left_out: tuple[str, ...] = (*SESSIONS_LEFT_OUT, CHOSEN)
+    found = _named(pipeline.findings(board), left_out)
+    differences = _compare(found, _named(report, left_out))
     if baselines:
-        board.add_baselines()
-    pipeline.add_oracle(board)
-    differences: list[str] = []
-    compared = 0
-    for row in board.rows:
-        found, reported = row.report(), report["leaderboard"][row.name]
-        # Held-out songs of users are ranked by a model's vectors, not in the saved lists.
-        parts = ["next_song", "by_user_type", *(["held_out"] if row is not ours else [])]
-        for part in parts:
-            figures = flatten(found[part] or {})
-            compared += len(figures)
-            there = flatten(reported[part] or {})
-            differences += _differences(f"{row.name} {part}", figures, there)
+        left_out = SESSIONS_LEFT_OUT
+        again = pipeline.board()
+        again.add_baselines()
+        pipeline.add_oracle(again)
+        refitted = {"leaderboard": {row.name: row.report() for row in again.rows}}
+        # Only the whole board knows the oracle's share of each.
+        named = _named(refitted, (*left_out, "*.share_of_oracle"))
+        there = _named(report, left_out)
+        asked = {name: there[name] for name in there if name in named or fnmatch(name, CHOSEN)}
+        differences += _compare(named, asked, "fitted again:")
+        found |= named
+    [ours] = (row for row in board.rows if row.name == pipeline.last)
     # As the run itself is recorded, so that the two compare.
-    found = {ours.name: {"next_song": ours.next_song}}
-    record_audit(run, "sessions", config, found, len(differences), began)
-    return Audit(board.render(), differences, compared)
+    recorded = {ours.name: {"next_song": ours.next_song}}
+    record_audit(run, "sessions", config, recorded, len(differences), began)
+    return Audit(board.render(), differences, len(found), left_out, frozenset(found))
 
 
-def _session_predictions(path: Path, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(songs int32, scores float32) ``[events, k]`` of these rows of the events table.
+def _named(tree: dict[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
+    """Its figures by dotted key."""
+    return {
+        name: value
+        for name, value in flatten(tree).items()
+        if value != {} and not any(fnmatch(name, pattern) for pattern in left_out)
+    }
 
-    Raises:
-        InputError: it holds lists of other events, or a list whose ranks are not 0, 1, 2 ...
-    """
-    table = pq.read_table(path)
-    event, rank, song, score = (
-        table[name].to_numpy() for name in ("event", "rank", "song", "score")
-    )
-    place = np.searchsorted(events, event)
-    if not np.array_equal(np.unique(event), events):
-        raise InputError(f"{path}: its events are not the {len(events):,} test plays of the run")
-    if len(np.unique(place * K + rank)) != len(rank) or rank.min() < 0 or rank.max() >= K:
-        raise InputError(f"{path}: ranks of an event must be different numbers below {K}")
-    lists = np.full((len(events), K), NOTHING, np.int32)
-    scores = np.full((len(events), K), -np.inf, np.float32)
-    lists[place, rank], scores[place, rank] = song, score
-    return lists, scores
+
+def _compare(found: dict[str, Any], reported: dict[str, Any], how: str = "") -> list[str]:
+    """Differences, said as "scorer part figure"."""
+    there = {_said(name): value for name, value in reported.items()}
+    return _differences(how, {_said(name): value for name, value in found.items()}, there)
+
+
+def _said(name: str) -> str:
+    return " ".join(name.removeprefix("leaderboard.").split(".", 2))
 
 
 def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
@@ -201,12 +255,19 @@ def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
 def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:
     lines = []
     for name in found.keys() | reported.keys():
-        ours, theirs = found.get(name), reported.get(name)
+        ours, theirs = _number(found.get(name)), _number(reported.get(name))
         same = ours == theirs or (
-            ours is not None
-            and theirs is not None
+            isinstance(ours, float)
+            and isinstance(theirs, float)
             and math.isclose(ours, theirs, abs_tol=TOLERANCE)
         )
         if not same:
-            lines.append(f"{where} {name}: recomputed {ours}, reported {theirs}")
+            lines.append(f"{where} {name}: recomputed {ours}, reported {theirs}".lstrip())
     return sorted(lines)
+
+
+def _number(value: Any) -> Any:
+    """Every number as a float, and none where there is no number to tell."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return None if math.isnan(value) else float(value)

@@ -18,6 +18,7 @@ from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
+from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, make_split, save_split
 from spotify_engine.graphs import render_summary, summary
@@ -252,7 +253,7 @@ class PlaylistPipeline(PlaylistFiles):
             assert ours.predictions is not None
             assert ours.scores is not None
             save_predictions(self.run.predictions, ours.predictions, ours.scores)
-            return found
+            return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
 
         found: dict[str, Any] = self.run.stage("evaluate", work)
         return found

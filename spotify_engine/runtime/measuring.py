@@ -12,7 +12,7 @@ from spotify_engine.config import KaggleJob
 from spotify_engine.console import console
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.challenge_report import render_breakdown
-from spotify_engine.evaluation.faithfulness import deletion_test
+from spotify_engine.evaluation.faithfulness import deletion_test, described
 from spotify_engine.evaluation.leaderboard import (
     Catalogue,
     Row,
@@ -64,13 +64,15 @@ def measure_run(
             recommender, titles, split, config.cold_start, votes_needed(config)
         )
     console.print(render_cold_start(cold_start))
+    faithful = faithfulness(recommender, split, settings.seed)
+    console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
         "metrics": {"val": ours.val, "test": ours.test},
         "without_item_item": alone[0].report() if alone else None,
         "baselines": {row.name: row.report() for row in baselines},
         "breakdown": breakdown,
         "cold_start": cold_start,
-        "faithfulness": faithfulness(recommender, split, settings.seed),
+        "faithfulness": faithful,
         "parameters": parameter_counts(recommender.model),
     }
 

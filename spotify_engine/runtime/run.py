@@ -49,6 +49,7 @@ class Run(Generic[Job]):
         self.began = time()
         self.tables, self.graph = out / "tables", out / "graph"
         self.split, self.predictions = out / "split.parquet", out / "predictions.parquet"
+        self.rankings, self.held_out = out / "rankings.parquet", out / "held_out.parquet"
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
         self.start, self.item_item = out / "start", out / "item_item.npz"
         self.bundle, self.picture = out / "bundle", out / "report.png"

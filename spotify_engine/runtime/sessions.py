@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ray.train import UserCallback
 from scipy import sparse
 
@@ -20,6 +19,8 @@ from spotify_engine import __version__
 from spotify_engine.config import CONFIGS, load_config, read_yaml
 from spotify_engine.console import console
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.faithfulness import described
+from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.graphs import render_summary, summary
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import SESSION_MODELS
@@ -31,17 +32,26 @@ from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
+from spotify_engine.sessions.faithfulness import gat_faithfulness, session_faithfulness
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
 from spotify_engine.sessions.leaderboard import (
     HeldOut,
+    K,
     Leaderboard,
     SessionRow,
     by_session,
     by_user,
 )
 from spotify_engine.sessions.mixture import SessionModel
-from spotify_engine.sessions.queries import queries_of_events
+from spotify_engine.sessions.queries import Queries, queries_of_events
+from spotify_engine.sessions.rankings import (
+    Lists,
+    load_ranking,
+    load_rankings,
+    save_ranking,
+    save_rankings,
+)
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
 from spotify_engine.sessions.schema import REQUIRED_FILES
 from spotify_engine.sessions.settings import MODELS, ModelName, SyntheticJob
@@ -137,7 +147,7 @@ class SessionPipeline:
             )
 
     def evaluate(self) -> None:
-        """The leaderboard, ``predictions.parquet`` and the benefits of cold start."""
+        """The leaderboard, the files of its lists, the benefits of cold start, faithfulness."""
         if self.config.trainer == "advanced":
             self.run.stage("evaluate", self._evaluate)
 
@@ -145,31 +155,65 @@ class SessionPipeline:
         board = self.board()
         with console.status("Fitting and tuning the baselines"):
             board.add_baselines()
-        ours: dict[str, Any] = {}
-        influence, last = None, None
         for name in self.config.models:
-            last = self._add(board, name)
-            if name == "session":
-                assert self.session_model is not None
-                ours[name] = parameter_counts(self.session_model)
-                continue
-            network, _ = self.training(name).load_gat(self.run.checkpoints / name / "best")
-            ours[name] = parameter_counts(network)
-            if name == "enhanced":
-                vectors = self._vectors(name)
-                influence = _genre_influence(vectors, board.test.queries.user, last.lists)
+            self._add(board, name)
         self.add_oracle(board)
-        assert last is not None
-        self._save_predictions(board.test.rows, last.lists, last.scores)
+        self._save_rankings(board)
         console.print(board.render())
+        found = self.findings(board)
+        for name, each in found["faithfulness"].items():
+            console.print(described(name, each), highlight=False)
+        return found
+
+    def findings(self, board: Leaderboard) -> dict[str, Any]:
+        """What ``report.json`` says of a measured board, of the trained models, and of the files
+        that hold the board's lists."""
+        networks = {
+            name: self.training(name).load_gat(self.run.checkpoints / name / "best")
+            for name in self.config.models
+            if name != "session"
+        }
+        parameters: dict[str, dict[str, int]] = {
+            name: parameter_counts(network) for name, (network, _) in networks.items()
+        }
+        faithful = {
+            SESSION_MODELS[name]: gat_faithfulness(*each, board.data.known, self._draws)
+            for name, each in networks.items()
+        }
+        influence = None
+        if "enhanced" in networks:
+            [row] = (row for row in board.rows if row.name == SESSION_MODELS["enhanced"])
+            vectors = GATVectors.of(*networks["enhanced"])
+            influence = _genre_influence(vectors, board.test.queries.user, row.lists)
+        if self.session_model is not None:
+            parameters["session"] = parameter_counts(self.session_model)
+            queries = self._session_queries(board)
+            faithful[SESSION_MODELS["session"]] = session_faithfulness(
+                self.session_model, queries, self._draws
+            )
         return {
             "leaderboard": {row.name: row.report() for row in board.rows},
-            "parameters": ours,
+            "parameters": parameters,
             "genre_influence": influence,
             "cold_start": cold_start_benefits(
                 board.data, self.session_model, self.gat_vectors, self.config.cold
             ),
+            "faithfulness": faithful,
+            "fingerprints": {path.stem: fingerprint(path) for path in self._lists},
         }
+
+    @property
+    def _draws(self) -> np.random.Generator:
+        """The same each time."""
+        return np.random.default_rng(self.config.evaluation.seed)
+
+    @property
+    def _lists(self) -> tuple[Path, ...]:
+        return self.run.predictions, self.run.rankings, self.run.held_out
+
+    def _session_queries(self, board: Leaderboard) -> Queries:
+        memory = self.config.session.memory
+        return queries_of_events(self.tables["events"], board.test.rows, memory)
 
     def add_oracle(self, board: Leaderboard) -> None:
         """Measure the true probabilities, where the data has them."""
@@ -189,8 +233,7 @@ class SessionPipeline:
         if name == "session":
             model = self.session_model
             assert model is not None
-            memory = self.config.session.memory
-            queries = queries_of_events(self.tables["events"], board.test.rows, memory)
+            queries = self._session_queries(board)
             return board.add(SESSION_MODELS[name], by_session(model), None, None, seconds, queries)
         scores = self._vectors(name).score(np.arange(board.data.n_users))
         return board.add(SESSION_MODELS[name], by_user(scores), scores, None, seconds)
@@ -205,19 +248,49 @@ class SessionPipeline:
         row = self._add(self.board(), self.config.models[-1])
         return (row.held_out or row.next_song)["recall@10"]
 
-    def _save_predictions(self, rows: np.ndarray, lists: Any, scores: Any) -> None:
-        n, k = lists.shape
-        table = pa.table(
-            {
-                "event": np.repeat(rows, k),
-                "rank": np.tile(np.arange(k, dtype=np.int32), n),
-                "song": lists.ravel(),
-                "score": scores.ravel().astype(np.float32),
-            }
-        ).filter(pa.array(lists.ravel() >= 0))
-        partial = self.run.predictions.with_suffix(".partial")
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(self.run.predictions)
+    def _save_rankings(self, board: Leaderboard) -> None:
+        """The last model's lists, those of the others, and those of users."""
+        events: dict[str, Lists] = {}
+        users: dict[str, Lists] = {}
+        for row in board.rows:
+            assert row.lists is not None
+            assert row.scores is not None
+            events[row.name] = row.lists, row.scores
+            if row.user_lists is not None:
+                assert row.user_scores is not None
+                users[row.name] = row.user_lists, row.user_scores
+        last = events.pop(self.last)
+        save_ranking(self.run.predictions, "event", board.test.rows, last)
+        save_rankings(self.run.rankings, "event", board.test.rows, events)
+        save_rankings(self.run.held_out, "user", np.arange(board.data.n_users), users)
+
+    @property
+    def last(self) -> str:
+        """The model that the bundle ranks by."""
+        return SESSION_MODELS[self.config.models[-1]]
+
+    def saved_board(self) -> Leaderboard:
+        """The leaderboard measured again, from the lists that the run saved alone.
+
+        Raises:
+            InputError: a file of lists is missing, damaged or not of this run.
+        """
+        board, n_songs = self.board(), len(self.tables["songs"])
+        rows, everybody = board.test.rows, np.arange(board.data.n_users)
+        left = [len(np.unique(played)) < n_songs for played in board.test.queries.played]
+        shape = (rows, np.array(left, bool), n_songs, K)
+        events = load_rankings(self.run.rankings, "event", *shape)
+        events[self.last] = load_ranking(self.run.predictions, "event", *shape)
+        asked = (board.data.new_in_test.lengths > 0) & (board.data.known.lengths < n_songs)
+        users = load_rankings(self.run.held_out, "user", everybody, asked, n_songs, K)
+        for name, lists in events.items():
+            try:
+                board.measure(name, *lists, users=users.get(name))
+            except ValueError as error:
+                path = self.run.predictions if name == self.last else self.run.rankings
+                raise InputError(f"{path}: {name}: {error}") from error
+        board.share_out()
+        return board
 
     def publish(self) -> None:
         """``bundle/``: the trained version, enough to serve."""

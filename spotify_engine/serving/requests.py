@@ -32,6 +32,25 @@ def readable(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(readable)]
 Title = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(readable)]
+
+
+def _named(value: Any) -> Any:
+    """A field that was left blank names nobody."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def somebody(text: str) -> str:
+    """
+    Raises:
+        ValueError: nobody is named.
+    """
+    if not text.strip():
+        raise ValueError("is blank; give an id, or leave the event out")
+    return text
+
+
+Id = Annotated[Text, AfterValidator(somebody), Field(json_schema_extra={"pattern": r"\S"})]
+OptionalId = Annotated[Title | None, BeforeValidator(_named)]
 K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -71,7 +90,7 @@ class PlaylistInput(Message):
 
     tracks: list[Track] = Field(default=[], max_length=MAX_TRACKS)
     title: Title | None = None
-    playlist: Text | None = Field(
+    playlist: OptionalId = Field(
         None, description="id of yours; tracks that events added to it count as well"
     )
     exclude: list[Track] = Field(
@@ -82,7 +101,9 @@ class PlaylistInput(Message):
 class SessionInput(Message):
     """A listening session to go on with."""
 
-    user: Text | None = Field(None, description="id; events that were sent for it count as well")
+    user: OptionalId = Field(
+        None, description="id; events that were sent for it count as well; blank: nobody is named"
+    )
     recent: list[Text] = Field(
         default=[], max_length=MAX_TRACKS, description="ids of this session's songs, last one last"
     )
@@ -154,7 +175,7 @@ class PlayEvent(Message):
     """A user has played a song."""
 
     type: Literal["play"]
-    user: Text
+    user: Id
     track: Text
     ms_played: Annotated[int, Field(strict=True, ge=0, le=DAY_MS)]
     at: Moment | None = Field(None, description="when; now, if left out")
@@ -164,7 +185,7 @@ class AddEvent(Message):
     """A track was added to a playlist."""
 
     type: Literal["add"]
-    playlist: Text
+    playlist: Id
     track: Text
     at: Moment | None = Field(None, description="when; now, if left out")
 

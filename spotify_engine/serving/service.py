@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES, Pipeline, main_figures
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.recommendation import counted
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
@@ -147,9 +148,9 @@ class Service:
         tracks, of_tracks = self._playlists().known(request.playlist)
         songs, of_songs, user = self._sessions().known(request.session)
         found = (
-            f"{songs} of {of_songs} songs of the session and "
-            f"{'the' if user else 'no'} user are known; {tracks} of {of_tracks} tracks of the "
-            "playlist"
+            f"known of the session: {songs} of {counted(of_songs, 'song')} and "
+            f"{'the' if user else 'no'} user; of the playlist: {tracks} of "
+            f"{counted(of_tracks, 'track')}"
         )
         if songs + user > tracks:
             return "sessions", found

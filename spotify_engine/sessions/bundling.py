@@ -23,6 +23,7 @@ PIPELINE = "sessions"
 TABLES = ("users", "songs", "artists", "genres", "song_genres")
 CSR = ("data", "indices", "indptr")
 COUNTED = ("plays", "artist", "changes", "membership", "taste")  # of Counts, as plain arrays
+SPARSE = ("listens", "transitions", "followed", "neared")
 
 
 class Parts(NamedTuple):
@@ -54,8 +55,8 @@ def save(recommender: SessionRecommender, folder: Path, manifest: Mapping[str, A
         weights = session.state_dict()
         for name in COUNTED:
             arrays[f"counts_{name}"] = getattr(session.counts, name)
-        arrays |= _csr("counts_listens", session.counts.listens)
-        arrays |= _csr("counts_transitions", session.counts.transitions)
+        for name in SPARSE:
+            arrays |= _csr(f"counts_{name}", getattr(session.counts, name))
     write_bundle(folder, content, arrays, recommender.tables, weights)
 
 
@@ -71,10 +72,13 @@ def load(bundle: Bundle) -> Parts:
     session, vectors = None, None
     manifest = bundle.manifest
     if "session" in manifest:
+        plain = {name: bundle.array(f"counts_{name}") for name in COUNTED}
+        n_artists = len(plain["changes"])
+        shapes = {"listens": (n_users, n_songs), "transitions": (n_songs, n_songs)}
+        shapes |= {"followed": (n_songs, n_songs), "neared": (n_artists, n_artists)}
         counts = Counts(
-            listens=_open_csr(bundle, "counts_listens", (n_users, n_songs)),
-            transitions=_open_csr(bundle, "counts_transitions", (n_songs, n_songs)),
-            **{name: bundle.array(f"counts_{name}") for name in COUNTED},
+            **plain,
+            **{name: _open_csr(bundle, f"counts_{name}", shapes[name]) for name in SPARSE},
         )
         session = SessionModel(counts, SessionModelConfig.model_validate(manifest["session"]))
         session.load_state_dict(bundle.weights())

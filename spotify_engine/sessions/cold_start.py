@@ -38,16 +38,28 @@ def supplement(
     Returns:
         ``[n, songs]``; a user without plays, or like nobody, stays as they were.
     """
-    length = np.sqrt(np.asarray(listens.multiply(listens).sum(axis=1)).ravel())
     total = np.maximum(np.asarray(listens.sum(axis=1)).ravel(), 1e-12)
-    similar = (plays @ listens.T).toarray() / np.maximum(length, 1e-12)
+    similar = similar_users(plays, listens, config)
+    similar /= np.maximum(similar.sum(axis=1, keepdims=True), 1e-12)
+    shares = sparse.csr_array(sparse.diags_array(1 / total) @ listens)
+    return sparse.csr_array(plays + config.supplement * (sparse.csr_array(similar) @ shares))
+
+
+def similar_users(
+    plays: sparse.csr_array, listens: sparse.csr_array, config: ColdStartConfig
+) -> np.ndarray:
+    """float ``[n, users]``: how like their plays are, cosine, of the most similar users; others 0.
+
+    Args:
+        plays, listens: as :func:`supplement` takes them.
+    """
+    length = np.sqrt(np.asarray(listens.multiply(listens).sum(axis=1)).ravel())
+    similar: np.ndarray = (plays @ listens.T).toarray() / np.maximum(length, 1e-12)
     few = min(config.similar_users, similar.shape[1])
     if few < similar.shape[1]:
         least = -np.partition(-similar, few - 1, axis=1)[:, [few - 1]]
         similar[similar < least] = 0
-    similar /= np.maximum(similar.sum(axis=1, keepdims=True), 1e-12)
-    shares = sparse.csr_array(sparse.diags_array(1 / total) @ listens)
-    return sparse.csr_array(plays + config.supplement * (sparse.csr_array(similar) @ shares))
+    return similar
 
 
 def new_song_vectors(

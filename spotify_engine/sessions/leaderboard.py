@@ -25,7 +25,7 @@ from spotify_engine.evaluation.next_song import (
     rank_next,
     single_targets,
 )
-from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.mixture import SessionModel
 from spotify_engine.sessions.queries import Queries, queries_of_events
@@ -126,7 +126,9 @@ class SessionRow:
             session.
         share_of_oracle: next-song recall over the oracle's on the same plays; None without one.
         settings: what was chosen on validation.
-        lists, scores: of the test plays.
+        lists, scores: of the test plays, ``[n, k]``.
+        user_lists, user_scores: of new songs for each user, ``[users, k]``; empty for users who
+            have no held-out song.
     """
 
     name: str
@@ -139,10 +141,13 @@ class SessionRow:
     rank_seconds: float | None = None
     lists: np.ndarray | None = None
     scores: np.ndarray | None = None
+    user_lists: np.ndarray | None = None
+    user_scores: np.ndarray | None = None
 
     def report(self) -> dict[str, Any]:
         """Everything but the lists, ready for JSON."""
-        return {key: value for key, value in vars(self).items() if key not in ("lists", "scores")}
+        apart = ("lists", "scores", "user_lists", "user_scores")
+        return {key: value for key, value in vars(self).items() if key not in apart}
 
 
 class Leaderboard:
@@ -180,23 +185,35 @@ class Leaderboard:
         started = time.perf_counter()
         lists, scores = rank_next(score, queries or self.test.queries, K)
         seconds = time.perf_counter() - started
-        return self.measure(name, lists, scores, per_user, settings, fit_seconds, seconds)
+        users = None if per_user is None else self._new_songs(per_user)
+        return self.measure(name, lists, scores, users, settings, fit_seconds, seconds)
+
+    def _new_songs(self, per_user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(songs, scores) ``[users, k]`` of those who have a new song in test."""
+        lists, scores = top_k(per_user, self.data.known, K)
+        asked = self.data.new_in_test.lengths > 0
+        return np.where(asked[:, None], lists, NOTHING), np.where(asked[:, None], scores, -np.inf)
 
     def add_oracle(self, event: np.ndarray, songs: np.ndarray, probabilities: np.ndarray) -> None:
         """Measure true probabilities; ``event`` are rows of the events table, ascending."""
         place = np.searchsorted(event, self.test.rows)
         lists, scores = songs[place, :K].astype(np.int32), probabilities[place, :K]
-        row = self.measure("oracle", lists, scores)
-        best = row.next_song[f"recall@{K}"]
-        for each in self.rows:
-            each.share_of_oracle = each.next_song[f"recall@{K}"] / best if best else None
+        self.measure("oracle", lists, scores)
+        self.share_out()
+
+    def share_out(self) -> None:
+        """Fill in ``share_of_oracle``, if the oracle was measured."""
+        for oracle in (row for row in self.rows if row.name == "oracle"):
+            best = oracle.next_song[f"recall@{K}"]
+            for each in self.rows:
+                each.share_of_oracle = each.next_song[f"recall@{K}"] / best if best else None
 
     def measure(
         self,
         name: str,
         lists: np.ndarray,
         scores: np.ndarray,
-        per_user: np.ndarray | None = None,
+        users: tuple[np.ndarray, np.ndarray] | None = None,
         settings: dict[str, Any] | None = None,
         fit_seconds: float | None = None,
         rank_seconds: float | None = None,
@@ -205,15 +222,14 @@ class Leaderboard:
 
         Args:
             lists, scores: ``[n, k]`` of the test plays.
+            users: (songs, scores) ``[users, k]``, new songs for each user.
         """
         song, counts = self.test.song, self.data.counts
         kinds = self.type_of_user[self.test.queries.user]
         held_out = None
-        if per_user is not None:
-            found, _ = top_k(per_user, self.data.known, K)
-            if len(self.data.new_in_test.values):
-                figures = ranking_metrics(found, self.data.new_in_test, (K,))
-                held_out = {f"{n}@{K}": figures[f"{n}@{K}"] for n in ("recall", "ndcg", "mrr")}
+        if users is not None and len(self.data.new_in_test.values):
+            figures = ranking_metrics(users[0], self.data.new_in_test, (K,))
+            held_out = {f"{n}@{K}": figures[f"{n}@{K}"] for n in ("recall", "ndcg", "mrr")}
         row = SessionRow(
             name,
             next_song_metrics(lists, song, counts, self.membership, K),
@@ -225,6 +241,7 @@ class Leaderboard:
             rank_seconds,
             lists,
             scores,
+            *(users or ()),
         )
         self.rows.append(row)
         return row

@@ -83,6 +83,10 @@ class Counts:
         changes: float64 ``[artists, artists]``, how often the column came soon after the row.
         membership: float32 ``[songs, genres]``, shares that sum to 1 (0: no genre known).
         taste: float64 ``[users, genres]``, plays by genre.
+        followed: csr int32 ``[songs, songs]``, how many plays of the column came right after the
+            row: whole plays, whatever caused them.
+        neared: csr int32 ``[artists, artists]``, how many plays of the column had another artist's
+            song, the row's, among the ``memory`` songs before.
     """
 
     plays: np.ndarray
@@ -92,6 +96,8 @@ class Counts:
     changes: np.ndarray
     membership: np.ndarray
     taste: np.ndarray
+    followed: sparse.csr_array
+    neared: sparse.csr_array
 
     @classmethod
     def of(
@@ -127,7 +133,16 @@ class Counts:
         changes = _sum(weight, source[moved], target[moved], (n_artists, n_artists)).toarray()
         plays = np.bincount(song, shares.public, minlength=n_songs)
         taste = _sum(np.ones(len(user)), user, song, (n_users, n_songs)) @ membership
-        return cls(plays, listens, transitions, artist, changes, membership, np.asarray(taste))
+        whole = np.ones(after.sum(), np.int32)
+        followed = _sum(whole, recent[after, 0], song[after], (n_songs, n_songs))
+        # An artist counts once a play, however many of the songs before are theirs.
+        _, first = np.unique(row[moved] * n_artists + source[moved], return_index=True)
+        near = source[moved][first], target[moved][first]
+        neared = _sum(np.ones(len(first), np.int32), *near, (n_artists, n_artists))
+        return cls(
+            plays, listens, transitions, artist, changes, membership, np.asarray(taste), followed,
+            neared,
+        )  # fmt: skip
 
 
 def _sum(
@@ -157,6 +172,8 @@ class SessionModel(nn.Module):
     - popularity
 
     Every term is a distribution over songs, so the addends of a score are its exact explanation.
+    What smooths transition and follow is popularity, and counts there in :meth:`terms`: these two
+    are above 0 only for songs and artists that did come after.
     """
 
     def __init__(self, counts: Counts, config: SessionModelConfig) -> None:
@@ -201,8 +218,9 @@ class SessionModel(nn.Module):
         self.listens = _discounted(counts.listens, discount)
         self.transitions = _discounted(counts.transitions, discount)
         self.changes = np.maximum(counts.changes - discount, 0)
-        follow = self.changes + self.config.shrink_follow * self.artist_share
-        self.follow = (follow / follow.sum(axis=1, keepdims=True)).astype(np.float32)
+        total = self.changes.sum(axis=1) + self.config.shrink_follow
+        self.follow = (self.changes / total[:, None]).astype(np.float32)
+        self.follow_smoothing = (self.config.shrink_follow / total).astype(np.float32)
         self.after = np.asarray(self.transitions.sum(axis=1)).ravel()
         mine = np.asarray(self.listens @ counts.membership)
         mass = np.concatenate([mine, np.zeros((1, mine.shape[1]))])
@@ -365,9 +383,7 @@ class SessionModel(nn.Module):
         followed = np.flatnonzero(queries.recent[:, 0] >= 0)
         last = queries.recent[followed, 0]
         total = (self.after[last] + shrink)[:, None]
-        out[followed, TRANSITION] = (
-            self.transitions[last].toarray() + shrink * self.song_share
-        ) / total
+        out[followed, TRANSITION] = self.transitions[last].toarray() / total
         artists = np.zeros((n, len(counts.changes)), np.float32)
         sources = counts.artist[np.maximum(queries.recent, 0)]
         np.add.at(artists, (np.arange(n)[:, None], sources), weights)
@@ -382,9 +398,37 @@ class SessionModel(nn.Module):
             mine = replay[known].toarray()
         mine *= when.exp().numpy()[known] @ counts.membership.T
         out[known, REPLAY] = mine / np.maximum(mine.sum(axis=1, keepdims=True), 1e-2)
+        gates = self.gates(user, length).numpy()
+        popular = gates[:, POPULARITY] + gates[:, FOLLOW] * (artists @ self.follow_smoothing)
+        popular[followed] += gates[followed, TRANSITION] * shrink / total[:, 0]
+        gates[:, POPULARITY] = popular
         out[:, POPULARITY] = self.song_share
-        out *= self.gates(user, length).numpy()[:, :, None]
+        out *= gates[:, :, None]
         return out
+
+    @torch.no_grad()
+    def by_place(self, queries: Queries, song: np.ndarray) -> np.ndarray:
+        """What each recent song adds to a song's probability, by transition, artist and follow.
+
+        Args:
+            song: int64 ``[n]``, one of each query.
+
+        Returns:
+            float64 ``[n, memory]``, whose rows sum to those three of :meth:`terms`.
+        """
+        user, recent, _, length = self._tensors(queries)
+        gates = self.gates(user, length).double().numpy()
+        weights = self.attention(recent, self.recency).double().numpy()
+        artist = self.counts.artist[song][:, None]
+        sources = self.counts.artist[np.maximum(queries.recent, 0)]
+        near = gates[:, [ARTIST]] * (sources == artist)
+        near += gates[:, [FOLLOW]] * self.follow[sources, artist]
+        added: np.ndarray = weights * near * self.within_artist[song][:, None]
+        last = np.maximum(queries.recent[:, 0], 0)
+        total = self.after[last] + self.config.shrink_transition
+        transition = gates[:, TRANSITION] * _cells(self.transitions, last, song) / total
+        added[:, 0] += np.where(queries.recent[:, 0] >= 0, transition, 0)
+        return added
 
     def score(self, queries: Queries) -> np.ndarray:
         """float32 ``[n, songs]``: the probability of each song to be next."""

@@ -52,6 +52,13 @@ class Relations:
                 weight = torch.ones(len(source))
             self._edges[kind] = (source[order], destination[order], weight[order], order)
 
+    def edges(self, kind: EdgeType) -> Tensor:
+        """int64 ``[2, edges]``, in the graph's order, as ``hidden`` counts them."""
+        source, destination, _, order = self._edges[kind]
+        found = torch.empty((2, len(order)), dtype=torch.int64)
+        found[:, order] = torch.stack([source, destination])
+        return found
+
     def get(self, kind: EdgeType, hidden: Tensor | None = None) -> Relation:
         """One relation; ``hidden`` (bool ``[listens_to edges]``) takes out those plays' edges."""
         source, destination, weight, order = self._edges[kind]

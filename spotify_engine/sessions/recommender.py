@@ -14,11 +14,12 @@ from scipy import sparse
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.ragged import Ragged
-from spotify_engine.recommendation import Reason, Recommendation
+from spotify_engine.recommendation import Reason, Recommendation, reasons_for
 from spotify_engine.sessions import bundling
 from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
 from spotify_engine.sessions.edges import song_artists
 from spotify_engine.sessions.explain import (
+    Evidence,
     SessionExplainer,
     SessionExplanation,
     plot_session_attention,
@@ -80,7 +81,7 @@ class SessionRecommender:
         self._song_row = {id_: row for row, id_ in enumerate(self.ids)}
         self.user_plays = np.asarray(listens.sum(axis=1)).ravel()
         self.explainer = SessionExplainer(
-            self.names, self.artists, tables["genres"]["name"].to_pylist(),
+            self.names, artist, self.artists, tables["genres"]["name"].to_pylist(),
             membership_of(tables), plays, vectors,
         )  # fmt: skip
 
@@ -111,7 +112,7 @@ class SessionRecommender:
         """The k songs most likely to be next, best first; those of ``recent`` are left out.
 
         Args:
-            user: id; None or an id without history is a new user.
+            user: id; one without history is a new user. None or blank: nobody is named.
             recent: ids of this session's songs in the order they were played; ids that are not in
                 the catalogue are left out (:meth:`resolve` names them).
             at: when; seconds since 1970 or a datetime (UTC if it names no zone). None: at no
@@ -150,7 +151,8 @@ class SessionRecommender:
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 recommendation")
         row, played, query = self._ask(user, recent, at)
-        terms, fallback = self._terms(row, query, self.resolve(history)[0])
+        before = self.resolve(history)[0]
+        terms, fallback = self._terms(row, query, before)
         if terms is None:
             return [(each, None) for each in self._popular(played, k)]
         hidden = Ragged.from_lists([played])
@@ -159,7 +161,8 @@ class SessionRecommender:
         )
         there = chosen[0] != NOTHING
         songs = chosen[0][there].tolist()
-        explained = self._explained(songs, terms, row if neighbours else None, played)
+        evidence = self._evidence(row, played, before, fallback)
+        explained = self._explained(songs, terms, evidence, neighbours)
         return [
             (
                 self._recommendation(
@@ -187,25 +190,37 @@ class SessionRecommender:
         if unknown:
             raise InputError(f"{unknown[0]!r} is not in the catalogue")
         user_row, played, query = self._ask(user, recent, at)
-        terms, _ = self._terms(user_row, query, self.resolve(history)[0])
+        before = self.resolve(history)[0]
+        terms, fallback = self._terms(user_row, query, before)
         if terms is None:
-            raise InputError("neither the user nor a recent song is known: nothing to explain by")
-        return self._explained(rows.tolist(), terms, user_row, played)
+            also = "" if self.session is None else ", nor a recent song"
+            raise InputError(f"no user is known{also}: nothing to explain by")
+        evidence = self._evidence(user_row, played, before, fallback)
+        return self._explained(rows.tolist(), terms, evidence, neighbours=True)
+
+    def _evidence(
+        self, row: int | None, played: np.ndarray, history: np.ndarray, fallback: str | None
+    ) -> Evidence:
+        session = self.session
+        counts, memory = (session.counts, session.config.memory) if session else (None, 1)
+        return Evidence(
+            counts, memory, self.listens, self.explainer.has_genre, row, played, history,
+            self.cold, supplemented=fallback == "similar users",
+        )  # fmt: skip
 
     def _explained(
         self,
         songs: Sequence[int],
         terms: Mapping[str, np.ndarray],
-        user: int | None,
-        played: np.ndarray,
+        evidence: Evidence,
+        neighbours: bool,
     ) -> list[SessionExplanation]:
-        last_first = played[::-1].tolist()
         return [
             self.explainer.explain(
                 song,
                 {kind: float(values[song]) for kind, values in terms.items()},
-                user,
-                last_first,
+                evidence,
+                neighbours,
             )
             for song in songs
         ]
@@ -235,7 +250,7 @@ class SessionRecommender:
         """(row of the user or None, rows of this session in order, the query)."""
         if len(recent) > MAX_RECENT:
             raise InputError(f"recent has {len(recent):,} songs; the limit is {MAX_RECENT:,}")
-        row = self._user_row[user] if user is not None and self.knows(user) else None
+        row = self._user_row[user] if user and self.knows(user) else None
         played, _ = self.resolve(recent)
         memory = self.session.config.memory if self.session else 1
         window = np.full(memory, UNKNOWN, np.int64)
@@ -288,8 +303,9 @@ class SessionRecommender:
         found = []
         for song, score in zip(chosen[0].tolist(), scores[0].tolist(), strict=True):
             if song != NOTHING:
-                text = f"Popular: {score:,.0f} plays"
-                reasons = [Reason("popularity", text, score)]
+                words = self.explainer.popularity_words(song)
+                said = [Reason("popularity", words, score)] if words else []
+                reasons = reasons_for(score, said)
                 found.append(self._recommendation(song, score, reasons, "popularity"))
         return found
 

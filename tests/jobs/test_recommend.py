@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import pandas as pd
 import pytest
+
+from spotify_engine.dotted import flatten
+from spotify_engine.runtime.audit import audit_run
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +125,32 @@ def test_evaluate_agrees_with_the_report(run: Path, capsys: pytest.CaptureFixtur
 
     assert evaluate.main(["--run", str(run)]) == 0
     assert "figures agree with" in capsys.readouterr().out
+
+
+def test_every_figure_of_the_report_is_recomputed_or_said_not_to_be(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    audit = audit_run(run, baselines=True)
+    assert not audit.differences
+    told = {"config", "data", "seconds", "epochs", "start", "item_item", "titles"}
+    for name, value in flatten(report).items():
+        if isinstance(value, int | float) and name not in audit.names:
+            assert any(fnmatch(name, pattern) for pattern in audit.left_out), name
+            assert name.split(".")[0] in told or name.endswith("_seconds"), name
+    assert {"faithfulness.passed", "parameters.total", "fingerprints.predictions"} <= audit.names
+    for section in ("cold_start.", "breakdown.", "baselines.ease.test."):
+        assert any(name.startswith(section) for name in audit.names)
+    if report["without_item_item"]:
+        assert "without_item_item.test.recall@10" in audit.names
+
+
+def test_evaluate_notices_a_changed_score(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    predictions = pd.read_parquet(copy / "predictions.parquet")
+    predictions.loc[3, "score"] *= 1.001
+    predictions.to_parquet(copy / "predictions.parquet", index=False)
+    (noticed,) = audit_run(copy, baselines=False).differences
+    assert noticed.startswith("fingerprints.predictions: recomputed")
 
 
 def test_evaluate_notices_changed_predictions(

@@ -6,14 +6,19 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from spotify_engine.dotted import flatten, laid_over, nested
+from spotify_engine.runtime.audit import audit_run
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.synthetic import SyntheticConfig
 
@@ -53,7 +58,8 @@ def test_a_run_leaves_everything(finished_sessions: Path) -> None:
     names = {path.name for path in finished_sessions.iterdir()}
     assert {
         "config.yaml", "data", "tables", "split.parquet", "graph", "checkpoints",
-        "predictions.parquet", "report.json", "report.png", "bundle",
+        "predictions.parquet", "rankings.parquet", "held_out.parquet", "report.json",
+        "report.png", "bundle",
     } <= names  # fmt: skip
     report = json.loads((finished_sessions / "report.json").read_text())
     board = report["leaderboard"]
@@ -188,3 +194,88 @@ def test_evaluate_agrees_with_the_report_and_notices_changes(
         pq.write_table(damaged, copy / "predictions.parquet")
         assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
         assert "predictions.parquet: " in capsys.readouterr().err
+
+
+def numbers(report: dict[str, Any]) -> dict[str, float]:
+    """The figures of a report by dotted key."""
+    found = flatten(report).items()
+    return {n: v for n, v in found if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def test_every_figure_of_the_report_is_recomputed_or_said_not_to_be(
+    finished_sessions: Path, tmp_path: Path
+) -> None:
+    report = json.loads((finished_sessions / "report.json").read_text())
+    audit = audit_run(finished_sessions, baselines=True)
+    assert not audit.differences
+    assert audit.compared == len(audit.names)
+    left_out = {
+        name
+        for name in numbers(report)
+        if any(fnmatch(name, pattern) for pattern in audit.left_out)
+    }
+    assert {name.split(".")[0] for name in left_out} <= {"config", "data", "seconds", "leaderboard"}
+    of_the_board = [name for name in left_out if name.startswith("leaderboard.")]
+    assert all(name.endswith("_seconds") for name in of_the_board)
+    assert numbers(report).keys() - left_out <= audit.names
+    assert {
+        "leaderboard.markov.next_song.recall@10", "leaderboard.ials.held_out.ndcg@10",
+        "leaderboard.basic-gat.held_out.recall@10", "leaderboard.oracle.next_song.mrr@10",
+        "leaderboard.session-aware.share_of_oracle", "leaderboard.markov.settings.shrink",
+        "genre_influence", "cold_start.new_song.artist_vector", "parameters.session.total",
+        "faithfulness.session-aware.passed", "faithfulness.enhanced-gat.mean_change_random",
+    } <= audit.names  # fmt: skip
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished_sessions, copy)
+    wrong = {n: v + 0.5 for n, v in numbers(report).items() if n in audit.names}
+    (copy / "report.json").write_text(json.dumps(laid_over(report, nested(wrong))))
+    noticed = audit_run(copy, baselines=False).differences
+    # Settings are chosen by fitting the baselines, which this leaves out.
+    chosen = [name for name in wrong if ".settings." in name]
+    assert len(noticed) == len(wrong) - len(chosen)
+
+
+@pytest.mark.parametrize("file", ["predictions", "rankings", "held_out"])
+@pytest.mark.parametrize("column", ["score", "song"])
+def test_any_change_of_a_saved_list_is_noticed(
+    finished_sessions: Path, tmp_path: Path, file: str, column: str
+) -> None:
+    """Also one that moves no figure: a score, or two songs that nobody played."""
+    copy = tmp_path / "run"
+    shutil.copytree(finished_sessions, copy)
+    path = copy / f"{file}.parquet"
+    table = pq.read_table(path)
+    values, place = table[column].to_numpy().copy(), table.schema.get_field_index(column)
+    if column == "score":
+        values[len(values) // 2] *= 1.001
+    else:
+        values[-2:] = values[-2:][::-1]
+    field = table.schema.field(place)
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
+    noticed = audit_run(copy, baselines=False).differences
+    assert any(line.startswith(f"fingerprints {file}: recomputed") for line in noticed)
+
+
+def test_a_run_without_its_lists_is_one_line(
+    finished_sessions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished_sessions, copy)
+    table = pq.read_table(copy / "rankings.parquet")
+    keep = pc.not_equal(table["scorer"], "markov")
+    pq.write_table(table.filter(keep), copy / "rankings.parquet")
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+    assert "its scorers are not those of report.json, which differ in markov" in (
+        capsys.readouterr().err
+    )
+    (copy / "held_out.parquet").unlink()
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+    assert "held_out.parquet: no such file" in capsys.readouterr().err
+    report = json.loads((copy / "report.json").read_text())
+    del report["fingerprints"]
+    (copy / "report.json").write_text(json.dumps(report | {"release": "0.9.0"}))
+    assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
+    assert "release 0.9.0 saved the last model's lists alone" in capsys.readouterr().err

@@ -30,14 +30,15 @@ def test_table_shows_rank_track_score_and_reasons_in_short(recommender):
         assert line.split()[1] == str(number)
         assert f"{each.score:.2f}" in line
         explanation = completion.explanations[number - 1]
-        first = recommender.names[explanation.reasons[0].track]
-        assert f'like "{first}"' in line
+        seeds = [each.name for each in explanation.reasons if each.kind == "seed"]
+        assert ('like "' in line) == bool(seeds)
+        assert all(f'"{name}"' in line for name in seeds[:2])
         assert ", ".join(explanation.matched_genres[:2]) in line
 
 
 @pytest.mark.parametrize("title", ["[/b] sad", "[red]", "[bold]x[/bold]"])
 def test_titles_are_not_markup(recommender, title):
-    assert f"{title}: 1 known tracks" in printed(complete_playlist(recommender, ["id0"], title, 2))
+    assert f"{title}: 1 known track" in printed(complete_playlist(recommender, ["id0"], title, 2))
 
 
 def test_explanations_are_those_of_the_recommended(recommender):
@@ -71,7 +72,9 @@ def test_artists_that_stand_in_are_said_explained_and_drawn(recommender, tmp_pat
     assert "0 known tracks, 1 known by artist" in text
     assert "artist: no track is in a training playlist" in text
     assert 'like "New"' in text
-    assert all("only the artist Artist 3 is known" in text for text in completion.texts())
+    for each, text in zip(completion.recommended, completion.texts(), strict=True):
+        named = any(reason.name == "New" for reason in each.reasons)
+        assert ("only the artist Artist 3 is known" in text) == named
     completion.plot(tmp_path / "heat.png")
     assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
     unheard = complete_playlist(recommender, ["id0", "id24", "id25"], None, 3)
@@ -79,7 +82,7 @@ def test_artists_that_stand_in_are_said_explained_and_drawn(recommender, tmp_pat
         "in no training playlist, known by artist and sound: 2 (Song 24, Song 25)"
     ]
     mixed = complete_playlist(recommender, ["id0", "Artist 3 - New"], None, 3)
-    assert "1 known tracks, 1 known by artist" in printed(mixed)
+    assert "1 known track, 1 known by artist" in printed(mixed)
     assert "artist: no track" not in printed(mixed)
 
 

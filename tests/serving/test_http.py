@@ -134,6 +134,24 @@ def test_next_song_is_the_recommenders(client: httpx.Client, sessions: SessionRe
     assert ids(by_iso)[:6] == ids(answer)
 
 
+@pytest.mark.parametrize("nobody", ["", "  ", "\u2003"])
+def test_a_blank_user_is_nobody(client: httpx.Client, service: Service, nobody: str) -> None:
+    """No field that was left blank is an unknown user, and nothing is stored for it."""
+    sessions = service.served.engines["sessions"].recommender
+    recent, at = sessions.ids[3:5], 1_736_700_000
+    blank = ask(client, "/v1/sessions/next", user=nobody, recent=recent, at=at, explain=True)
+    none = ask(client, "/v1/sessions/next", recent=recent, at=at, explain=True)
+    assert blank | {"ms": 0} == none | {"ms": 0}
+    unified = ask(client, "/v1/recommend", session={"user": nobody, "recent": recent, "at": at})
+    assert unified["fallback"] == none["fallback"] == "session"
+    event = {"type": "play", "user": nobody, "track": recent[0], "ms_played": 1}
+    refused = client.post("/v1/events", json={"events": [event]})
+    assert refused.status_code == 422
+    assert "user" in refused.json()["errors"][0]["field"]
+    kept = ask(client, "/v1/playlists/complete", playlist=nobody, tracks=["id0"])
+    assert kept["learned"] == 0
+
+
 def test_a_new_user_gets_what_is_popular(client: httpx.Client) -> None:
     answer = ask(client, "/v1/sessions/next", user="nobody")
     assert answer["fallback"] == "popularity"

@@ -92,7 +92,15 @@ def test_reasons_and_charts_are_the_answers(open_page: Open, url: str) -> None:
         f"{answer.seeds[i].name}: {100 * answer.seeds[i].attention:.1f} % of the attention"
         for i in order
     ]
-    largest = max(abs(v) for r in answer.recommendations for v in r.explanation.seeds)
+    terms = [v for r in answer.recommendations for v in r.explanation.seeds]
+    largest = max(map(abs, terms))
+    said = [
+        *([f"lowers the score, by {-min(terms):.3f} at most"] if min(terms) < 0 else []),
+        *([f"raises the score, by {max(terms):.3f} at most"] if max(terms) > 0 else []),
+        "attention",
+    ]
+    expect(page.locator("#playlist-heatmap .legend > span")).to_have_text(said)
+    expect(page.locator("#playlist-chosen .count")).to_contain_text("3 tracks")
     for place, each in enumerate(answer.recommendations):
         cells = grid.locator("tbody tr").nth(place + 1).locator(".cell")
         for i, cell in zip(order, cells.all(), strict=True):
@@ -134,6 +142,55 @@ def test_what_is_not_known_is_said(open_page: Open, url: str) -> None:
     search.fill("Qqqq - Zzzz")
     page.get_by_role("option", name="Add “Qqqq - Zzzz” as typed").click()
     expect(chosen).to_have_text(["ZzzzQqqqnot in the catalogue×"])
+
+
+def test_charts_say_what_is_so(open_page: Open, url: str) -> None:
+    """Of what adds and takes away, and of parts that round to nothing or all."""
+    page = open_page(url)
+    found = page.evaluate(
+        """async () => {
+          const { percent, heatmap } = await import("/static/charts.js");
+          const legend = (...values) => [...heatmap({
+            caption: "", rows: [{ label: "r", values, selected: true }],
+            columns: values.map((_, i) => ({ label: `c${i}`, attention: 1 })),
+          }).querySelectorAll(".legend > span")].map((span) => span.textContent);
+          return {
+            percents: [0, 0.004, 0.5, 0.9951, 0.999, 1, 1 - 1e-9].map((x) => percent(x)),
+            tenths: [0.0004, 0.9996].map((x) => percent(x, 1)),
+            both: legend(0.25, -0.5), up: legend(2.9, 1), down: legend(-1, 0), none: legend(0, 0),
+          };
+        }"""
+    )
+    assert found == {
+        "percents": ["0 %", "under 1 %", "50 %", "over 99 %", "over 99 %", "100 %", "100 %"],
+        "tenths": ["under 0.1 %", "over 99.9 %"],
+        "both": [
+            "lowers the score, by 0.500 at most", "raises the score, by 0.250 at most", "attention",
+        ],
+        "up": ["raises the score, by 2.900 at most", "attention"],
+        "down": ["lowers the score, by 1.000 at most", "attention"],
+        "none": ["attention"],
+    }  # fmt: skip
+
+
+def test_what_stands_in_for_a_user_is_said_as_it_is(open_page: Open, url: str) -> None:
+    """A user field that is empty or blank is no unknown user."""
+    page = open_page(f"{url}/#session")
+    note = page.locator("#session-results .notice").first
+    user = page.get_by_label("User")
+    user.fill("somebody new")
+    expect(note).to_have_text(
+        "This user is not known, and no song was played: the most played songs."
+    )
+    user.fill("   ")
+    expect(note).to_contain_text("Nothing was played yet")
+    page.get_by_role("button", name="Try an example").click()
+    expect(page.locator("#session-chosen .count")).to_contain_text("2 songs, last one last")
+    expect(note).to_have_text("No user is named: predicted from this session's songs alone.")
+    user.fill("somebody new")
+    expect(note).to_have_text("This user is not known: predicted from this session's songs alone.")
+    page.locator("#session-chosen button.remove").first.click()
+    expect(page.locator("#session-chosen .count")).to_have_text("1 song ")
 
 
 def test_only_the_newest_answer_is_shown(open_page: Open, url: str) -> None:

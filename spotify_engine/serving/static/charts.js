@@ -2,8 +2,15 @@
 
 import { h, name, svg } from "./dom.js";
 
+const ROUNDING = 1e-6; // of a sum of shares
+
+/** A part of all; says "under" and "over" where rounding would make nothing or all of it. */
 export function percent(share, digits = 0) {
-  return `${(100 * share).toFixed(digits)} %`;
+  const text = (100 * share).toFixed(digits);
+  const step = 10 ** -digits;
+  if (Number(text) === 0 && share > 0) return `under ${step.toFixed(digits)} %`;
+  if (Number(text) === 100 && share < 1 - ROUNDING) return `over ${(100 - step).toFixed(digits)} %`;
+  return `${text} %`;
 }
 
 /** Whole percentages of shares of 1 that add up to 100, as long as the shares add up to 1. */
@@ -160,7 +167,7 @@ export function heatmap({ caption, columns, rows }) {
   cells[0][0].tabIndex = 0;
   table.addEventListener("keydown", (event) => move(event, cells));
   readout.textContent = "Point at a cell, or move to one with the arrow keys, for its value.";
-  return h("div", { class: "heatmap-frame" }, h("div", { class: "scroll" }, table), readout, legend(largest));
+  return h("div", { class: "heatmap-frame" }, h("div", { class: "scroll" }, table), readout, legend(rows));
 }
 
 function move(event, cells) {
@@ -181,11 +188,17 @@ function move(event, cells) {
   next.focus();
 }
 
-function legend(largest) {
+/** What the colours mean that are there, and how far each goes. */
+function legend(rows) {
+  const values = rows.flatMap((row) => row.values);
+  const least = Math.min(...values), most = Math.max(...values);
   return h(
     "p", { class: "legend" },
-    [["negative", `lowers the score, by ${largest.toFixed(3)} at most`], ["positive", "raises it"],
-      ["attention", "attention"]].map(([kind, words]) =>
+    [
+      least < 0 && ["negative", `lowers the score, by ${fixed(-least, 3)} at most`],
+      most > 0 && ["positive", `raises the score, by ${fixed(most, 3)} at most`],
+      ["attention", "attention"],
+    ].filter(Boolean).map(([kind, words]) =>
       h("span", {}, h("span", { class: `key ${kind}`, "aria-hidden": "true" }), words)),
   );
 }

@@ -24,11 +24,12 @@ const FALLBACKS = {
 const COUNTED = new Set(["popularity", "title genres"]); // whose score is a number of playlists
 const TERMS = {
   title: "similarly named playlists", popularity: "popularity", genre: "artists and genres",
-  seed: "similar listening", other_seeds: "the other tracks", item_item: "often together",
+  seed: "similar listening", other_seeds: "the other tracks", item_item: "playlists with both",
+  rest: "everything else",
 };
 const PARTS = {
   track: "the track itself", playlists: "playlists it is in", artists: "its artists and genres",
-  item_item: "often together",
+  item_item: "playlists with both",
 };
 
 export function playlistTab({ answered }) {
@@ -46,7 +47,7 @@ export function playlistTab({ answered }) {
   });
   const chosen = new Chosen({
     root: byId("playlist-chosen"),
-    words: { label: "Tracks", empty: "No tracks yet." },
+    words: { label: "Tracks", empty: "No tracks yet.", count: (n) => plural(n, "track") },
     changed: () => live.change(),
     home: byId("playlist-search"),
     once: true,
@@ -147,7 +148,7 @@ function explained(recommendation, explanation, answer) {
   const others = terms.slice(SEEDS_DRAWN);
   if (others.length) {
     rows.push({
-      label: `the other ${plural(others.length, "track")}`,
+      label: others.length === 1 ? "the other track" : `the other ${others.length} tracks`,
       value: others.reduce((sum, each) => sum + each.value, 0),
     });
   }
@@ -175,7 +176,7 @@ function genreProfile(explanation, answer) {
   if (!genres.length) return null;
   const left = Object.keys(answer.genres).length - genres.length;
   return barChart({
-    caption: `Genres of the playlist, by share of its tracks${left > 0 ? `; ${left} rarer ones left out` : ""}`,
+    caption: `Genres of the playlist, by share of its tracks${left > 0 ? `; ${plural(left, "rarer one")} left out` : ""}`,
     rows: genres.map(([genre, share]) => ({
       label: genre, value: share, kind: genre in matched ? "matched" : "genre",
       remark: genre in matched ? "✓ its genre, too" : null,

@@ -49,7 +49,7 @@ export function subject(recommendation) {
 export class Chosen {
   /**
    * @param root    where it goes
-   * @param words   {label, empty}
+   * @param words   {label, empty, count}; count(n) says how many there are
    * @param changed () => void
    * @param home    the element that gets the focus when nothing is left to remove
    * @param once    whether a track can be in it only once
@@ -133,7 +133,7 @@ export class Chosen {
     );
     this.root.replaceChildren(
       h("p", { class: "hint count" },
-        `${this.tracks.length} ${this.words.label.toLowerCase()} `,
+        `${this.words.count(this.tracks.length)} `,
         this.tracks.length > 1 && h("button", {
           type: "button", class: "quiet", onclick: () => this.clear(),
         }, "Remove all")),

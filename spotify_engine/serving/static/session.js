@@ -12,18 +12,33 @@ const TYPING_MS = 300;
 const PLAYED_MS = 180_000; // what "played" is sent as: the page knows no durations
 const SENDINGS = 3;
 
-const FALLBACKS = {
-  session: "This user is not known: predicted from this session's songs alone.",
-  history: "This user is new since training: predicted from the plays that were stored since.",
-  "new song": "Nobody had played these songs in training: each stands where its artist does.",
-  "similar users": "This user has few plays: similar users' plays count, too.",
-  popularity: "Neither user nor songs are known: the most played songs.",
-};
 const TERMS = {
-  transition: "often played right after", artist: "more by an artist of this session",
-  follow: "artists that follow each other", genre: "genre", replay: "songs you come back to",
-  popularity: "popularity", collaborative: "users who listen alike",
+  transition: "the song right before", artist: "artists of this session",
+  follow: "artists that come after these", genre: "genre", replay: "the user's own plays",
+  popularity: "popularity", collaborative: "listening", rest: "everything else",
 };
+
+/**
+ * What stood in, in words.
+ *
+ * @param who   the user that is named, or ""
+ * @param songs how many songs were played
+ * @param known how many of them the catalogue has
+ */
+function fallbacks({ who, songs, known }) {
+  const user = who ? "This user is not known" : "No user is named";
+  const nothing = songs === 1 ? "the song is not known" : "none of the songs is known";
+  let why = `${user}, and no song was played`;
+  if (songs) why = `${user}, and ${nothing}`;
+  if (known) why = `${user}, and this version goes by users alone`;
+  return {
+    session: `${user}: predicted from this session's songs alone.`,
+    history: "This user is new since training: predicted from the plays that were stored since.",
+    "new song": "Nobody had played these songs in training: they are judged by artist and genre.",
+    "similar users": "This user has few plays: similar users' plays count, too.",
+    popularity: `${why}: the most played songs.`,
+  };
+}
 
 export function sessionTab({ answered }) {
   const user = byId("session-user");
@@ -40,7 +55,10 @@ export function sessionTab({ answered }) {
   });
   const chosen = new Chosen({
     root: byId("session-chosen"),
-    words: { label: "Songs, last one last", empty: "No songs yet." },
+    words: {
+      label: "Songs, last one last", empty: "No songs yet.",
+      count: (n) => (n === 1 ? "1 song" : `${n} songs, last one last`),
+    },
     changed: () => {
       event = null;
       live.change();
@@ -83,9 +101,13 @@ export function sessionTab({ answered }) {
   }
 
   function lead(answer) {
-    const empty = !chosen.tracks.length && !readable(user.value);
+    const who = readable(user.value);
+    const songs = chosen.tracks.length;
+    const unknown = new Set(answer.unmatched);
+    const known = chosen.sent().filter((song) => !unknown.has(song)).length;
+    const empty = !songs && !who;
     const notes = ground(answer, {
-      fallbacks: FALLBACKS,
+      fallbacks: fallbacks({ who, songs, known }),
       start: empty && {
         text: "Nothing was played yet: these are the most played songs. ",
         count: EXAMPLE,
@@ -144,7 +166,7 @@ function scoreText(recommendation) {
   if (recommendation.reasons.some((reason) => reason.kind === "collaborative")) {
     return (value) => fixed(value, 3);
   }
-  return (value) => percent(value, 2);
+  return (value) => `${(100 * value).toFixed(2)} %`;
 }
 
 function terms(recommendation) {

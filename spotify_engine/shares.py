@@ -1,0 +1,30 @@
+"""Parts of a whole, and standings among all, as whole percentages that are true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def percentages(parts: Sequence[float]) -> list[int]:
+    """Whole percentages of non-negative parts that add up to exactly 100 (0s if all are 0).
+
+    What rounding down leaves goes to the largest remainders (Hamilton's method).
+    """
+    values = np.asarray(parts, np.float64)
+    if values.sum() <= 0:
+        return [0] * len(values)
+    exact = 100 * values / values.sum()
+    whole = np.floor(exact).astype(int)
+    missing = 100 - int(whole.sum())
+    order = np.lexsort((np.arange(len(values)), -(exact - whole)))
+    whole[order[:missing]] += 1
+    return [int(value) for value in whole]
+
+
+def standings(popularity: np.ndarray) -> np.ndarray:
+    """int ``[n]``: above how many whole percent of all each one is, 0 to 99; rounded down."""
+    below = np.searchsorted(np.sort(popularity), popularity, side="left")
+    found: np.ndarray = 100 * below // max(len(popularity), 1)
+    return found
