@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -53,6 +52,7 @@ from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
 from spotify_engine.sessions.tables import edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
+from spotify_engine.strict_json import to_json
 
 NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
 
@@ -251,7 +251,7 @@ class SessionPipeline:
             "epochs": {name: results[f"train {name}"] for name in self.config.models},
             **results.get("evaluate", {}),
         }
-        write_text(self.run.report, json.dumps(content, indent=2))
+        write_text(self.run.report, to_json(content))
         plot_session_report(content, self.run.picture)
         return content
 
