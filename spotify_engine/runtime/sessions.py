@@ -125,6 +125,11 @@ class SessionPipeline:
     def train(self) -> None:
         """``checkpoints/MODEL/best`` and ``last``."""
         for name in self.config.models:
+            if self.config.trainer == "advanced" and not self._validates(name):
+                console.print(
+                    f"{name}: no user has a song in the validation part that is new to the user; "
+                    "all epochs are trained, and none is validated"
+                )
             self.run.stage(
                 f"train {name}",
                 partial(
@@ -180,8 +185,7 @@ class SessionPipeline:
 
     def board(self) -> Leaderboard:
         """An empty leaderboard of the run's test plays."""
-        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
-        return Leaderboard(held_out, membership_of(self.tables))
+        return Leaderboard(self.held_out, membership_of(self.tables))
 
     def _add(self, board: Leaderboard, name: ModelName) -> SessionRow:
         """Measure a trained model on the board's test plays."""
@@ -259,8 +263,26 @@ class SessionPipeline:
         """What the workers that train a model open."""
         split = self.run.split.resolve() if self.config.trainer == "advanced" else None
         return SessionTraining(
-            name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config
-        )
+            name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config,
+            self._validates(name),
+        )  # fmt: skip
+
+    def _validates(self, name: ModelName) -> bool:
+        """Whether validation measures a model: a GAT by songs that are new to their users."""
+        if self.config.trainer == "simple":
+            return False
+        return name == "session" or len(self.held_out.new_in_val.values) > 0
+
+    def require_validation(self) -> None:
+        """
+        Raises:
+            InputError: there is nothing to compare settings by.
+        """
+        if not self._validates(self.config.models[-1]):
+            raise InputError(
+                "no user has a song in the validation part that is new to the user, so there is "
+                "nothing to choose settings by; give more listening, or search the session model"
+            )
 
     @cached_property
     def recommender(self) -> SessionRecommender:
@@ -294,6 +316,10 @@ class SessionPipeline:
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         return load_tables(self.run.tables)
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        return HeldOut(self.tables, self.split, self.config.evaluation)
 
     @cached_property
     def split(self) -> EventSplit:
