@@ -28,6 +28,7 @@ from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
+from spotify_engine.sessions.columns import LATEST
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
 from spotify_engine.sessions.leaderboard import (
@@ -96,7 +97,14 @@ class SessionPipeline:
         """The CSV files, generated where none are given, to ``tables/``."""
         self.generate()
         self.run.stage(
-            "prepare", lambda: prepare_sessions(self.folder, self.run.tables, self.config.data)
+            "prepare",
+            lambda: prepare_sessions(
+                self.folder,
+                self.run.tables,
+                self.config.data,
+                # What is generated may lie in the future.
+                latest=LATEST if self.config.inputs.data is None else None,
+            ),
         )
 
     def hold_out(self) -> None:

@@ -17,8 +17,11 @@ _NUMBER = r"^-?\d{1,19}(?:\.\d*)?$"
 # From here on a number is in milliseconds, in microseconds: the year 5138 in the unit before.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM = 10**11, 10**14
 DAY = 86_400
+EARLIEST = 946_684_800  # 2000: nobody's listening was written down before
+LATEST = 4_102_444_800  # 2100
 NO_TIME = "no timestamp"
 AT_ZERO = "timestamp 0 or in 1970"
+TOO_EARLY = "timestamp before 2000"
 IN_FUTURE = "timestamp in the future"
 IN_DAYS = "timestamp in a spreadsheet's days"
 ROUNDED = "timestamp in scientific notation"
@@ -49,20 +52,18 @@ def read_times(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
         return np.where(ok, seconds, 0), ok
 
 
-def time_faults(
-    text: pa.StringArray, earliest: int, latest: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def time_faults(text: pa.StringArray, latest: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """:func:`read_times`, and why some can't be when somebody listened.
 
     Args:
-        earliest, latest: seconds since 1970; a play lies from the one up to the other.
+        latest: seconds since 1970; plays lie from ``EARLIEST`` up to this.
 
     Returns:
         (seconds int64 ``[n]``; bool ``[n]`` by reason, no row in two of them)
     """
     seconds, ok = read_times(text)
     low, high = _YEAR_OF_ZERO
-    odd = np.flatnonzero(~ok | (seconds < earliest) | (seconds >= latest))
+    odd = np.flatnonzero(~ok | (seconds < EARLIEST) | (seconds >= latest))
     faults: dict[str, np.ndarray] = {}
     if len(odd):
         kind = pc.utf8_trim_whitespace(text.take(pa.array(odd)))
@@ -80,17 +81,13 @@ def time_faults(
             (IN_DAYS, in_days),
             (AT_ZERO, (at >= low) & (at < high)),
             (IN_FUTURE, at >= latest),
-            (f"timestamp before {_day(earliest)}", at < earliest),
+            (TOO_EARLY, at < EARLIEST),
         ):
             if (left & hit).any():
                 faults[reason] = np.zeros(len(text), bool)
                 faults[reason][odd[left & hit]] = True
                 left &= ~hit
     return seconds, faults
-
-
-def _day(seconds: int) -> str:
-    return str(np.datetime64(seconds, "s").astype("datetime64[D]"))
 
 
 def _mixed_times(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
