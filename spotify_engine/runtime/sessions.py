@@ -49,7 +49,7 @@ from spotify_engine.sessions.splits import (
     save_event_split,
     split_events,
 )
-from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
+from spotify_engine.sessions.synthetic import ORACLE_FILE, Asked, find_plays, load_oracle
 from spotify_engine.sessions.tables import edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
@@ -69,6 +69,7 @@ class SessionPipeline:
         self.run, self.config, self.callbacks = run, run.config, callbacks
         given = self.config.inputs.data
         self.folder = str(run.out / "data") if given is None else given
+        self.oracle = Path(self.folder) / ORACLE_FILE
 
     def lay_out(self) -> None:
         """From tables to what training begins with."""
@@ -88,9 +89,12 @@ class SessionPipeline:
     def generate(self) -> None:
         """``data/``, if no folder of CSVs was given."""
         if self.config.inputs.data is None:
+            asked = Asked(self.config.split, self.config.data.gap_seconds)
             self.run.stage(
                 "generate",
-                lambda: generate(Path(self.folder), self.config.generator, oracle=True, workers=1),
+                lambda: generate(
+                    Path(self.folder), self.config.generator, oracle=True, workers=1, asked=asked
+                ),
             )
 
     def prepare(self) -> None:
@@ -113,6 +117,8 @@ class SessionPipeline:
         def work() -> dict[str, Any]:
             events = self.tables["events"]
             split = split_events(events, self.config.split)
+            if self.oracle.exists():
+                find_plays(self.oracle, self.tables, np.flatnonzero(split.test))
             save_event_split(split, events, self.run.split)
             return {name: int(getattr(split, name).sum()) for name in ("train", "val", "test")}
 
@@ -185,10 +191,13 @@ class SessionPipeline:
         }
 
     def add_oracle(self, board: Leaderboard) -> None:
-        """Measure the true probabilities, where the data has them."""
-        oracle = Path(self.folder) / ORACLE_FILE
-        if oracle.exists():
-            truth = load_oracle(oracle, self.tables)
+        """Measure the true probabilities, where the data has them.
+
+        Raises:
+            InputError: it lacks some of the plays, or is of other data.
+        """
+        if self.oracle.exists():
+            truth = load_oracle(self.oracle, self.tables, board.test.rows)
             board.add_oracle(truth.event, truth.songs, truth.probabilities)
 
     def board(self) -> Leaderboard:
