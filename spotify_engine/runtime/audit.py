@@ -34,7 +34,6 @@ from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import NAMES, SessionPipeline
 from spotify_engine.sessions.leaderboard import K
 from spotify_engine.sessions.settings import SyntheticJob
-from spotify_engine.strict_json import known
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -197,7 +196,7 @@ def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
 def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:
     lines = []
     for name in found.keys() | reported.keys():
-        ours, theirs = known(found.get(name)), known(reported.get(name))
+        ours, theirs = found.get(name), reported.get(name)
         same = ours == theirs or (
             ours is not None
             and theirs is not None
