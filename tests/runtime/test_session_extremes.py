@@ -15,14 +15,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from spotify_engine.errors import InputError
 from spotify_engine.runtime import sessions
 from spotify_engine.runtime.audit import audit_run
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.sessions import NAMES, SessionPipeline
+from spotify_engine.sessions.edges import GAP_SECONDS
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.settings import SyntheticJob
+from spotify_engine.sessions.splits import TemporalSplitConfig, split_events
+from spotify_engine.sessions.synthetic import Asked, SyntheticConfig, load_oracle, write_sessions
 from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.validation import validate
+from spotify_engine.sessions.validation_plots import plot_validation
 
 ALL = ("basic", "enhanced", "session")
 START = 1_700_000_000
@@ -235,4 +241,116 @@ def test_all_models_come_to_a_report_and_a_bundle(
 ) -> None:
     out, report = job(make(tmp_path / "data"))
     assert set(NAMES.values()) < report["leaderboard"].keys()
+    check(out)
+
+
+@pytest.mark.parametrize(
+    ("make", "model"),
+    [*((one_listener, model) for model in ALL), (everyone_heard_everything, "session"),
+     (no_genres, "session")],
+)  # fmt: skip
+def test_a_model_alone_comes_to_a_report_and_a_bundle(
+    make: Callable[[Path], Path], model: str, job: Job, tmp_path: Path
+) -> None:
+    out, report = job(make(tmp_path / "data"), models=[model])
+    assert report["leaderboard"].keys() & NAMES.values() == {NAMES[model]}
+    check(out)
+
+
+@pytest.mark.parametrize("make", [one_listener, one_song, one_test_play, a_type_of_its_own])
+def test_the_simple_trainer_comes_to_a_bundle(
+    make: Callable[[Path], Path], job: Job, tmp_path: Path
+) -> None:
+    out, report = job(make(tmp_path / "data"), trainer="simple")
+    assert "leaderboard" not in report
+    assert SessionRecommender.load(out / "bundle").next()
+    strict(out / "bundle" / "manifest.json")
+
+
+def test_what_new_songs_would_say_is_null_without_new_songs(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All listeners heard all songs in training: GATs have nothing to be validated by."""
+    _, report = job(everyone_heard_everything(tmp_path / "data"))
+    for row in report["leaderboard"].values():
+        assert row["held_out"] is None
+        assert row["next_song"]["genre_diversity@10"] is None
+    for name in ("itemknn", "ials"):
+        first = getattr(SyntheticJob().evaluation, name)[0]
+        assert report["leaderboard"][name]["settings"] == first.model_dump()
+    printed = capsys.readouterr().out
+    for name in ("basic", "enhanced"):
+        assert "train_recall@10" in report["epochs"][name][0]
+        assert "val_recall@10" not in report["epochs"][name][0]
+        assert f"{name}: no user has a song in the validation part that is new" in printed
+    assert "session: no user" not in printed
+    assert "val_recall@10" in report["epochs"]["session"][0]
+
+
+def test_a_search_without_anything_to_choose_by_is_refused(tmp_path: Path) -> None:
+    config = SyntheticJob.model_validate(
+        {"inputs": {"data": str(everyone_heard_everything(tmp_path / "data"))}, "models": ["basic"]}
+    )
+    pipeline = SessionPipeline(Run(tmp_path / "run", config))
+    tables = read_tables(tmp_path / "data", config.data)
+    pipeline.run.tables.mkdir()
+    for name, table in tables.items():
+        pq.write_table(table, pipeline.run.tables / f"{name}.parquet")
+    pipeline.hold_out()
+    with pytest.raises(InputError, match="nothing to choose settings by"):
+        pipeline.require_validation()
+
+
+def at_one_time(folder: Path) -> Path:
+    return write(folder, [p._replace(time=START) for p in listening(6, 40)], 40)
+
+
+def each_once(folder: Path) -> Path:
+    return write(folder, [Play(i, i % 40, START + HOUR * i) for i in range(60)], 40)
+
+
+@pytest.mark.parametrize("make", [at_one_time, each_once])
+def test_what_leaves_nothing_to_test_on_is_refused_before_training(
+    make: Callable[[Path], Path], job: Job, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"validation part is empty: .* give more listening"):
+        job(make(tmp_path / "data"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_what_leaves_nothing_to_test_on_can_be_trained_on(job: Job, tmp_path: Path) -> None:
+    out, _ = job(at_one_time(tmp_path / "data"), trainer="simple")
+    assert SessionRecommender.load(out / "bundle").next("u00", k=3)
+
+
+@pytest.mark.parametrize("make", [*EXTREMES, at_one_time, each_once])
+def test_extremes_are_validated(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    report = validate(read_tables(make(tmp_path / "data")))
+    json.dumps(report.to_json(), allow_nan=False)
+    report.render()
+    if make in (one_song, at_one_time, headers_alone):
+        plot_validation(report, tmp_path / "validation.png")
+
+
+def test_a_job_without_an_oracle_row_for_a_tested_play_stops_before_training(
+    job: Job, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    asked = Asked(SyntheticJob().split, GAP_SECONDS)
+    write_sessions(data, SyntheticConfig.tiny(), oracle=True, asked=asked)
+    with pytest.raises(InputError, match=r"oracle\.parquet: has no row for [\d,]+ of the [\d,]+"):
+        job(data, split={"train": 0.6})
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_another_split_has_its_oracle_and_its_audit(job: Job, tmp_path: Path) -> None:
+    data, split = tmp_path / "data", TemporalSplitConfig(train=0.6)
+    write_sessions(data, SyntheticConfig.tiny(), oracle=True)
+    out, report = job(data, models=["session"], split=split.model_dump())
+    tables = read_tables(data)
+    test = np.flatnonzero(split_events(tables["events"], split).test)
+    truth = load_oracle(data / "oracle.parquet", tables, test)
+    song = tables["events"]["song"].to_numpy()[test]
+    share = (truth.songs[:, :10] == song[:, None]).any(axis=1).mean()
+    assert report["leaderboard"]["oracle"]["next_song"]["recall@10"] == pytest.approx(share)
     check(out)
