@@ -8,7 +8,6 @@ read.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.sessions.validation import ValidationConfig, validate
     from spotify_engine.sessions.validation_plots import plot_validation
     from spotify_engine.store.files import writing
+    from spotify_engine.strict_json import to_json
 
     out = arguments.out or arguments.data
     config = load_config(ValidationConfig, [], arguments.settings)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = validate(tables, config)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "validation.json").write_text(json.dumps(report.to_json(), indent=2))
+        (out / "validation.json").write_text(to_json(report.to_json()))
         plot_validation(report, out / "validation.png")
     console.print(report.render())
     say(f"Report: {out / 'validation.json'}\nPlots:  {out / 'validation.png'}")

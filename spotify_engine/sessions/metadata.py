@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spotify_engine.errors import InputError
 from spotify_engine.reading.chunks import ParsedRange
 from spotify_engine.reading.records import DOUBLED, CsvFile, open_csv
 from spotify_engine.reading.rejects import REJECTS, Rejected, check_rejects
@@ -29,6 +30,21 @@ from spotify_engine.sessions.schema import (
     TRACKS_FILE,
     UNKNOWN_TYPE,
 )
+
+_REMEDIES = {
+    "no track id": "Fill in the column track_id",
+    "no genre id": "Fill in the column genre_id",
+    "no genre name": "Fill in the column genre_name",
+    "no user id": "Fill in the column user_id",
+    "repeated track id": "Keep one row of each track",
+    "repeated genre id": "Keep one row of each genre",
+    "repeated row": "Keep one of rows that are alike",
+    "unknown track": f"Add the tracks to {TRACKS_FILE}",
+    "unknown artist": f"Add the artists to {TRACKS_FILE}",
+    "unknown genre": f"Add the genres to {GENRES_FILE}",
+    "unparsable affinity_score": "Write affinity_score as a number, 0 or more",
+    "negative affinity_score": "Write affinity_score as a number, 0 or more",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,9 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
     """
     reader = _Reader(paths, config.max_reject_ratio)
     songs, artists = _songs_and_artists(reader.read(TRACKS_FILE))
+    if not len(songs):
+        reader.finish()  # which says why, if there are rows
+        raise InputError(f"{paths[TRACKS_FILE]}: has no rows; it needs the tracks that are played")
     track_ids = songs["id"].combine_chunks()
     artist_ids = artists["id"].combine_chunks()
     genre_ids, genres = _genres(reader.read(GENRES_FILE))
@@ -193,10 +212,7 @@ class _Reader:
                 continue
             part = Rejected.of(rows.parsed.rejects(), rows.parsed.total, rows.parsed.newlines)
             header = rows.file.header_lines
-            reasons = check_rejects(
-                rows.file.path, [part], header, self._limit,
-                "Does it belong to the other files of its folder?",
-            )  # fmt: skip
+            reasons = check_rejects(rows.file.path, [part], header, self._limit, _REMEDIES)
             tables.append(part.table(header))
             counts[name] = {"rows": part.rows, "rejected": reasons}
         return pa.concat_tables(tables), counts
