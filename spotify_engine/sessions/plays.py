@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spotify_engine.reading.chunks import CODED, CodedColumn, ParsedRange
 from spotify_engine.reading.records import CsvFile
 from spotify_engine.sessions.columns import read_integers, read_times
+from spotify_engine.track_ids import track_ids
 
 KINDS = {
     "user_id": CODED,
@@ -56,7 +57,7 @@ class Catalogue:
     """What plays are checked against.
 
     Attributes:
-        track_ids: of the songs, in their order.
+        track_ids: of the songs, in their order, bare.
         artist_ids: of the artists, in their order.
         song_artist: int64 ``[songs]``, -1 where it isn't known.
     """
@@ -144,5 +145,6 @@ def read_plays(file: CsvFile, start: int, end: int, catalogue: Catalogue) -> Pla
 
 def _numbered(column: CodedColumn, ids: pa.StringArray) -> np.ndarray:
     """int64 ``[rows]``: the place of each value in ``ids``, -1 if it isn't there."""
-    place = pc.index_in(pc.utf8_trim_whitespace(column.values), ids).fill_null(-1)
+    given = track_ids(pc.utf8_trim_whitespace(column.values))
+    place = pc.index_in(given, ids).fill_null(-1)
     return place.to_numpy().astype(np.int64)[column.codes]
