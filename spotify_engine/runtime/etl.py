@@ -104,6 +104,7 @@ def prepare_tables(
             "rows": known.rows,
             "rejected": feature_reasons,
             **several,
+            "repeated_rows": known.repeated,
             "audio": known.problems,
         },
         "seconds": clock.seconds,
