@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spotify_engine.errors import InputError
+from spotify_engine.names import normalise
 from spotify_engine.playlists.explain import Explanation
 from spotify_engine.playlists.heatmap import plot_attention
 from spotify_engine.playlists.lookup import Resolved
@@ -152,10 +153,10 @@ def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:
     if wanted.isdecimal() and int(wanted) < len(names):
         row = int(wanted)
     else:
-        folded = wanted.strip().casefold()
-        same = [i for i, name in enumerate(names) if name.strip().casefold() == folded]
+        asked, spelled = normalise(wanted), [normalise(name) for name in names]
+        same = [i for i, name in enumerate(spelled) if name == asked]
         if not same:
-            alike = [name for name in names if folded in name.casefold()][:5]
+            alike = [names[i] for i, name in enumerate(spelled) if asked in name][:5]
             hint = f"alike: {', '.join(map(repr, alike))}" if alike else f"0 to {len(names) - 1}"
             raise InputError(f"no playlist {wanted!r} in {run}; give a name or a number ({hint})")
         lengths = playlists["n_tracks"].to_pylist()

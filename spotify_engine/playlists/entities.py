@@ -13,19 +13,15 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.errors import InputError
+from spotify_engine.names import canonical, normalise_all
 from spotify_engine.playlists.features import Features, artist_lists
-from spotify_engine.playlists.matching import (
-    PLAYLISTS,
-    UNMATCHED,
-    Matched,
-    factorise,
-    normalise,
-)
+from spotify_engine.playlists.matching import PLAYLISTS, UNMATCHED, Matched, factorise
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
 
 FEWEST_PLAYLISTS = 20
 
 _BATCH = 1 << 16  # strings that are Python objects at a time
+_MADE = "key:"  # starts the id of a track that the features file doesn't have
 
 
 class DataConfig(BaseModel):
@@ -132,7 +128,7 @@ def _relax(config: DataConfig) -> str:
 def _join(parts: list[Matched], n_features: int) -> tuple[Pairs, int]:
     """Returns (pairs of the whole file, number of rows that only repeat a pair); empties parts."""
     playlists = pa.concat_tables([PLAYLISTS.empty_table(), *(part.playlists for part in parts)])
-    users, titles = _codes(playlists["user_id"]), _codes(playlists["name"])
+    users, titles = (_codes(canonical(playlists[name])) for name in ("user_id", "name"))
     identity = users.astype(np.int64) * (titles.max(initial=0) + 1) + titles
     playlist_of, distinct_playlists = _distinct(identity, playlists)
     unmatched = pa.concat_tables([UNMATCHED.empty_table(), *(part.unmatched for part in parts)])
@@ -186,6 +182,24 @@ def _choose(pairs: Pairs, config: DataConfig) -> Pairs:
     chosen = np.zeros(pairs.playlists.num_rows, bool)
     chosen[long_enough[order]] = True
     return pairs.filter(chosen[pairs.playlist])
+
+
+def _made_ids(keys: pa.ChunkedArray, taken: set[str]) -> list[pa.StringArray]:
+    """Ids of tracks that the features file doesn't have, from nothing but their keys.
+
+    Args:
+        taken: ids that others have; a features file may be made of an earlier run's tables.
+    """
+    made = []
+    for batch in pa.table([keys], ["key"]).to_batches(max_chunksize=_BATCH):
+        ids = []
+        for key in batch["key"].to_pylist():
+            id_ = f"{_MADE}{_digest(key, 8)}"
+            while id_ in taken:
+                id_ = f"{_MADE}{_digest(id_, 8)}"
+            ids.append(id_)
+        made.append(pa.array(ids, pa.string()))
+    return made
 
 
 def _digest(text: str, size: int) -> str:
@@ -268,7 +282,7 @@ def _artists(
     names = pa.chunked_array([names, *more.chunks]).combine_chunks()
     order = np.argsort(track, kind="stable")
     track, names = track[order], names.take(pa.array(order))
-    artist, first = factorise(_codes(pa.chunked_array([normalise(names)])))
+    artist, first = factorise(_codes(pa.chunked_array([normalise_all(names)])))
     once = ~pd.Series(track * (len(first) + 1) + artist).duplicated().to_numpy()
     track, artist = track[once], artist[once]
     starts = np.searchsorted(track, track)
@@ -300,10 +314,8 @@ def _tracks(
     audio = np.full((len(tracks), len(AUDIO_COLUMNS)), np.nan, np.float32)
     audio[known] = features.audio[rows[known]]
     others = unmatched.take(pa.array(tracks[~known] - len(features)))
-    ids = [
-        pa.array([f"key:{_digest(key, 8)}" for key in batch["key"].to_pylist()], pa.string())
-        for batch in others.to_batches(max_chunksize=_BATCH)
-    ]
+    taken = features.ids.filter(pc.starts_with(features.ids, _MADE))
+    ids = _made_ids(others["key"], set(taken.to_pylist()))
     first = track_artists["artist"].filter(pc.equal(track_artists["position"], 0))
 
     def spread(of_known: pa.StringArray, of_others: list[pa.Array]) -> pa.Array:

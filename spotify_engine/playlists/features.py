@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from spotify_engine.errors import InputError
+from spotify_engine.names import normalise_all
 from spotify_engine.playlists.schema import AUDIO, AUDIO_COLUMNS, TABLES, AudioColumn
 from spotify_engine.reading.chunks import MAX_TEXT, row_text
 from spotify_engine.reading.records import DOUBLED, CsvFile, find_records, open_csv, open_input
 from spotify_engine.reading.rejects import NOT_UTF8, other_width
+from spotify_engine.track_ids import track_ids
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
 FEATURE_REMEDIES = {
@@ -32,8 +34,28 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
+class OtherNames:
+    """What later rows of the features file call a track whose id an earlier row has.
+
+    Attributes:
+        names, first_artists: strings ``[others]``, trimmed.
+        rows: int64 ``[others]``, the row of ``Features`` that has the id.
+    """
+
+    names: pa.StringArray
+    first_artists: pa.StringArray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
 class Features:
     """Rows of the features file that have an id, a name and an artist.
+
+    An id is one track: a later row that gives it another name or first artist is rejected, and its
+    name is one more name of the track. A row that only repeats another is harmless and stays.
 
     Attributes:
         ids, names, first_artists: strings ``[rows]``, trimmed.
@@ -42,6 +64,8 @@ class Features:
         rows: records in the file, good or not.
         rejects: as ``TABLES["rejects"]``, in the file's order, but ``line`` counts from 0.
         problems: of each audio column, how many values had which.
+        others: names of rows that were rejected for their id.
+        repeated: rows that have the id, name and first artist of an earlier one.
     """
 
     ids: pa.StringArray
@@ -52,6 +76,8 @@ class Features:
     rows: int
     rejects: pa.Table
     problems: dict[str, dict[str, int]]
+    others: OtherNames
+    repeated: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,7 +87,9 @@ def no_features() -> Features:
     """Features of no track, for a pipeline that runs on the playlist file alone."""
     none = pa.array([], pa.string())
     audio = np.zeros((0, len(AUDIO)), np.float32)
-    return Features(none, none, none, none, audio, 0, TABLES["rejects"].empty_table(), {})
+    others = OtherNames(none, none, np.zeros(0, np.int64))
+    rejects = TABLES["rejects"].empty_table()
+    return Features(none, none, none, none, audio, 0, rejects, {}, others, 0)
 
 
 def read_features(path: str) -> Features:
@@ -100,6 +128,14 @@ def read_features(path: str) -> Features:
     rejects = TABLES["rejects"].empty_table()
     if reasons or parsed.n_wrong or len(parsed.doubtful):
         good, rejects = _set_aside(file, parsed, reasons)
+    again, earlier, repeated = _repeated_ids(ids, names, first, good)
+    if len(again):
+        reasons.update(dict.fromkeys(again.tolist(), "repeated track id"))
+        good, rejects = _set_aside(file, parsed, reasons)
+    others = OtherNames(
+        names.take(pa.array(again)), first.take(pa.array(again)), (np.cumsum(good) - 1)[earlier]
+    )
+    if not good.all():
         keep = pa.array(good)
         ids, names, artists, first = (x.filter(keep) for x in (ids, names, artists, first))
         audio = audio[good]
@@ -112,7 +148,33 @@ def read_features(path: str) -> Features:
         parsed.rows,
         rejects,
         {column.name: counts for column, (_, counts) in zip(AUDIO, columns, strict=True)},
+        others,
+        repeated,
     )
+
+
+def _repeated_ids(
+    ids: pa.StringArray, names: pa.StringArray, artists: pa.StringArray, good: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Find good rows whose id an earlier good one has.
+
+    Returns:
+        (int64, ascending, those that give it another name or first artist; int64, the first row of
+        the id of each; how many do not)
+    """
+    rows = np.flatnonzero(good)
+    coded = track_ids(ids).filter(pa.array(good)).dictionary_encode()
+    codes = coded.indices.to_numpy()
+    if len(coded.dictionary) == len(codes):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), 0
+    _, first = np.unique(codes, return_index=True)
+    again = np.flatnonzero(first[codes] < np.arange(len(codes)))
+    later, earlier = rows[again], rows[first[codes[again]]]
+    other = np.zeros(len(again), bool)
+    for texts in (names, artists):
+        one, same = (normalise_all(texts.take(pa.array(each))) for each in (later, earlier))
+        other |= pc.not_equal(one, same).to_numpy(zero_copy_only=False)
+    return later[other], earlier[other], int((~other).sum())
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from spotify_engine.names import without_accents
+
 BREAK = ","  # the token between two parts of a title that a genre's name doesn't span
-_UNDECOMPOSED = str.maketrans(
-    {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
-)
-_APOSTROPHES = str.maketrans("’‘`´ʼ", "'''''")
 _POSSESSIVE = re.compile(r"(?<=\w)'s\b")
-_SEPARATOR = re.compile(r"[,;|/\\+•·()\[\]{}]|\s[-–—:]+\s")
+_SEPARATOR = re.compile(r"[,;|/\\+•·()\[\]{}]|\s[-:]+\s")
 _AND = re.compile(r"&|\band\b")
 _CENTURY = re.compile(r"\b19(?=[2-9]0s\b)")
 _TOKEN = re.compile(r"[^\W_]+|,")
@@ -29,12 +26,7 @@ def normalise(text: str) -> str:
     ``80s``; other punctuation, emoji and underscores are blanks, but a separator such as a comma,
     slash, bracket or free-standing dash stays as the token ``,``: "Soul, Jazz" isn't "soul jazz".
     """
-    text = text.translate(_APOSTROPHES)
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-        kept = (c for c in text if unicodedata.category(c) not in ("Mn", "Mc", "Me", "Cf"))
-        text = "".join(kept).translate(_UNDECOMPOSED)
-    text = _POSSESSIVE.sub("s", text.casefold())
+    text = _POSSESSIVE.sub("s", without_accents(text))
     text = _CENTURY.sub("", _AND.sub(" n ", _SEPARATOR.sub(f" {BREAK} ", text)))
     return " ".join(_TOKEN.findall(text)).strip(f" {BREAK}")
 

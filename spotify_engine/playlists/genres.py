@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple, TextIO
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +13,17 @@ import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.errors import InputError
+from spotify_engine.names import normalise_all
 from spotify_engine.playlists.genre_vocabulary import GenreVocabulary
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.ragged import Ragged
+from spotify_engine.reading.chunks import NOT_UTF8, ParsedRange
+from spotify_engine.reading.records import DOUBLED, CsvFile, open_csv
+from spotify_engine.reading.rejects import Rejected
+
+GENRE_COLUMNS = ("artist", "genre")
+COUNT = "count"  # a column that may be there
+INSTEAD = "leave out --genres to take genres from the titles of playlists"
 
 
 class GenreConfig(BaseModel):
@@ -123,11 +129,24 @@ def _tables(votes: Votes, config: GenreConfig) -> tuple[pa.Table, pa.Table]:
     return genres, pa.table([pa.array(c) for c in columns], schema=TABLES["artist_genres"])
 
 
+def open_genres(path: str) -> CsvFile:
+    """Check the header of a file of genres; nothing is read yet.
+
+    Raises:
+        InputError: it is missing, has no rows, or lacks a column.
+    """
+    file = open_csv(path, DOUBLED, GENRE_COLUMNS)
+    if file.body == file.size:
+        raise InputError(f"{path}: has no rows after its header; add some, or {INSTEAD}")
+    return file
+
+
 def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> GenreFile:
     """Genres of artists from a CSV file with the columns ``artist, genre[, count]``, in any order.
 
-    Artists match on the lower-cased, trimmed name. Counts of repeated rows add up; without a count
-    column each row counts 1.
+    Artists and genres are told apart as ``names`` tells them, and genres called what they are
+    called first, in small letters. Counts of repeated rows add up; without a count column each row
+    counts 1.
 
     Args:
         artists: the table ``artists``; of two artists with one name the first is taken.
@@ -135,114 +154,99 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
     Returns:
         ``genres`` and ``artist_genres`` as in ``mine_artist_genres``; ``rejects``, the rows that
         can't be used; ``counts``: rows, rejected, duplicates (rows added to an earlier one),
-        unknown_artist_rows and unknown_artists (not in ``artists``), artists_with_genres.
+        known_artists, unknown_artist_rows and unknown_artists (in ``artists`` and not), and
+        artists_with_genres.
 
     Raises:
-        InputError: the file is missing, empty, not UTF-8, or lacks a column.
+        InputError: the file is missing, not UTF-8 or lacks a column, or no artist has a genre by
+            it.
     """
-    names = pc.utf8_trim_whitespace(pc.utf8_lower(artists["name"])).to_pylist()
-    artist_id = dict(zip(reversed(names), reversed(artists["artist"].to_pylist()), strict=True))
+    file = open_genres(path)
+    columns = [*GENRE_COLUMNS, *([COUNT] if COUNT in file.columns else [])]
+    parsed = ParsedRange(file, file.body, file.size, dict.fromkeys(columns, pa.string()))
+    written, called = (parsed.table[name].combine_chunks() for name in GENRE_COLUMNS)
+    names, kinds = normalise_all(written), normalise_all(called)
+    votes = np.ones(len(names))
+    if COUNT in columns:
+        votes = np.array([_number(text) for text in parsed.table[COUNT].to_pylist()], np.float64)
+    for hit, reason in (
+        (pc.equal(names, "").to_numpy(zero_copy_only=False), "no artist"),
+        (pc.equal(kinds, "").to_numpy(zero_copy_only=False), "no genre"),
+        (np.isnan(votes), "no number as count"),
+        (~((votes > 0) & np.isfinite(votes)), "no count above 0"),
+    ):
+        parsed.reject(hit, reason)
+    rejects = Rejected.of(parsed.rejects(), parsed.total, parsed.newlines).table(file.header_lines)
+    good = pa.array(np.flatnonzero(parsed.good))
+
+    spelled = normalise_all(artists["name"].combine_chunks()).to_pylist()
+    artist_id = dict(zip(reversed(spelled), reversed(artists["artist"].to_pylist()), strict=True))
     genre_id: dict[str, int] = {}
+    genre_names: list[str] = []
     pairs: dict[tuple[int, int], float] = {}
-    rejects: list[dict[str, object]] = []
-    unknown: set[str] = set()
-    counts = {"rows": 0, "duplicates": 0, "unknown_artist_rows": 0}
-    for row in _rows(path):
-        counts["rows"] += 1
-        if isinstance(row, _Reject):
-            rejects.append({"source": path, **row._asdict()})
-            continue
-        name = row.artist.strip().lower()
+    known: set[str] = set()
+    unknown: dict[str, str] = {}
+    counts = {"rows": parsed.total, "duplicates": 0, "unknown_artist_rows": 0}
+    columns_of_good = (each.take(good).to_pylist() for each in (names, kinds, written, called))
+    for name, kind, artist, genre, vote in zip(*columns_of_good, votes[good], strict=True):
         if name not in artist_id:
             counts["unknown_artist_rows"] += 1
-            unknown.add(name)
+            unknown.setdefault(name, artist.strip())
             continue
-        genre = " ".join(row.genre.lower().split())
-        pair = artist_id[name], genre_id.setdefault(genre, len(genre_id))
+        known.add(name)
+        if kind not in genre_id:
+            genre_id[kind] = len(genre_names)
+            genre_names.append(" ".join(genre.lower().split()))
+        pair = artist_id[name], genre_id[kind]
         counts["duplicates"] += pair in pairs
-        pairs[pair] = pairs.get(pair, 0.0) + row.votes
+        pairs[pair] = pairs.get(pair, 0.0) + float(vote)
+    _require_some(file, parsed, rejects, known, list(unknown.values()), artists)
     index = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-    votes = Votes(index[:, 0], index[:, 1], np.array(list(pairs.values())), list(genre_id))
-    genres, artist_genres = _tables(votes, config)
+    all_votes = Votes(index[:, 0], index[:, 1], np.array(list(pairs.values())), genre_names)
+    genres, artist_genres = _tables(all_votes, config)
+    if not len(genres):
+        raise InputError(
+            f"{path}: no genre is left for its {len(known):,} known artists: each has fewer than "
+            f"genres.min_artists={config.min_artists} artists with at least "
+            f"genres.min_votes={config.min_votes} votes; lower these, or {INSTEAD}"
+        )
     counts |= {
         "rejected": len(rejects),
+        "known_artists": len(known),
         "unknown_artists": len(unknown),
         "artists_with_genres": len(pc.unique(artist_genres["artist"])),
     }
-    reject_table = pa.Table.from_pylist(rejects, schema=TABLES["rejects"])
-    return GenreFile(genres, artist_genres, reject_table, counts)
+    return GenreFile(genres, artist_genres, rejects, counts)
 
 
-class _Row(NamedTuple):
-    artist: str
-    genre: str
-    votes: float
-
-
-class _Reject(NamedTuple):
-    line: int
-    reason: str
-    text: str
-
-
-def _rows(path: str) -> Iterator[_Row | _Reject]:
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            yield from _parse(path, file)
-    except OSError as error:
+def _require_some(
+    file: CsvFile,
+    parsed: ParsedRange,
+    rejects: pa.Table,
+    known: set[str],
+    unknown: list[str],
+    artists: pa.Table,
+) -> None:
+    broken = rejects.filter(pc.equal(rejects["reason"], NOT_UTF8))
+    if len(broken):
+        line = broken["line"][0].as_py()
+        raise InputError(f"{file.path}: isn't UTF-8 text, first at line {line:,}; convert it")
+    if len(rejects) == parsed.total:
+        first = rejects.slice(0, 1).to_pylist()[0]
         raise InputError(
-            f"{path}: can't be read ({error.strerror}). Give a CSV file with the columns "
-            "artist, genre and optionally count, or leave it out to mine genres from titles"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: isn't UTF-8 text ({error.reason}). Convert it") from error
-
-
-def _parse(path: str, file: TextIO) -> Iterator[_Row | _Reject]:
-    raw: list[str] = []  # the lines of the current row
-
-    def recorded() -> Iterator[str]:
-        for line in file:
-            raw.append(line)
-            yield line
-
-    reader = csv.reader(recorded(), strict=True)
-    header = [field.strip().lower() for field in next(reader, [])]
-    if "artist" not in header or "genre" not in header:
-        found = ", ".join(header)[:200] or "an empty file"
-        raise InputError(
-            f"{path}: needs a header line with the columns artist, genre and optionally count "
-            f"(comma-separated), found: {found}"
+            f"{file.path}: none of its {parsed.total:,} rows can be used; line {first['line']:,} "
+            f"has {first['reason']}: {first['text']!r}. Mend it, or {INSTEAD}"
         )
-    while True:
-        raw.clear()
-        first_line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _Reject(first_line, f"not CSV: {error}", "".join(raw)[:200])
-            continue
-        if fields:
-            row = _row(header, fields)
-            text = "".join(raw).rstrip("\r\n")[:200]
-            yield _Reject(first_line, row, text) if isinstance(row, str) else row
+    if not known:
+        raise InputError(
+            f"{file.path}: none of its {len(unknown):,} artists is one of the {len(artists):,} of "
+            f"the playlists' tracks (it has {unknown[0]!r}, they have "
+            f"{artists['name'][0].as_py()!r}); give one of the same data, or {INSTEAD}"
+        )
 
 
-def _row(header: Sequence[str], fields: Sequence[str]) -> _Row | str:
-    """A row, or the reason it can't be used."""
-    if len(fields) != len(header):
-        return "wrong number of fields"
-    value = dict(zip(header, fields, strict=True))
-    if not value["artist"].strip():
-        return "no artist"
-    if not value["genre"].strip():
-        return "no genre"
+def _number(text: str) -> float:
     try:
-        count = float(value.get("count", 1))
+        return float(text)
     except ValueError:
-        return "count isn't a number"
-    if not 0 < count < math.inf:
-        return "count isn't above 0"
-    return _Row(value["artist"], value["genre"], count)
+        return math.nan

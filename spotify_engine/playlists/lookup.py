@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from spotify_engine.playlists.matching import normalise, track_keys
+from spotify_engine.names import DASHES, normalise, normalise_all
+from spotify_engine.playlists.matching import track_key, track_keys
+from spotify_engine.track_ids import track_id, track_ids
 
 Asked = str | tuple[str, str]
-"""A track's id, a text like ``Artist - Title``, or (artist, name)."""
-DASHES = 20  # of a text that are tried: names have fewer, and who writes more has no patience
+"""A track's id, URI or link, a text like ``Artist - Title``, or (artist, name)."""
+MOST = 20  # dashes of a text that are tried: names have fewer, who writes more has no patience
+_DASH = re.compile(f"[{DASHES}]+")
 
 
 @dataclass(frozen=True)
@@ -60,38 +65,37 @@ class Lookup:
             tracks, artists: as ``schema.TABLES``.
             known_artists: bool ``[artists]``, who may stand in for a track that is not found.
         """
-        ids: list[str] = tracks["id"].to_pylist()
-        self._by_id = {id_: row for row, id_ in enumerate(ids)}
+        ids = tracks["id"].combine_chunks()
+        self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         names, performers = (tracks[column].combine_chunks() for column in ("name", "artist_name"))
-        for row, key in enumerate(track_keys(names, performers).to_pylist()):
-            self._by_key.setdefault(key, row)
+        for found, texts in (
+            (self._by_id, track_ids(ids)),
+            (self._by_key, track_keys(names, performers)),
+        ):
+            for row, text in enumerate(texts.to_pylist()):
+                found.setdefault(text, row)
         known = np.flatnonzero(known_artists)
-        spelled = normalise(artists["name"].combine_chunks()).take(pa.array(known)).to_pylist()
+        spelled = normalise_all(artists["name"].combine_chunks()).take(pa.array(known)).to_pylist()
         self._artists = dict(zip(reversed(spelled), reversed(known.tolist()), strict=True))
 
     def resolve(self, tracks: Iterable[Asked]) -> Resolved:
-        """Find each; one call of the library for all spellings, as each call costs the same."""
-        asked = list(tracks)
-        by_id = [self._by_id.get(track) if isinstance(track, str) else None for track in asked]
-        readings = [
-            _readings(track) if row is None else [] for track, row in zip(asked, by_id, strict=True)
-        ]
-        artists = pa.array([artist for each in readings for artist, _ in each], pa.string())
-        names = pa.array([name for each in readings for _, name in each], pa.string())
-        keys = iter(track_keys(names, artists).to_pylist())
-        spelled = iter(normalise(artists).to_pylist())
+        """Find each."""
         rows: dict[int, None] = {}
         by_artist: dict[str, StandIn] = {}
         unknown: dict[str, None] = {}
-        for track, row, read in zip(asked, by_id, readings, strict=True):
+        for track in tracks:
             text = track if isinstance(track, str) else " - ".join(track)
+            row = self._by_id.get(track_id(track)) if isinstance(track, str) else None
             stand_in = None
-            # The longest artist is the least likely to be one by chance, so a later one wins.
-            for (_, name), key, artist in zip(read, keys, spelled, strict=False):
-                row = self._by_key.get(key) if row is None else row
-                known = self._artists.get(artist)
-                if known is not None and name.strip():
+            for artist, name, sure in [] if row is not None else _readings(track):
+                key = track_key(name, artist)
+                row = self._by_key.get(key)
+                if row is not None:
+                    break
+                # The longest artist is the least likely to be one by chance, so a later one wins.
+                known = self._artists.get(normalise(artist))
+                if known is not None and sure and name.strip():
                     stand_in = StandIn(text, name.strip(), known, key)
             if row is not None:
                 rows[row] = None
@@ -102,10 +106,20 @@ class Lookup:
         return Resolved(np.fromiter(rows, dtype=np.int64), [*by_artist.values()], [*unknown])
 
 
-def _readings(track: Asked) -> list[tuple[str, str]]:
-    """(artist, name) as which a track can be read, the shortest artist first."""
+class _Reading(NamedTuple):
+    artist: str
+    name: str
+    sure: bool  # the dash has a blank beside it, so it isn't one within a word
+
+
+def _readings(track: Asked) -> list[_Reading]:
+    """As what a track can be read: the sure ones first, the shortest artist first."""
     if not isinstance(track, str):
-        return [track]
+        return [_Reading(*track, sure=True)]
     # Both names may hold a dash themselves, so every one of them may be the one between.
-    pieces = track.split(" - ", DASHES)
-    return [(" - ".join(pieces[:cut]), " - ".join(pieces[cut:])) for cut in range(1, len(pieces))]
+    readings = []
+    for dash in _DASH.finditer(track):
+        before, after = track[: dash.start()], track[dash.end() :]
+        readings.append(_Reading(before, after, before[-1:].isspace() or after[:1].isspace()))
+    sure = [each for each in readings if each.sure]
+    return sure[:MOST] + [each for each in readings if not each.sure][:MOST]

@@ -1,8 +1,8 @@
 """Which track of the features file a row of the playlist file means.
 
-Two rows mean the same track if names and first artists agree after trimming and lower-casing.
-Where the features file has such a pair under several ids, the one with the fewest unknown audio
-values stands for all, then the smallest id.
+Two rows mean the same track if names and first artists are the same (see ``names``). Where the
+features file has such a pair under several ids, the one with the fewest unknown audio values stands
+for all, then the smallest id.
 """
 
 from __future__ import annotations
@@ -14,27 +14,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spotify_engine.names import canonical, normalise, normalise_all
 from spotify_engine.playlists.features import Features
 from spotify_engine.playlists.reading import Chunk
+from spotify_engine.reading.chunks import CodedColumn
 
 PLAYLISTS = pa.schema([("user_id", pa.string()), ("name", pa.string())])
 UNMATCHED = pa.schema([("key", pa.string()), ("name", pa.string()), ("artist", pa.string())])
 SEPARATOR = "\x1f"  # between name and artist in a key
-
-
-def normalise(values: pa.StringArray) -> pa.StringArray:
-    """What names are compared by."""
-    return pc.utf8_lower(pc.utf8_trim_whitespace(values))
+_BLOCK = 1 << 15  # strings that are hashed at a time, so that the work stays in the cache
 
 
 def track_keys(names: pa.StringArray, artists: pa.StringArray) -> pa.StringArray:
     """What tells tracks apart: normalised name and first artist, joined."""
-    return pc.binary_join_element_wise(normalise(names), normalise(artists), SEPARATOR)
+    return pc.binary_join_element_wise(normalise_all(names), normalise_all(artists), SEPARATOR)
 
 
 def track_key(name: str, artist: str) -> str:
     """``track_keys`` of one track."""
-    return track_keys(pa.array([name]), pa.array([artist]))[0].as_py()
+    return f"{normalise(name)}{SEPARATOR}{normalise(artist)}"
 
 
 def _hash(strings: pa.StringArray, seed: int) -> np.ndarray:
@@ -42,10 +40,15 @@ def _hash(strings: pa.StringArray, seed: int) -> np.ndarray:
 
     Several times faster than building a hash table of a million keys for each chunk.
     """
+    blocks = [_hash_block(strings[at : at + _BLOCK], seed) for at in range(0, len(strings), _BLOCK)]
+    return np.concatenate([np.zeros(0, np.uint64), *blocks])
+
+
+def _hash_block(strings: pa.StringArray, seed: int) -> np.ndarray:
     offsets = np.frombuffer(strings.buffers()[1], np.int32)
     offsets = offsets[strings.offset : strings.offset + len(strings) + 1].astype(np.int64)
     length = np.diff(offsets)
-    if len(strings) == 0 or offsets[0] == offsets[-1]:
+    if offsets[0] == offsets[-1]:
         return np.zeros(len(strings), np.uint64)
     text = np.frombuffer(strings.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     padded = np.concatenate([text, np.zeros(8, np.uint8)])
@@ -77,12 +80,13 @@ class KeyTable:
 
     Attributes:
         names, artists: strings ``[keys]``, normalised.
-        rows: int32 ``[keys]``, the row of the features file that stands for the key.
+        rows: int32 ``[keys]``, the row of the features file that stands for the key; one row for
+            all names of an id.
         hashes: uint64 ``[keys]``, ascending, distinct.
         buckets: int32 ``[2 ** bits + 1]``: keys whose hash starts with the bits ``b`` are
             ``buckets[b]`` to ``buckets[b + 1]``.
         seed: of the hash.
-        with_several_ids: keys that more than one row has.
+        with_several_ids: keys that rows of more than one id have.
     """
 
     names: pa.StringArray
@@ -95,7 +99,14 @@ class KeyTable:
 
     @classmethod
     def of(cls, features: Features) -> KeyTable:
-        names, artists = normalise(features.names), normalise(features.first_artists)
+        others, n = features.others, len(features)
+        names, artists = (
+            normalise_all(pa.concat_arrays(each))
+            for each in (
+                (features.names, others.names),
+                (features.first_artists, others.first_artists),
+            )
+        )
         seed = 0
         while True:
             hashes = _hash_keys(names, artists, seed)
@@ -107,28 +118,38 @@ class KeyTable:
                 break
             seed += 1  # two keys share a hash
         starts = np.delete(np.arange(len(order)), again + 1)
-        rows, sizes = order[starts], np.diff(np.append(starts, len(order)))
+        at, sizes = order[starts], np.diff(np.append(starts, len(order)))
         shared = order[np.repeat(sizes > 1, sizes)]
+        real = shared < n
+        unknown = np.isnan(features.audio).sum(axis=1)
         ranked = pd.DataFrame(
             {
-                "key": np.repeat(np.arange(len(starts)), sizes)[np.repeat(sizes > 1, sizes)],
-                "unknown": np.isnan(features.audio[shared]).sum(axis=1),
-                "id": features.ids.take(pa.array(shared)).to_pylist(),
-                "row": shared,
+                "key": np.repeat(np.arange(len(starts)), sizes)[np.repeat(sizes > 1, sizes)][real],
+                "unknown": unknown[shared[real]],
+                "id": features.ids.take(pa.array(shared[real])).to_pylist(),
+                "row": shared[real],
             }
         ).sort_values(["key", "unknown", "id", "row"])
-        rows[sizes > 1] = ranked.drop_duplicates("key")["row"].to_numpy()
-        hashes = hashes[rows]
-        bits = max(1, len(rows).bit_length())
+        best = ranked.drop_duplicates("key")
+        at[best["key"]] = best["row"]
+        rows = at.copy()
+        if len(others):
+            # A name that no row of its own has means the track of the row that has its id.
+            key_of = np.empty(len(order), np.int64)
+            key_of[order] = np.repeat(np.arange(len(starts)), sizes)
+            only = rows >= n
+            rows[only] = at[key_of[others.rows[rows[only] - n]]]
+        hashes = hashes[at]
+        bits = max(1, len(at).bit_length())
         prefix = (hashes >> np.uint64(64 - bits)).astype(np.int64)
         return cls(
-            names.take(pa.array(rows)),
-            artists.take(pa.array(rows)),
+            names.take(pa.array(at)),
+            artists.take(pa.array(at)),
             rows.astype(np.int32),
             hashes,
             np.searchsorted(prefix, np.arange((1 << bits) + 1)).astype(np.int32),
             seed,
-            int((sizes > 1).sum()),
+            int((ranked.groupby("key")["id"].nunique() > 1).sum()),
         )
 
     def find(self, names: pa.StringArray, artists: pa.StringArray) -> np.ndarray:
@@ -187,7 +208,7 @@ class Matched:
 
 def match_chunk(chunk: Chunk, keys: KeyTable, keep_unmatched: bool) -> Matched:
     """Match the good rows of a chunk; those without a match are left out or ``keep_unmatched``."""
-    names, artists = pc.utf8_lower(chunk.tracks), pc.utf8_lower(chunk.artists)
+    names, artists = normalise_all(chunk.tracks), normalise_all(chunk.artists)
     found = keys.find(names, artists)
     missed = np.flatnonzero(found < 0)
     unmatched = UNMATCHED.empty_table()
@@ -209,8 +230,8 @@ def match_chunk(chunk: Chunk, keys: KeyTable, keep_unmatched: bool) -> Matched:
     else:
         rows = np.flatnonzero(found >= 0)
     users, titles = chunk.users, chunk.titles
-    pair = users.codes[rows].astype(np.int64) * max(1, len(titles.values)) + titles.codes[rows]
-    playlist, first = factorise(pair)
+    user, title = _canonical_codes(users)[rows], _canonical_codes(titles)[rows]
+    playlist, first = factorise(user.astype(np.int64) * max(1, len(titles.values)) + title)
     playlists = pa.table(
         {
             "user_id": users.values.take(pa.array(users.codes[rows[first]])),
@@ -226,6 +247,14 @@ def match_chunk(chunk: Chunk, keys: KeyTable, keep_unmatched: bool) -> Matched:
         len(found) - len(missed),
         len(missed),
     )
+
+
+def _canonical_codes(column: CodedColumn) -> np.ndarray:
+    """int32 ``[rows]``: its codes, or others if values differ only in how they are composed."""
+    same = canonical(column.values)
+    if same is column.values:
+        return column.codes
+    return same.dictionary_encode().indices.to_numpy()[column.codes]
 
 
 def factorise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

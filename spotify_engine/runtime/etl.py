@@ -112,6 +112,7 @@ def prepare_tables(
             "rows": known.rows,
             "rejected": feature_reasons,
             **several,
+            "repeated_rows": known.repeated,
             "audio": known.problems,
         },
         "seconds": clock.seconds,

@@ -11,6 +11,7 @@ from spotify_engine.config import CONFIGS, InputsConfig, KaggleJob, load_config,
 from spotify_engine.console import say
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.features import FEATURE_COLUMNS
+from spotify_engine.playlists.genres import open_genres
 from spotify_engine.playlists.reading import PLAYLIST_COLUMNS
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, open_csv
@@ -86,3 +87,5 @@ def _require_inputs(inputs: InputsConfig) -> None:
     open_csv(inputs.playlists, BACKSLASH, PLAYLIST_COLUMNS)
     if inputs.features is not None:
         open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS)
+    if inputs.genres is not None:
+        open_genres(inputs.genres)

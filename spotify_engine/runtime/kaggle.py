@@ -156,6 +156,13 @@ class PlaylistPipeline(PlaylistFiles):
             return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
 
         counts: dict[str, Any] = self.run.stage("genres", work)
+        found = f"{counts['genres']:,}, of {counts['artists_with_genres']:,} artists"
+        if counts["source"] == "file":
+            found += (
+                f"; of the file's {counts['rows']:,} rows {counts['rejected']:,} can't be used and "
+                f"{counts['unknown_artist_rows']:,} name artists that no playlist has"
+            )
+        console.print(f"Genres: {found}", highlight=False)
         return counts
 
     def build(self) -> dict[str, Any]:

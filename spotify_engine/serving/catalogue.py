@@ -1,29 +1,22 @@
-"""Finding tracks by part of their name or artist, misspelt or not."""
+"""Finding tracks by part of their name or artist, misspelt or not, and by id."""
 
 from __future__ import annotations
 
 import sqlite3
-import unicodedata
 from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
 from rapidfuzz import fuzz, process
 
+from spotify_engine.names import without_accents
+from spotify_engine.track_ids import linked_track, track_id
+
 PROPOSED = 400  # tracks that share most with a query; the best of them are told by likeness
 SHORTEST = 3  # characters of a trigram
 READ = 8_000  # rows that are read for a query, those of its rarest trigrams first
 WORDS = 12
 COARSE = 5.0  # points of likeness, of 100, that make a difference
-
-
-def folded(text: str) -> str:
-    """In small letters, without accents, one space between words."""
-    plain = text.casefold()
-    if not plain.isascii():
-        split = unicodedata.normalize("NFKD", plain)
-        plain = "".join(c for c in split if not unicodedata.combining(c))
-    return " ".join(plain.split())
 
 
 class Catalogue:
@@ -42,6 +35,7 @@ class Catalogue:
         """
         self.ids, self.names, self.artists = ids, names, artists
         self.popularity = popularity
+        self._row = {track_id(id_): row for row, id_ in reversed(list(enumerate(ids)))}
         self._lock = Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         run = self._database.execute
@@ -54,8 +48,8 @@ class Catalogue:
         run("CREATE TABLE start (text TEXT, row INTEGER)")
         # More popular tracks have lower row numbers, so that they are proposed first.
         self._rows = np.argsort(-np.asarray(popularity, np.float64), kind="stable")
-        names_of = (folded(names[row]) for row in self._rows.tolist())
-        artists_of = (folded(artists[row]) for row in self._rows.tolist())
+        names_of = (without_accents(names[row]) for row in self._rows.tolist())
+        artists_of = (without_accents(artists[row]) for row in self._rows.tolist())
         texts = list(zip(names_of, artists_of, strict=True))
         self._database.executemany(
             "INSERT INTO track(rowid, text) VALUES (?, ?)",
@@ -70,15 +64,22 @@ class Catalogue:
         self._database.commit()
 
     def search(self, query: str, k: int) -> list[int]:
-        """Rows of at most k tracks, best first."""
-        query = folded(query)
+        """Rows of at most k tracks, best first; an id comes first, a URI or link alone."""
+        given = self._row.get(track_id(query))
+        first = [] if given is None else [given]
+        if linked_track(query) is not None:
+            return first
+        return [*first, *(row for row in self._named(query, k) if row != given)][:k]
+
+    def _named(self, query: str, k: int) -> list[int]:
+        query = without_accents(query)
         if not query:
             return []
         rows = self._rows[self._proposed(query)].tolist()
         if len(query) < SHORTEST:
             return rows[:k]
-        names = [folded(self.names[row]) for row in rows]
-        artists = [folded(self.artists[row]) for row in rows]
+        names = [without_accents(self.names[row]) for row in rows]
+        artists = [without_accents(self.artists[row]) for row in rows]
         texts = [f"{name} {artist}" for name, artist in zip(names, artists, strict=True)]
         # Every word may be the start of one, misspelt, and stand anywhere.
         words = query.split()[:WORDS]

@@ -20,6 +20,7 @@ from spotify_engine.sessions.explain import SessionExplanation
 from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender
 from spotify_engine.store.events import EventStore, Play, StoreUnavailable
+from spotify_engine.track_ids import track_id
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class SessionEngine:
     def known(self, given: SessionInput) -> tuple[int, int, bool]:
         """(songs of the session that are known, all of them, whether the user is known)."""
         heard = self._heard(given, self._moment(given))
-        songs = list(dict.fromkeys([*heard.now, *given.recent]))
+        songs = list({track_id(song): song for song in (*heard.now, *given.recent)}.values())
         user = given.user is not None and (bool(heard.before) or self.recommender.knows(given.user))
         return len(self.recommender.resolve(songs)[0]), len(songs), user
 
@@ -99,8 +100,8 @@ class SessionEngine:
         recommender = self.recommender
         at = self._moment(request)
         heard = self._heard(request, at)
-        given = set(request.recent)
-        recent = [*(song for song in heard.now if song not in given), *request.recent]
+        given = {track_id(song) for song in request.recent}
+        recent = [*(song for song in heard.now if track_id(song) not in given), *request.recent]
         recent = recent[-MAX_RECENT:]
         _, unmatched = recommender.resolve(dict.fromkeys([*heard.before, *recent]))
         asked = (request.user, recent, int(at), request.k, heard.before)

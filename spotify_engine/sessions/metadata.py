@@ -30,6 +30,7 @@ from spotify_engine.sessions.schema import (
     TRACKS_FILE,
     UNKNOWN_TYPE,
 )
+from spotify_engine.track_ids import track_ids
 
 _REMEDIES = {
     "no track id": "Fill in the column track_id",
@@ -83,7 +84,7 @@ class Metadata:
     def catalogue(self) -> Catalogue:
         artist = self.tables["songs"]["artist"].fill_null(-1).to_numpy()
         return Catalogue(
-            self.tables["songs"]["id"].combine_chunks(),
+            track_ids(self.tables["songs"]["id"].combine_chunks()),
             self.tables["artists"]["id"].combine_chunks(),
             artist.astype(np.int64),
         )
@@ -112,12 +113,12 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
     if not len(songs):
         reader.finish()  # which says why, if there are rows
         raise InputError(f"{paths[TRACKS_FILE]}: has no rows; it needs the tracks that are played")
-    track_ids = songs["id"].combine_chunks()
+    song_ids = track_ids(songs["id"].combine_chunks())
     artist_ids = artists["id"].combine_chunks()
     genre_ids, genres = _genres(reader.read(GENRES_FILE))
     artist_genres = _links(reader.read(ARTIST_GENRES_FILE), "artist", artist_ids, genre_ids)
     if SONG_GENRES_FILE in paths:
-        song_genres = _links(reader.read(SONG_GENRES_FILE), "track", track_ids, genre_ids)
+        song_genres = _links(reader.read(SONG_GENRES_FILE), "track", song_ids, genre_ids)
     else:
         song_genres = _inherited(songs, artist_genres)
     preferences = _preferences(reader.read(PREFERENCES_FILE), genre_ids)
@@ -225,7 +226,7 @@ def _blank(text: pa.StringArray) -> np.ndarray:
 def _songs_and_artists(rows: _Rows) -> tuple[pa.Table, pa.Table]:
     rows.reject(_blank(rows["track_id"]), "no track id")
     rows.reject_repeated(
-        rows["track_id"].to_numpy(zero_copy_only=False), reason="repeated track id"
+        track_ids(rows["track_id"]).to_numpy(zero_copy_only=False), reason="repeated track id"
     )
     ids, artist_of = rows.kept(rows["track_id"]), rows.kept(rows["artist_id"])
     artist_of = pc.if_else(pc.equal(artist_of, ""), pa.scalar(None, pa.string()), artist_of)
@@ -275,7 +276,8 @@ def _places(text: pa.StringArray, ids: pa.StringArray) -> np.ndarray:
 def _links(
     rows: _Rows, what: str, ids: pa.StringArray, genre_ids: pa.StringArray
 ) -> tuple[np.ndarray, np.ndarray]:
-    owner, genre = _places(rows[f"{what}_id"], ids), _places(rows["genre_id"], genre_ids)
+    owner = _places(track_ids(rows[f"{what}_id"]), ids)
+    genre = _places(rows["genre_id"], genre_ids)
     rows.reject(owner < 0, f"unknown {what}")
     rows.reject(genre < 0, "unknown genre")
     rows.reject_repeated(owner, genre, reason="repeated row")

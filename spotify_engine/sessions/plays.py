@@ -24,6 +24,7 @@ from spotify_engine.sessions.columns import (
     read_integers,
     time_faults,
 )
+from spotify_engine.track_ids import track_ids
 
 KINDS = {
     "user_id": CODED,
@@ -91,7 +92,7 @@ class Catalogue:
     """What plays are checked against.
 
     Attributes:
-        track_ids: of the songs, in their order.
+        track_ids: of the songs, in their order, bare.
         artist_ids: of the artists, in their order.
         song_artist: int64 ``[songs]``, -1 where it isn't known.
     """
@@ -204,5 +205,6 @@ def _like(column: CodedColumn, pattern: str) -> np.ndarray:
 
 def _numbered(column: CodedColumn, ids: pa.StringArray) -> np.ndarray:
     """int64 ``[rows]``: the place of each value in ``ids``, -1 if it isn't there."""
-    place = pc.index_in(pc.utf8_trim_whitespace(column.values), ids).fill_null(-1)
+    given = track_ids(pc.utf8_trim_whitespace(column.values))
+    place = pc.index_in(given, ids).fill_null(-1)
     return place.to_numpy().astype(np.int64)[column.codes]

@@ -28,6 +28,7 @@ from spotify_engine.sessions.mixture import TERMS, SessionModel
 from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.bundle import open_bundle
+from spotify_engine.track_ids import track_id
 
 MAX_RECENT = 1_000
 
@@ -78,7 +79,7 @@ class SessionRecommender:
             )
         self.vectors = vectors
         self._user_row = {id_: row for row, id_ in enumerate(self.user_ids)}
-        self._song_row = {id_: row for row, id_ in enumerate(self.ids)}
+        self._song_row = {track_id(id_): row for row, id_ in enumerate(self.ids)}
         self.user_plays = np.asarray(listens.sum(axis=1)).ravel()
         self.explainer = SessionExplainer(
             self.names, artist, self.artists, tables["genres"]["name"].to_pylist(),
@@ -86,10 +87,13 @@ class SessionRecommender:
         )  # fmt: skip
 
     def resolve(self, songs: Iterable[str]) -> tuple[np.ndarray, list[str]]:
-        """(rows int64 of the known ids, in order; the ids that are not in the catalogue)."""
+        """(rows int64 of the known ids, in order; those that are not in the catalogue).
+
+        A Spotify URI or a link to a track is as good as its id.
+        """
         rows, unknown = [], []
         for song in songs:
-            row = self._song_row.get(song)
+            row = self._song_row.get(track_id(song))
             if row is None:
                 unknown.append(song)
             else:

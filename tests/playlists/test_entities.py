@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from spotify_engine.errors import InputError
 from spotify_engine.playlists import entities
 from spotify_engine.playlists.entities import DataConfig, build_tables
-from spotify_engine.playlists.features import Features
+from spotify_engine.playlists.features import Features, no_features
 from spotify_engine.playlists.matching import PLAYLISTS, UNMATCHED, Matched
 from spotify_engine.playlists.schema import AUDIO, TABLES
 
@@ -27,7 +28,8 @@ def features_of(n: int) -> Features:
     ids, names = (pa.array([f"{x}{i}" for i in range(n)], pa.string()) for x in ("id", "t"))
     literals = pa.array([f"['A{i}', 'Guest', 'a{i} ']" for i in range(n)], pa.string())
     first = pa.array([f"A{i}" for i in range(n)], pa.string())
-    return Features(ids, names, literals, first, audio, n, TABLES["rejects"].empty_table(), {})
+    rejects, others = TABLES["rejects"].empty_table(), no_features().others
+    return Features(ids, names, literals, first, audio, n, rejects, {}, others, 0)
 
 
 def part_of(pairs: Sequence[tuple[str, int]], unmatched: Sequence[str] = ()) -> Matched:
@@ -119,6 +121,19 @@ def test_unmatched_tracks_are_one_across_chunks_and_keep_their_id() -> None:
     assert tracks["missing_features"] == [True, False, True]
     assert tracks["energy"] == [None, 0.25, None]
     assert counts["unmatched_tracks_kept"] == 2
+
+
+def test_an_unmatched_track_takes_no_id_that_another_has() -> None:
+    """A features file made of an earlier run's tables has such ids."""
+    features = features_of(2)
+    features = replace(features, ids=pa.array(["id0", "key:6f64d6cc760ce8f6"], pa.string()))
+    keep = DataConfig(min_playlist_tracks=1, unmatched="keep")
+    parts = [part_of([("p", -1), ("p", 1), ("p", -2)], ["new", "b"])]
+    tables, _ = build_tables(parts, features, keep, "p.csv")
+    ids = tables["tracks"]["id"].to_pylist()
+    assert ids[1:] == ["key:6f64d6cc760ce8f6", "key:b82903ffd7c9b80e"]
+    assert ids[0].startswith("key:")
+    assert len(set(ids)) == 3
 
 
 PAIRS = st.lists(st.tuples(st.sampled_from("pqrstu"), st.integers(0, 8)), min_size=1, max_size=60)

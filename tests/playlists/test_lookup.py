@@ -15,6 +15,19 @@ def recommender(make_recommender):
         ("DUO - one", "  alive - LIVE "),
         "Duo - One - Alive - Live",
         "duo - one - ALIVE - live",
+        "spotify:track:id3",
+        "Spotify:Track:id3",
+        "https://open.spotify.com/track/id3?si=x",
+        "http://open.spotify.com/intl-de/track/id3/",
+        " open.spotify.com/track/id3#0:42 ",
+        "<https://open.spotify.com/embed/track/id3>",
+        "Duo - One – Alive - Live",
+        "Duo – One — Alive ‐ Live",
+        "Ｄｕｏ - One - Alive － Live",
+        "Duo - One-Alive - Live",
+        "Duo - One -Alive - Live",
+        "Duo - One--Alive - Live",
+        ("Duo – One", "Alive\u00a0−\u200b\u2009Live"),
     ],
 )
 def test_a_track_is_found_however_it_is_given(recommender, asked):
@@ -47,6 +60,18 @@ def test_resolving_keeps_order_drops_repeats_and_tells_three_kinds_apart(recomme
     none = recommender.resolve([])
     assert none.rows.dtype == np.int64
     assert len(none) == 0
+
+
+def test_a_dash_within_a_word_parts_only_what_is_known(recommender):
+    found = recommender.resolve(["Artist 4-New", "Artist 4 –New", "Artist 4—Song 9"])
+    assert found.unknown == ["Artist 4-New"]
+    assert [each.name for each in found.by_artist] == ["New"]
+    assert found.rows.tolist() == [9]
+
+
+def test_a_link_to_something_else_is_unknown_as_it_was_given(recommender):
+    links = ["https://open.spotify.com/album/id3", "spotify:track:nowhere", "spotify:artist:id3"]
+    assert recommender.resolve(links).unknown == links
 
 
 def test_name_and_artist_are_not_swapped(recommender):

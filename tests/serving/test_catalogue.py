@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotify_engine.serving.catalogue import Catalogue, folded
+from spotify_engine.serving.catalogue import Catalogue
 
 TRACKS = [
     ("Bohemian Rhapsody", "Queen", 90),
@@ -76,8 +76,30 @@ def test_a_whole_name_and_artist_finds_its_track(row: int) -> None:
     assert _small().search(f"{name} {artist}", 1) == [row]
 
 
-def test_folded() -> None:
-    assert folded("  Beyoncé\tKNOWLES ") == "beyonce knowles"
+@pytest.mark.parametrize(
+    ("query", "plain"),
+    [
+        ("bohemian rhapsody – live", "bohemian rhapsody - live"),
+        ("“quote” q", '"quote" q'),
+        ("Ｑｕｅｅｎ", "queen"),
+        ("Beyonce\u0301", "beyoncé"),
+    ],
+)
+def test_other_signs_find_the_same(catalogue: Catalogue, query: str, plain: str) -> None:
+    assert catalogue.search(query, 5) == catalogue.search(plain, 5) != []
+
+
+def test_an_id_comes_first_and_a_link_alone() -> None:
+    names, artists, popularity = zip(*TRACKS, strict=True)
+    ids = [f"id{i}" for i in range(len(TRACKS))]
+    ids[3], ids[9] = "queen", "spotify:track:id9"
+    catalogue = Catalogue(ids, names, artists, np.array(popularity))
+    assert catalogue.search("queen", 4) == [3, *_small().search("queen", 3)]
+    assert catalogue.search("spotify:track:queen", 3) == [3]
+    assert catalogue.search(" https://open.spotify.com/intl-de/track/id2?si=halo ", 3) == [2]
+    assert catalogue.search("id9", 1) == [9]
+    # Of a link to something else, no word is searched for.
+    assert catalogue.search("https://open.spotify.com/track/halo", 3) == []
 
 
 _made: list[Catalogue] = []
