@@ -295,7 +295,7 @@ def test_refuses_a_folder_with_files_and_leaves_nothing_after_a_failure(
         raise OSError("disk full")
 
     monkeypatch.setattr(sample, "write_genres", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write_sample(tmp_path / "new", config)
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 

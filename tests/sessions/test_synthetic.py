@@ -79,7 +79,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("disk full")
 
     monkeypatch.setattr("spotify_engine.sessions.synthetic.files._write_metadata", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write_sessions(tmp_path / "data", CONFIG)
     assert not list(tmp_path.iterdir())
 
