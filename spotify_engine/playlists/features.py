@@ -15,10 +15,16 @@ import pyarrow.csv
 
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.schema import AUDIO, AUDIO_COLUMNS, TABLES, AudioColumn
-from spotify_engine.reading.chunks import MAX_TEXT, NOT_UTF8, row_text
+from spotify_engine.reading.chunks import MAX_TEXT, row_text
 from spotify_engine.reading.records import DOUBLED, CsvFile, find_records, open_csv, open_input
+from spotify_engine.reading.rejects import NOT_UTF8, other_width
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
+FEATURE_REMEDIES = {
+    "no track id": "Fill in the column id",
+    "no track name": "Fill in the column name",
+    "no list of artists": "Write the column artists like ['A', 'B']",
+}
 
 _BLOCK_BYTES = 8 << 20
 _REPLACEMENT = "\ufffd"
@@ -220,7 +226,7 @@ def _set_aside(
             f"{file.path}: {parsed.n_wrong} rows of another width, then {len(wrong)}"
         )
     number_of = np.delete(np.arange(parsed.rows), wrong)
-    known = dict.fromkeys(wrong, f"not {len(file.columns)} fields")
+    known = dict.fromkeys(wrong, other_width(len(file.columns)))
     known.update({int(number_of[row]): reason for row, reason in reasons.items()})
     numbers, columns = [], []
     for record in find_records(file, sorted({*known, *number_of[parsed.doubtful].tolist()})):

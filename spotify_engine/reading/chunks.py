@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from spotify_engine.reading.records import CsvFile, newline_positions, record_starts
-from spotify_engine.reading.rejects import REJECTS
+from spotify_engine.reading.rejects import NOT_UTF8, REJECTS, other_width
 
-NOT_UTF8 = "not valid UTF-8"
 MAX_TEXT = 200  # characters of a rejected row that are kept
 
 
@@ -64,7 +63,7 @@ class ParsedRange:
             broken = _undecodable(data, record_starts(data, file.dialect, self._newlines))
         self.total = self.table.num_rows + len(wrong)
         self.newlines = len(self._newlines)
-        self._reasons = dict.fromkeys(wrong.tolist(), f"not {len(file.columns)} fields")
+        self._reasons = dict.fromkeys(wrong.tolist(), other_width(len(file.columns)))
         self._reasons.update(dict.fromkeys(broken.tolist(), NOT_UTF8))
         self._row_of = np.delete(np.arange(self.total), wrong)
         intact = np.isin(self._row_of, broken, invert=True) if len(broken) else None

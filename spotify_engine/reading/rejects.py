@@ -1,9 +1,15 @@
-"""Rows that can't be used: how many may be, and the table of them."""
+"""Rows that can't be used: why, what to do about it, how many may be, and the table of them.
+
+A reason is a text that goes on after "rows have", "rows do not have" (those that start with "not")
+or "rows are" (those that start with "not valid"). Each reader says what to do about its own reasons
+in a mapping of reason to remedy; those that any file may have are here.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,6 +26,28 @@ REJECTS = pa.schema(
         ("text", pa.string()),  # cut at 200 characters
     ]
 )
+
+NOT_UTF8 = "not valid UTF-8"
+# Of any file, whatever is in it.
+_REMEDIES = {
+    NOT_UTF8: "Save the file as UTF-8 (it may be in Latin-1 or Windows-1252)",
+}
+
+
+def other_width(fields: int) -> str:
+    """The reason of a row that hasn't as many fields as the header."""
+    return f"not {fields} fields"
+
+
+def remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
+    """What to do about a reason: as its reader says, or one that any file may have."""
+    if reason in remedies:
+        return remedies[reason]
+    if reason in _REMEDIES:
+        return _REMEDIES[reason]
+    if reason.startswith("not ") and reason.endswith(" fields"):
+        return "Put fields that hold commas in quotes, and double the quotes inside them"
+    raise KeyError(f"no remedy for {reason!r}")
 
 
 @dataclass(frozen=True)
@@ -58,28 +86,45 @@ class Rejected:
 
 
 def check_rejects(
-    path: str, parts: Sequence[Rejected], header_lines: int, limit: float, remedy: str
+    path: str,
+    parts: Sequence[Rejected],
+    header_lines: int,
+    limit: float,
+    remedies: Mapping[str, str],
 ) -> dict[str, int]:
     """Count the rejects of a file by reason.
 
+    Args:
+        limit: ``data.max_reject_ratio`` of the job.
+        remedies: what to do about each of the reader's reasons.
+
     Raises:
-        InputError: they are more than ``limit`` of the rows.
+        InputError: they are more than ``limit`` of the rows, or all of them.
     """
     reasons: Counter[str] = Counter()
     for part in parts:
         reasons.update(part.reasons)
     rows, rejected = sum(part.rows for part in parts), sum(reasons.values())
-    if rejected > limit * rows:
+    if rejected > limit * rows or 0 < rejected == rows:
         worst, count = max(reasons.items(), key=lambda item: (item[1], item[0]))
-        share = f"{rejected / rows:.1%} of rows {_said(worst)} (limit {limit:.1%})"
+        allowed = f" (limit {limit:.1%})" if rejected < rows else ""
+        share = f"{_percent(rejected, rows)} of rows {_said(worst)}{allowed}"
         if count < rejected:
             share = (
-                f"{rejected / rows:.1%} of rows can't be used (limit {limit:.1%}), "
-                f"{count / rows:.1%} {_said(worst)}"
+                f"{_percent(rejected, rows)} of rows can't be used{allowed}, "
+                f"{_percent(count, rows)} {_said(worst)}"
             )
+        remedy = remedy_of(worst, remedies)
+        if rejected < rows:
+            enough = math.ceil(100 * rejected / rows) / 100
+            remedy += f", or go on without such rows with --set data.max_reject_ratio={enough:g}"
         first = _first(parts, worst, header_lines)
         raise InputError(f"{path}: {share.replace('%', ' %')}; first {first}. {remedy}")
     return dict(sorted(reasons.items()))
+
+
+def _percent(part: int, whole: int) -> str:
+    return "100%" if part == whole else f"{part / whole:.1%}"
 
 
 def _said(reason: str) -> str:

@@ -17,9 +17,20 @@ from rich.table import Column, Table
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
-from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
+from spotify_engine.playlists.features import (
+    FEATURE_COLUMNS,
+    FEATURE_REMEDIES,
+    Features,
+    no_features,
+    read_features,
+)
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
-from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
+from spotify_engine.playlists.reading import (
+    PLAYLIST_COLUMNS,
+    PLAYLIST_REMEDIES,
+    Chunk,
+    read_chunk,
+)
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
@@ -78,15 +89,11 @@ def prepare_tables(
         [features_rejected],
         0,
         config.max_reject_ratio,
-        "Is it comma-separated with doubled quotes and artists like ['A', 'B']?",
+        FEATURE_REMEDIES,
     )
     clock.lap("reading")
     reasons = check_rejects(
-        playlists,
-        rejected,
-        file.header_lines,
-        config.max_reject_ratio,
-        "Is it comma-separated with backslash-escaped quotes?",
+        playlists, rejected, file.header_lines, config.max_reject_ratio, PLAYLIST_REMEDIES
     )
     say(f"prepare: making tables of {sum(part.rows for part in rejected):,} rows")
     tables, counts = build_tables(matched, known, config, playlists)

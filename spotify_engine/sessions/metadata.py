@@ -30,6 +30,21 @@ from spotify_engine.sessions.schema import (
     UNKNOWN_TYPE,
 )
 
+_REMEDIES = {
+    "no track id": "Fill in the column track_id",
+    "no genre id": "Fill in the column genre_id",
+    "no genre name": "Fill in the column genre_name",
+    "no user id": "Fill in the column user_id",
+    "repeated track id": "Keep one row of each track",
+    "repeated genre id": "Keep one row of each genre",
+    "repeated row": "Keep one of rows that are alike",
+    "unknown track": f"Add the tracks to {TRACKS_FILE}",
+    "unknown artist": f"Add the artists to {TRACKS_FILE}",
+    "unknown genre": f"Add the genres to {GENRES_FILE}",
+    "unparsable affinity_score": "Write affinity_score as a number, 0 or more",
+    "negative affinity_score": "Write affinity_score as a number, 0 or more",
+}
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -193,10 +208,7 @@ class _Reader:
                 continue
             part = Rejected.of(rows.parsed.rejects(), rows.parsed.total, rows.parsed.newlines)
             header = rows.file.header_lines
-            reasons = check_rejects(
-                rows.file.path, [part], header, self._limit,
-                "Does it belong to the other files of its folder?",
-            )  # fmt: skip
+            reasons = check_rejects(rows.file.path, [part], header, self._limit, _REMEDIES)
             tables.append(part.table(header))
             counts[name] = {"rows": part.rows, "rejected": reasons}
         return pa.concat_tables(tables), counts

@@ -20,15 +20,13 @@ from spotify_engine.sessions.metadata import (
     open_sessions,
     read_metadata,
 )
-from spotify_engine.sessions.plays import PLAYS, SessionDataConfig, read_plays
+from spotify_engine.sessions.plays import PLAY_REMEDIES, PLAYS, SessionDataConfig, read_plays
 from spotify_engine.sessions.schema import (
     FILES,
     REQUIRED_FILES,
     TABLES,
     UNKNOWN_TYPE,
 )
-
-REMEDY = "Is it raw_sessions.csv of the same folder as tracks.csv?"
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
         read_plays(file, start, end, catalogue) for start, end in split(file, config.chunk_bytes)
     ]
     rejected = [Rejected.of(each.rejects, each.rows, each.newlines) for each in chunks]
-    check_rejects(file.path, rejected, file.header_lines, config.max_reject_ratio, REMEDY)
+    check_rejects(file.path, rejected, file.header_lines, config.max_reject_ratio, PLAY_REMEDIES)
     refuse_nothing(file.path, sum(len(each.plays) for each in chunks))
     users = Users.of([(each.user_ids, each.counts) for each in chunks], metadata.preferences)
     parts = []

@@ -14,6 +14,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.playlists import features as module
 from spotify_engine.playlists.features import (
     FEATURE_COLUMNS,
+    FEATURE_REMEDIES,
     artist_lists,
     first_artists,
     read_features,
@@ -151,7 +152,9 @@ def test_too_many_rejects_are_told_with_the_line_of_the_first(tmp_path: Path) ->
     path.write_text(f"{HEADER}\n1,\"a\nb\",['A']{AUDIO}\n2,n,[A]{AUDIO}\n")
     features = read_features(str(path))
     with pytest.raises(InputError, match=r"50.0 % of rows have no list .*; first at line 4: '2,n,"):
-        check_rejects(str(path), [Rejected.of(features.rejects, features.rows, 0)], 0, 0.05, "")
+        check_rejects(
+            str(path), [Rejected.of(features.rejects, features.rows, 0)], 0, 0.05, FEATURE_REMEDIES
+        )
 
 
 def test_a_file_of_rejects_alone_and_one_without_rows(tmp_path: Path) -> None:
