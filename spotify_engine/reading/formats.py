@@ -20,6 +20,7 @@ _COMPRESSED = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "Zstandard"),
     (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"]\x00\x00", "LZMA"),
     (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     (b"Rar!\x1a\x07", "RAR"),
 )
@@ -41,14 +42,18 @@ _TABLES = (
     (b"%PDF-", "a PDF"),
 )
 _TEXTS = (
-    (re.compile(rb"<!doctype html|<html", re.IGNORECASE), "an HTML page, not the file itself"),
+    (
+        re.compile(rb"<!doctype html|<html|<table", re.IGNORECASE),
+        "an HTML page, not the file itself",
+    ),
     (re.compile(rb"<\?xml|<[a-z]+[ >]", re.IGNORECASE), "XML"),
-    (re.compile(rb'[{\[]\s*(?:["{}\[\]]|\Z)'), "JSON"),
+    (re.compile(rb'[{\[]\s*(?:["{}\[\]\d-]|\Z)'), "JSON"),
     (re.compile(rb"\{\\rtf"), "an RTF document"),
 )
 _LFS = b"version https://git-lfs.github.com/spec/"
 # A byte above 127 between others, as accented letters of Western languages are.
 _ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _ABOVE = re.compile(rb"[\x80-\xff]")
 
 
@@ -75,20 +80,21 @@ def other_format(head: bytes) -> str | None:
     for pattern, name in _TEXTS:
         if pattern.match(text):
             return f"is {name}; give the CSV file"
-    return _wide(head)
+    return _binary(head)
 
 
-def _wide(head: bytes) -> str | None:
-    """UTF-16 and UTF-32 without a byte order mark, by where the zeros are."""
-    sample = head[:4096]
-    if sample.count(0) * 4 < len(sample) or len(sample) < 8:
-        return None
-    zeros = [sample[place::4].count(0) * 4 > len(sample[place::4]) * 2 for place in range(4)]
+def _binary(head: bytes) -> str | None:
+    """Not text at all, or UTF-16 or UTF-32 without a byte order mark, by where the zeros are."""
+    header = head[:64]  # its characters are ASCII, whatever the rows have
+    zeros = [header[place::4].count(0) * 8 > len(header) for place in range(4)]
     if sum(zeros) == 3:
         return f"is in {_UTF32}; save it as UTF-8"
     if zeros in ([True, False] * 2, [False, True] * 2):
         return f"is in {_UTF16}; save it as UTF-8"
-    return "holds binary data; give a CSV file"
+    sample = head[:4096]
+    if len(_CONTROL.findall(sample)) * 20 > len(sample):
+        return "holds binary data; give a CSV file"
+    return None
 
 
 def other_encoding(data: bytes) -> str:

@@ -40,7 +40,7 @@ import pyarrow.fs
 
 from spotify_engine.errors import InputError
 from spotify_engine.reading.formats import other_encoding, other_format
-from spotify_engine.reading.rejects import ESCAPED_LINE_END, UNCLOSED
+from spotify_engine.reading.rejects import ESCAPED_LINE_END, UNCLOSED, percent
 
 LONGEST = 1 << 16  # bytes of a record that holds line ends
 _WINDOW = 1 << 16  # bytes after a wanted cut that are looked at first
@@ -301,11 +301,10 @@ def open_csv(
     problem = other_format(head)
     if problem:
         raise InputError(f"{path}: {problem}")
-    start = 3 if head[:3] == b"\xef\xbb\xbf" else 0
-    while start < len(head) and head[start] in b"\r\n":
-        start += 1
-    if start == len(head):
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if not text.strip():
         raise InputError(f"{path}: is empty; it needs a header and rows")
+    start = len(head) - len(text.lstrip(b"\r\n"))
     line_end = _LINE_END.search(head, start)
     if line_end is None and len(head) < size:
         raise InputError(f"{path}: no header line in its first {len(head):,} bytes")
@@ -313,7 +312,7 @@ def open_csv(
     names = _header_names(head[start:end], b",")
     missing = [name for name in needed if name not in names]
     if missing:
-        raise InputError(f"{path}: {_header_problem(head[start:end], needed, missing)}")
+        raise InputError(f"{path}: {_header_problem(head, start, end, needed, missing)}")
     repeated = [name for name in (*needed, *optional) if names.count(name) > 1]
     if repeated:
         raise InputError(f"{path}: its header names {repeated[0]!r} twice; rename all but one")
@@ -370,7 +369,7 @@ def _refuse_encoding(path: str, head: bytes, body: int, size: int, limit: float)
         return
     number, line = broken[0]
     first = len(_LINE_END.findall(head, 0, body)) + number + 1
-    share = f"{len(broken) / len(lines):.1%}".replace("%", " %")
+    share = percent(len(broken), len(lines))
     raise InputError(
         f"{path}: {share} of its first {len(lines):,} rows aren't UTF-8, the first at line "
         f"{first:,}: {line[:MAX_TEXT].decode('utf-8', 'replace')!r}; {other_encoding(data)}"
@@ -400,13 +399,22 @@ def _header_names(line: bytes, delimiter: bytes) -> list[str]:
     return names
 
 
-def _header_problem(line: bytes, needed: Sequence[str], missing: Sequence[str]) -> str:
+def _header_problem(
+    head: bytes, start: int, end: int, needed: Sequence[str], missing: Sequence[str]
+) -> str:
+    line = head[start:end]
     for delimiter, called in ((b";", "semicolons"), (b"\t", "tabs"), (b"|", "vertical bars")):
         if set(needed) <= set(_header_names(line, delimiter)):
             return f"its columns are separated by {called}; save it with commas"
+    for number, other in enumerate(_LINE_END.split(head[: end + 4096]), 1):
+        if set(needed) <= set(_header_names(other, b",")):
+            return f"its header is line {number}; take out what is above it"
     names = _header_names(line, b",")
-    others = [name for name in names if name and name not in needed]
-    near = {name: difflib.get_close_matches(name, others, n=1) for name in missing}
+    others = {_letters(name): name for name in names if name not in needed}
+    near = {
+        name: [others[match] for match in difflib.get_close_matches(_letters(name), others, 1, 0.7)]
+        for name in missing
+    }
     found = line.decode("utf-8", "replace").strip()[:MAX_TEXT]
     plural = "s" if len(missing) > 1 else ""
     problem = f"no column{plural} {', '.join(map(repr, missing))} in its header {found!r}"
@@ -415,6 +423,10 @@ def _header_problem(line: bytes, needed: Sequence[str], missing: Sequence[str]) 
     renamed = [f"rename {match[0]!r} to {name!r}" for name, match in near.items() if match]
     added = [repr(name) for name, match in near.items() if not match]
     return "; ".join([problem, *renamed, *([f"add {', '.join(added)}"] if added else [])])
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name)
 
 
 def _one_line(error: Exception) -> str:

@@ -122,24 +122,25 @@ def check_rejects(
     rows, rejected = sum(part.rows for part in parts), sum(reasons.values())
     if rejected > limit * rows or 0 < rejected == rows:
         worst, count = max(reasons.items(), key=lambda item: (item[1], item[0]))
-        allowed = f" (limit {limit:.1%})" if rejected < rows else ""
-        share = f"{_percent(rejected, rows)} of rows {_said(worst)}{allowed}"
+        allowed = f" (limit {percent(limit, 1)})" if rejected < rows else ""
+        share = f"{percent(rejected, rows)} of rows {_said(worst)}{allowed}"
         if count < rejected:
             share = (
-                f"{_percent(rejected, rows)} of rows can't be used{allowed}, "
-                f"{_percent(count, rows)} {_said(worst)}"
+                f"{percent(rejected, rows)} of rows can't be used{allowed}, "
+                f"{percent(count, rows)} {_said(worst)}"
             )
         remedy = remedy_of(worst, remedies)
         if rejected < rows:
             enough = math.ceil(100 * rejected / rows) / 100
             remedy += f", or go on without such rows with --set data.max_reject_ratio={enough:g}"
         first = _first(parts, worst, header_lines)
-        raise InputError(f"{path}: {share.replace('%', ' %')}; first {first}. {remedy}")
+        raise InputError(f"{path}: {share}; first {first}. {remedy}")
     return dict(sorted(reasons.items()))
 
 
-def _percent(part: int, whole: int) -> str:
-    return "100%" if part == whole else f"{part / whole:.1%}"
+def percent(part: float, whole: float) -> str:
+    """``28.6 %``; ``100 %`` is said of the whole only."""
+    return "100 %" if part == whole else f"{100 * part / whole:.1f} %"
 
 
 def _said(reason: str) -> str:

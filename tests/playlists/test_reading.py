@@ -136,7 +136,7 @@ def test_records_follow_the_rule_however_the_file_is_cut(
 ) -> None:
     monkeypatch.setattr(records, "_WINDOW", window)
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=80, deadline=None, derandomize=True, database=None)
     @given(body=SOUP, chunk_bytes=st.integers(1, 40), longest=st.sampled_from([3, 12, 30, 1 << 16]))
     def check(body: str, chunk_bytes: int, longest: int) -> None:
         monkeypatch.setattr(records, "LONGEST", longest)
@@ -172,6 +172,82 @@ def test_quoted_files_are_cut_near_the_asked_size_and_others_too(path: Path) -> 
         path.write_bytes(HEADER + line * 5000)
         ranges = split(open_csv(str(path), BACKSLASH, PLAYLIST_COLUMNS), 1000)
         assert max(end - start for start, end in ranges) <= 1000 + 2 * len(line)
+
+
+BARE = [f"u{i // 12},Artist {i % 8},Song {i},gym\n" for i in range(480)]
+QUOTED = [f'"u{i // 12}","Artist {i % 8}","Song {i}","gym"\n' for i in range(480)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "dialect", "broken"),
+    [
+        (BARE, BACKSLASH, {265: 'u22,Artist 1,"Song 025,jazz\n'}),
+        (BARE, DOUBLED, {0: 'u22,"Artist 1,Song 025,jazz\n'}),
+        (BARE, BACKSLASH, {479: 'u22,Artist 1,Song 025,"jazz\n'}),
+        (BARE, BACKSLASH, {479: 'u22,Artist 1,Song 025,"jazz'}),
+        (BARE, DOUBLED, {478: '"u22,Artist 1,Song 025,jazz\n', 479: '"u,A,S,j\n'}),
+        (BARE, DOUBLED, {i: f'u{i},Artist 1,Song 025,"jazz\n' for i in (3, 4, 9, 200, 470)}),
+        (BARE, BACKSLASH, {5: "u22,Artist 1,Song 025,jazz\\\n"}),
+        (QUOTED, BACKSLASH, {265: '"u22","Artist 1","Song 025","jazz\n'}),
+        (QUOTED, DOUBLED, {265: '"u22","Artist 1","Song 025","jazz\n'}),
+        (QUOTED, BACKSLASH, {0: '"u22","Artist 1","Song 025","jazz\\"\n', 1: '"u","A","S","j\n'}),
+        (QUOTED, BACKSLASH, {479: '"u22","Artist 1","Song 025","jazz'}),
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 1 << 20])
+def test_a_quote_that_is_not_closed_costs_its_line_alone(
+    path: Path, rows: list[str], dialect: Dialect, broken: dict[int, str], chunk_bytes: int
+) -> None:
+    lines = [broken.get(i, row) for i, row in enumerate(rows)]
+    chunks = read(path, HEADER + "".join(lines).encode(), chunk_bytes, dialect)
+    names = [name for chunk in chunks for name in chunk.tracks.to_pylist()]
+    assert names == [f"Song {i}" for i in range(480) if i not in broken]
+    rejects = pa.concat_tables([chunk.rejects for chunk in chunks])
+    assert rejects["text"].to_pylist() == [line.rstrip("\n") for line in broken.values()]
+    assert set(rejects["reason"].to_pylist()) <= {
+        "a quote that isn't closed",
+        "a backslash at the end of the line",
+    }
+    assert sum(chunk.rows for chunk in chunks) == 480
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        'u23,Artist 2,"Song 2, live",gym\n',  # its first quote seems to close the other
+        'u23,Artist 2,"Song 2",gym\n',  # and the fields are four
+        'u23,Artist 2,"",gym\nu23,Artist 2,"Song 2",gym\n',
+        'u23,Artist 2,Song 2,gym\nu23,Artist 2,Disco 12",gym\n',  # a stray quote closes it
+        'u23,Artist 2,Song 2,", gym"\n',
+    ],
+)
+def test_what_seems_to_close_a_quote_lines_later_does_not(path: Path, following: str) -> None:
+    body = f'u22,Artist 1,"Song 1,jazz\n{following}u24,Artist 3,Song 3,rock\n'
+    for chunk_bytes in (1, 40, 1 << 20):
+        chunks = read(path, HEADER + body.encode(), chunk_bytes, DOUBLED)
+        users = [user for chunk in chunks for user, *_ in rows_of(chunk)]
+        assert users[-1] == "u24"
+        assert set(users) == {"u23", "u24"}
+        first = next(row for chunk in chunks for row in chunk.rejects.to_pylist())
+        assert (first["reason"], first["text"]) == (
+            "a quote that isn't closed",
+            'u22,Artist 1,"Song 1,jazz',
+        )
+        assert sum(chunk.rows for chunk in chunks) == body.count("\n")
+
+
+def test_fields_of_several_lines_are_read_up_to_a_length(path: Path) -> None:
+    for text in ("two\nlines", "a\r\n\r\nb, c", 'a ""b""\n,c', "\n" * 9, "x\n" * 9000):
+        body = f'u,a,"{text}x",p\nv,"{text}x",t,p\n"x\ny",a,t,p\n'
+        for chunk_bytes in (1, 1 << 20):
+            chunks = read(path, HEADER + body.encode(), chunk_bytes, DOUBLED)
+            assert sum(len(chunk.rejects) for chunk in chunks) == 0
+            assert sum(len(chunk.tracks) for chunk in chunks) == 3
+    long = "x\n" * 40_000
+    (chunk,) = read(path, HEADER + f'u,a,"{long}",p\nu,a,t,p\n'.encode(), 1 << 20)
+    assert chunk.tracks.to_pylist() == ["t"]
+    assert chunk.rejects["reason"].to_pylist()[:2] == ["a quote that isn't closed", "not 4 fields"]
+    assert chunk.rows == 40_002
 
 
 def test_rows_lacking_something_are_named_by_the_first_thing_they_lack(path: Path) -> None:
