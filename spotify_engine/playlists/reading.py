@@ -12,6 +12,12 @@ from spotify_engine.reading.chunks import CODED, CodedColumn, ParsedRange
 from spotify_engine.reading.records import CsvFile
 
 PLAYLIST_COLUMNS = ("user_id", "artistname", "trackname", "playlistname")
+PLAYLIST_REMEDIES = {
+    "no track name": "Fill in the column trackname",
+    "no artist name": "Fill in the column artistname",
+    "no user id": "Fill in the column user_id",
+    "no playlist name": "Give each playlist a name in the column playlistname",
+}
 
 
 @dataclass(frozen=True)

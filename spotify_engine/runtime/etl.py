@@ -17,9 +17,20 @@ from rich.table import Column, Table
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig, build_tables
-from spotify_engine.playlists.features import FEATURE_COLUMNS, Features, no_features, read_features
+from spotify_engine.playlists.features import (
+    FEATURE_COLUMNS,
+    FEATURE_REMEDIES,
+    Features,
+    no_features,
+    read_features,
+)
 from spotify_engine.playlists.matching import KeyTable, Matched, match_chunk
-from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
+from spotify_engine.playlists.reading import (
+    PLAYLIST_COLUMNS,
+    PLAYLIST_REMEDIES,
+    Chunk,
+    read_chunk,
+)
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
@@ -54,7 +65,8 @@ def prepare_tables(
         InputError: a file can't be used, or too little is left of it.
     """
     clock = Clock()
-    file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    limit = config.max_reject_ratio
+    file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS, limit=limit)
     if file.body == file.size:
         raise InputError(f"{playlists}: has no rows after its header")
     if features is None and config.unmatched == "drop":
@@ -63,7 +75,7 @@ def prepare_tables(
             "give --features or set data.unmatched=keep"
         )
     if features is not None:
-        open_csv(features, DOUBLED, FEATURE_COLUMNS)
+        open_csv(features, DOUBLED, FEATURE_COLUMNS, limit=limit)
     # The first chunks are parsed, by workers that are only starting, while another reads features.
     described, keys = _read_features.remote(features)
     try:
@@ -73,21 +85,9 @@ def prepare_tables(
         raise
     known, several = _get(described)
     features_rejected = Rejected.of(known.rejects, known.rows, 0)
-    feature_reasons = check_rejects(
-        str(features),
-        [features_rejected],
-        0,
-        config.max_reject_ratio,
-        "Is it comma-separated with doubled quotes and artists like ['A', 'B']?",
-    )
+    feature_reasons = check_rejects(str(features), [features_rejected], 0, limit, FEATURE_REMEDIES)
     clock.lap("reading")
-    reasons = check_rejects(
-        playlists,
-        rejected,
-        file.header_lines,
-        config.max_reject_ratio,
-        "Is it comma-separated with backslash-escaped quotes?",
-    )
+    reasons = check_rejects(playlists, rejected, file.header_lines, limit, PLAYLIST_REMEDIES)
     say(f"prepare: making tables of {sum(part.rows for part in rejected):,} rows")
     tables, counts = build_tables(matched, known, config, playlists)
     tables["rejects"] = combine_rejects(rejected, file.header_lines, features_rejected.table(0))

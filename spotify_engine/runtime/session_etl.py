@@ -21,10 +21,9 @@ from spotify_engine.reading.records import CsvFile, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
 from spotify_engine.sessions.metadata import open_sessions, read_metadata
-from spotify_engine.sessions.plays import Catalogue, SessionDataConfig, read_plays
+from spotify_engine.sessions.plays import PLAY_REMEDIES, Catalogue, SessionDataConfig, read_plays
 from spotify_engine.sessions.schema import LISTENING, TABLES
 from spotify_engine.sessions.tables import (
-    REMEDY,
     Users,
     edges_of_events,
     events_of_range,
@@ -59,7 +58,7 @@ def prepare_sessions(
     """
     clock = Clock()
     paths = locate_files(folder)
-    file = open_sessions(paths)
+    file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
     n_songs = len(metadata.tables["songs"])
     ranges = split(file, config.chunk_bytes)
@@ -89,7 +88,7 @@ def prepare_sessions(
         ]
         rejected = [chunk.rejected for chunk in chunks]
         reasons = check_rejects(
-            file.path, rejected, file.header_lines, config.max_reject_ratio, REMEDY
+            file.path, rejected, file.header_lines, config.max_reject_ratio, PLAY_REMEDIES
         )
         users = Users.of([(each.user_ids, each.counts) for each in chunks], metadata.preferences)
         n_events = int(users.events.sum())

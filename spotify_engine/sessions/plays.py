@@ -22,6 +22,16 @@ KINDS = {
     "ms_played": pa.string(),
     "track_duration_ms": pa.string(),
 }
+PLAY_REMEDIES = {
+    "no user id": "Fill in the column user_id",
+    "unknown track": "Give raw_sessions.csv and tracks.csv of the same data set",
+    "unparsable timestamp": "Write times as ISO 8601 (2025-01-31T12:00:00Z), or as seconds or "
+    "milliseconds since 1970",
+    "unparsable ms_played": "Write ms_played as whole milliseconds",
+    "unparsable track_duration_ms": "Write track_duration_ms as whole milliseconds, above 0",
+    "negative ms_played": "Write ms_played as milliseconds, 0 or more",
+    "ms_played above the duration": "Write ms_played and track_duration_ms both as milliseconds",
+}
 # Plays of one range, by user; what a user played stays in the file's order.
 PLAYS = pa.schema(
     [

@@ -17,18 +17,17 @@ from spotify_engine.reading.rejects import Rejected, check_rejects, combine_reje
 from spotify_engine.sessions.edges import listening_edges, sessionise
 from spotify_engine.sessions.metadata import (
     Preferences,
+    open_metadata,
     open_sessions,
     read_metadata,
 )
-from spotify_engine.sessions.plays import PLAYS, SessionDataConfig, read_plays
+from spotify_engine.sessions.plays import PLAY_REMEDIES, PLAYS, SessionDataConfig, read_plays
 from spotify_engine.sessions.schema import (
     FILES,
     REQUIRED_FILES,
     TABLES,
     UNKNOWN_TYPE,
 )
-
-REMEDY = "Is it raw_sessions.csv of the same folder as tracks.csv?"
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,17 @@ def locate_files(folder: str) -> dict[str, str]:
     return paths
 
 
+def check_files(folder: str, config: SessionDataConfig) -> None:
+    """Refuse missing files, other formats and wrong headers; no rows are read.
+
+    Raises:
+        InputError: a file can't be used.
+    """
+    paths = locate_files(folder)
+    open_sessions(paths, config)
+    open_metadata(paths, config)
+
+
 def refuse_nothing(path: str, events: int) -> None:
     """Raise InputError when no row of the sessions file is left."""
     if not events:
@@ -177,14 +187,14 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
     """
     config = config or SessionDataConfig()
     paths = locate_files(str(folder))
-    file = open_sessions(paths)
+    file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
     catalogue = metadata.catalogue
     chunks = [
         read_plays(file, start, end, catalogue) for start, end in split(file, config.chunk_bytes)
     ]
     rejected = [Rejected.of(each.rejects, each.rows, each.newlines) for each in chunks]
-    check_rejects(file.path, rejected, file.header_lines, config.max_reject_ratio, REMEDY)
+    check_rejects(file.path, rejected, file.header_lines, config.max_reject_ratio, PLAY_REMEDIES)
     refuse_nothing(file.path, sum(len(each.plays) for each in chunks))
     users = Users.of([(each.user_ids, each.counts) for each in chunks], metadata.preferences)
     parts = []

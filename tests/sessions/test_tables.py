@@ -14,7 +14,12 @@ import pytest
 from spotify_engine.errors import InputError
 from spotify_engine.sessions.plays import SessionDataConfig
 from spotify_engine.sessions.schema import TABLES
-from spotify_engine.sessions.tables import edges_of_events, load_tables, read_tables
+from spotify_engine.sessions.tables import (
+    check_files,
+    edges_of_events,
+    load_tables,
+    read_tables,
+)
 
 LOOSE = SessionDataConfig(max_reject_ratio=1)
 SESSIONS = """user_id,track_id,artist_id,timestamp,ms_played,track_duration_ms
@@ -134,8 +139,40 @@ def test_too_many_bad_rows_are_refused(folder: Path) -> None:
         read_tables(folder)
     assert str(caught.value) == (
         f"{folder}/raw_sessions.csv: 28.6 % of rows have unknown track (limit 5.0 %); first at "
-        f"line 7: '{FAULTY[0][0]}'. Is it raw_sessions.csv of the same folder as tracks.csv?"
+        f"line 7: '{FAULTY[0][0]}'. Give raw_sessions.csv and tracks.csv of the "
+        "same data set, or go on without such rows with --set data.max_reject_ratio=0.29"
     )
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 200, 1 << 20])
+@pytest.mark.parametrize("name", ["raw_sessions.csv", "tracks.csv"])
+def test_a_quote_that_is_not_closed_costs_its_line_alone(
+    folder: Path, name: str, chunk_bytes: int
+) -> None:
+    expected = read_tables(folder)
+    lines = SMALL[name].splitlines(keepends=True)
+    broken = lines[2].replace(",", ',"', 1)
+    (folder / name).write_text("".join([*lines[:2], broken, *lines[2:]]))
+    tables = read_tables(folder, LOOSE.model_copy(update={"chunk_bytes": chunk_bytes}))
+    assert columns(tables["rejects"], "source", "line", "reason", "text") == [
+        (name, 3, "a quote that isn't closed", broken.rstrip("\n"))
+    ]
+    assert all(tables[each].equals(expected[each]) for each in TABLES if each != "rejects")
+    with pytest.raises(
+        InputError, match=rf"{name}: .* a quote that isn't closed .* line 3: .*Close"
+    ):
+        read_tables(folder)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_other_formats_and_encodings_are_refused(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(SMALL[name].encode("utf-16"))
+    with pytest.raises(InputError, match=rf"{name}: is in UTF-16; save it as UTF-8"):
+        check_files(str(folder), SessionDataConfig())
+    path.write_bytes(SMALL[name].replace("1", "\xe9").encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name}: .* it looks like Latin-1/Windows-1252: save"):
+        check_files(str(folder), SessionDataConfig())
 
 
 @pytest.mark.parametrize(
@@ -224,9 +261,9 @@ def test_what_cannot_be_used_is_one_line(folder: Path, spoil: Callable, said: st
     assert "\n" not in str(caught.value)
 
 
-def test_when_all_rows_are_bad_that_is_said(folder: Path) -> None:
+def test_when_all_rows_are_bad_the_reason_is_said(folder: Path) -> None:
     (folder / "raw_sessions.csv").write_text(f"{SESSIONS.splitlines()[0]}\n{FAULTY[0][0]}\n")
-    with pytest.raises(InputError, match="no rows that can be used"):
+    with pytest.raises(InputError, match=r"100 % of rows have unknown track; first at line 2: "):
         read_tables(folder, LOOSE)
 
 
