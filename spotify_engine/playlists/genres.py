@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple, TextIO
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +16,9 @@ from spotify_engine.errors import InputError
 from spotify_engine.playlists.genre_vocabulary import GenreVocabulary
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.ragged import Ragged
+from spotify_engine.reading.chunks import ParsedRange
+from spotify_engine.reading.records import DOUBLED, open_csv
+from spotify_engine.reading.rejects import Rejected, check_rejects
 
 
 class GenreConfig(BaseModel):
@@ -40,6 +41,15 @@ class Votes(NamedTuple):
     genre: np.ndarray  # position in names
     votes: np.ndarray  # float64, above 0
     names: Sequence[str]
+
+
+GENRE_COLUMNS, COUNT_COLUMN = ("artist", "genre"), ("count",)
+GENRE_REMEDIES = {
+    "no artist": "Fill in the column artist",
+    "no genre": "Fill in the column genre",
+    "a count that isn't a number": "Write the column count as numbers, or leave it out",
+    "a count that isn't above 0": "Write the column count as numbers above 0, or leave it out",
+}
 
 
 class GenreFile(NamedTuple):
@@ -123,7 +133,9 @@ def _tables(votes: Votes, config: GenreConfig) -> tuple[pa.Table, pa.Table]:
     return genres, pa.table([pa.array(c) for c in columns], schema=TABLES["artist_genres"])
 
 
-def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> GenreFile:
+def read_artist_genres(
+    path: str, artists: pa.Table, config: GenreConfig, max_reject_ratio: float = 1
+) -> GenreFile:
     """Genres of artists from a CSV file with the columns ``artist, genre[, count]``, in any order.
 
     Artists match on the lower-cased, trimmed name. Counts of repeated rows add up; without a count
@@ -131,6 +143,7 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
 
     Args:
         artists: the table ``artists``; of two artists with one name the first is taken.
+        max_reject_ratio: share of the rows that may be unusable.
 
     Returns:
         ``genres`` and ``artist_genres`` as in ``mine_artist_genres``; ``rejects``, the rows that
@@ -138,111 +151,61 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
         unknown_artist_rows and unknown_artists (not in ``artists``), artists_with_genres.
 
     Raises:
-        InputError: the file is missing, empty, not UTF-8, or lacks a column.
+        InputError: the file is missing, empty, not UTF-8, or lacks a column; or too many of its
+            rows can't be used.
     """
+    file = open_csv(path, DOUBLED, GENRE_COLUMNS, COUNT_COLUMN, max_reject_ratio)
+    if file.body == file.size:
+        raise InputError(f"{path}: has no rows after its header")
+    kinds = {name: pa.string() for name in (*GENRE_COLUMNS, *COUNT_COLUMN) if name in file.columns}
+    parsed = ParsedRange(file, file.body, file.size, kinds)
+    row_artists, row_genres, row_votes = _usable(parsed)
+    part = Rejected.of(parsed.rejects(), parsed.total, parsed.newlines)
+    rejected = check_rejects(path, [part], file.header_lines, max_reject_ratio, GENRE_REMEDIES)
+
     names = pc.utf8_trim_whitespace(pc.utf8_lower(artists["name"])).to_pylist()
     artist_id = dict(zip(reversed(names), reversed(artists["artist"].to_pylist()), strict=True))
     genre_id: dict[str, int] = {}
     pairs: dict[tuple[int, int], float] = {}
-    rejects: list[dict[str, object]] = []
     unknown: set[str] = set()
-    counts = {"rows": 0, "duplicates": 0, "unknown_artist_rows": 0}
-    for row in _rows(path):
-        counts["rows"] += 1
-        if isinstance(row, _Reject):
-            rejects.append({"source": path, **row._asdict()})
-            continue
-        name = row.artist.strip().lower()
+    counts = {"rows": part.rows, "duplicates": 0, "unknown_artist_rows": 0}
+    for artist, genre, count in zip(row_artists, row_genres, row_votes, strict=True):
+        name = artist.strip().lower()
         if name not in artist_id:
             counts["unknown_artist_rows"] += 1
             unknown.add(name)
             continue
-        genre = " ".join(row.genre.lower().split())
+        genre = " ".join(genre.lower().split())
         pair = artist_id[name], genre_id.setdefault(genre, len(genre_id))
         counts["duplicates"] += pair in pairs
-        pairs[pair] = pairs.get(pair, 0.0) + row.votes
+        pairs[pair] = pairs.get(pair, 0.0) + count
     index = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
     votes = Votes(index[:, 0], index[:, 1], np.array(list(pairs.values())), list(genre_id))
     genres, artist_genres = _tables(votes, config)
     counts |= {
-        "rejected": len(rejects),
+        "rejected": sum(rejected.values()),
         "unknown_artists": len(unknown),
         "artists_with_genres": len(pc.unique(artist_genres["artist"])),
     }
-    reject_table = pa.Table.from_pylist(rejects, schema=TABLES["rejects"])
-    return GenreFile(genres, artist_genres, reject_table, counts)
+    return GenreFile(genres, artist_genres, part.table(file.header_lines), counts)
 
 
-class _Row(NamedTuple):
-    artist: str
-    genre: str
-    votes: float
+def _usable(parsed: ParsedRange) -> tuple[list[str], list[str], list[float]]:
+    """Artists, genres and counts of the rows that have them; the others are set aside."""
+    artists, genres = (parsed.table[name].to_pylist() for name in GENRE_COLUMNS)
+    parsed.reject(np.array([not text.strip() for text in artists], bool), "no artist")
+    parsed.reject(np.array([not text.strip() for text in genres], bool), "no genre")
+    votes = np.ones(len(artists))
+    if COUNT_COLUMN[0] in parsed.table.column_names:
+        votes = np.array([_number(text) for text in parsed.table[COUNT_COLUMN[0]].to_pylist()])
+        parsed.reject(np.isnan(votes), "a count that isn't a number")
+        parsed.reject(~((votes > 0) & (votes < math.inf)), "a count that isn't above 0")
+    good = np.flatnonzero(parsed.good).tolist()
+    return [artists[row] for row in good], [genres[row] for row in good], votes[good].tolist()
 
 
-class _Reject(NamedTuple):
-    line: int
-    reason: str
-    text: str
-
-
-def _rows(path: str) -> Iterator[_Row | _Reject]:
+def _number(text: str) -> float:
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            yield from _parse(path, file)
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror}). Give a CSV file with the columns "
-            "artist, genre and optionally count, or leave it out to mine genres from titles"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: isn't UTF-8 text ({error.reason}). Convert it") from error
-
-
-def _parse(path: str, file: TextIO) -> Iterator[_Row | _Reject]:
-    raw: list[str] = []  # the lines of the current row
-
-    def recorded() -> Iterator[str]:
-        for line in file:
-            raw.append(line)
-            yield line
-
-    reader = csv.reader(recorded(), strict=True)
-    header = [field.strip().lower() for field in next(reader, [])]
-    if "artist" not in header or "genre" not in header:
-        found = ", ".join(header)[:200] or "an empty file"
-        raise InputError(
-            f"{path}: needs a header line with the columns artist, genre and optionally count "
-            f"(comma-separated), found: {found}"
-        )
-    while True:
-        raw.clear()
-        first_line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _Reject(first_line, f"not CSV: {error}", "".join(raw)[:200])
-            continue
-        if fields:
-            row = _row(header, fields)
-            text = "".join(raw).rstrip("\r\n")[:200]
-            yield _Reject(first_line, row, text) if isinstance(row, str) else row
-
-
-def _row(header: Sequence[str], fields: Sequence[str]) -> _Row | str:
-    """A row, or the reason it can't be used."""
-    if len(fields) != len(header):
-        return "wrong number of fields"
-    value = dict(zip(header, fields, strict=True))
-    if not value["artist"].strip():
-        return "no artist"
-    if not value["genre"].strip():
-        return "no genre"
-    try:
-        count = float(value.get("count", 1))
+        return float(text)
     except ValueError:
-        return "count isn't a number"
-    if not 0 < count < math.inf:
-        return "count isn't above 0"
-    return _Row(value["artist"], value["genre"], count)
+        return math.nan
