@@ -82,11 +82,11 @@ def _with_pandas(data: Path) -> dict[str, Any]:
     tracks = pd.read_csv(data / "tracks.csv")["track_id"]
     plays["timestamp"] = pd.to_datetime(plays["timestamp"])
     good = plays["track_id"].isin(tracks) & (plays["ms_played"] >= 0)
-    plays = plays[good & (plays["ms_played"] <= plays["track_duration_ms"])]
+    plays = plays[good & (plays["ms_played"] <= 10 * plays["track_duration_ms"])]
     plays = plays.sort_values(["user_id", "timestamp"], kind="stable")
     new = plays.groupby("user_id")["timestamp"].diff().dt.total_seconds()
     sessions = int((~(new <= 1800)).sum())
-    plays["completion"] = plays["ms_played"] / plays["track_duration_ms"]
+    plays["completion"] = (plays["ms_played"] / plays["track_duration_ms"]).clip(upper=1)
     edges = plays.groupby(["user_id", "track_id"])["completion"].agg(["count", "mean"])
     edges["weight"] = 0.7 * edges["mean"] + 0.3 * edges["count"] / edges.groupby("user_id")[
         "count"

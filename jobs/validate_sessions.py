@@ -8,7 +8,6 @@ read.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.sessions.tables import load_tables, read_tables
     from spotify_engine.sessions.validation import ValidationConfig, validate
     from spotify_engine.sessions.validation_plots import plot_validation
+    from spotify_engine.strict_json import to_json
 
     out = arguments.out or arguments.data
     try:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     report = validate(tables, config)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "validation.json").write_text(json.dumps(report.to_json(), indent=2))
+    (out / "validation.json").write_text(to_json(report.to_json()))
     plot_validation(report, out / "validation.png")
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(report.render())

@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
+from spotify_engine.strict_json import to_json
 
 EdgeType = tuple[str, str, str]
 
@@ -82,7 +83,7 @@ def save_graph(data: HeteroData, folder: Path, metadata: Mapping[str, Any] | Non
         if "edge_attr" in data[kind]:
             np.save(folder / f"attributes__{name}.npy", data[kind].edge_attr.numpy())
     content = {**summary(data), **(metadata or {})}
-    (folder / "graph.json").write_text(json.dumps(content, indent=2))
+    (folder / "graph.json").write_text(to_json(content))
 
 
 def load_graph(

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from spotify_engine.evaluation.ranking import hit_matrix
 from spotify_engine.ragged import Ragged
+from spotify_engine.strict_json import known
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,22 @@ def beyond_accuracy_metrics(
 
     Returns:
         ``{"completion_rate@10": ..., ...}``; genre_consistency@k (None when no list could be
-        compared) and genre_consistency_left_out@k (lists) only where the catalogue has genres.
+        compared) and genre_consistency_left_out@k (lists) only where the catalogue has genres; None
+        for what no list says.
     """
     n_tracks = len(catalogue.first_artist)
-    figures: dict[str, float | None] = {}
+    figures: dict[str, float] = {}
     for k in ks:
         figures[f"completion_rate@{k}"] = completion_rate(predictions, truth, k)
         if catalogue.track_genres is not None:
             genres = genre_consistency(predictions, train, catalogue.track_genres, k)
-            figures[f"genre_consistency@{k}"] = genres.mean if genres.compared else None
+            figures[f"genre_consistency@{k}"] = genres.mean
             figures[f"genre_consistency_left_out@{k}"] = genres.left_out
         figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
         figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
         figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
-    return figures
+    found: dict[str, float | None] = known(figures)
+    return found
 
 
 def _as_ragged(lists: np.ndarray) -> Ragged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +12,7 @@ from spotify_engine.evaluation.beyond_accuracy import coverage
 from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.queries import Queries
+from spotify_engine.strict_json import known
 
 # From a batch of queries and its places among all of them to float32 [batch, songs].
 ScoreNext = Callable[[Queries, np.ndarray], np.ndarray]
@@ -80,8 +82,8 @@ def diversity_across(lists: np.ndarray) -> float:
 
 def next_song_metrics(
     lists: np.ndarray, song: np.ndarray, plays: np.ndarray, membership: np.ndarray, k: int = 10
-) -> dict[str, float]:
-    """All figures of some lists: right, and what they are like besides.
+) -> dict[str, Any]:
+    """All figures of some lists: right, and what they are like besides; None for what no list says.
 
     Args:
         lists: int ``[n, k]``.
@@ -92,15 +94,18 @@ def next_song_metrics(
     bits = -np.log2((plays + 1) / (plays.sum() + len(plays)))
     filled = lists >= 0
     novelty = np.where(filled, bits[lists], 0).sum() / max(filled.sum(), 1)
-    return {
-        "plays": len(song),
-        **{f"{name}@{k}": found[f"{name}@{k}"] for name in ("recall", "ndcg", "mrr")},
-        f"genre_diversity@{k}": genre_diversity(lists, membership),
-        f"genre_coverage@{k}": genre_coverage(lists, membership),
-        f"coverage@{k}": coverage(lists, len(membership), k),
-        f"diversity@{k}": diversity_across(lists),
-        f"novelty@{k}": float(novelty),
-    }
+    figures: dict[str, Any] = known(
+        {
+            "plays": len(song),
+            **{f"{name}@{k}": found[f"{name}@{k}"] for name in ("recall", "ndcg", "mrr")},
+            f"genre_diversity@{k}": genre_diversity(lists, membership),
+            f"genre_coverage@{k}": genre_coverage(lists, membership),
+            f"coverage@{k}": coverage(lists, len(membership), k),
+            f"diversity@{k}": diversity_across(lists),
+            f"novelty@{k}": float(novelty) if filled.any() else None,
+        }
+    )
+    return figures
 
 
 def by_group(
@@ -110,7 +115,7 @@ def by_group(
     names: Sequence[str],
     plays: np.ndarray,
     membership: np.ndarray,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """``next_song_metrics`` of each group that has plays, by name.
 
     Args:

@@ -219,7 +219,8 @@ def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
         InputError: the file is missing or unreadable, or a column missing, mistyped or with nulls.
     """
     try:
-        table = pq.read_table(path)
+        there = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in schema.names if name in there])
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; has the run been evaluated?") from error
     except (pa.ArrowInvalid, OSError) as error:

@@ -12,6 +12,7 @@ from spotify_engine.config import CONFIGS, ClusterConfig, load_config, read_yaml
 from spotify_engine.runtime.session import ray_session
 from spotify_engine.runtime.tasks import run_tasks
 from spotify_engine.sessions.synthetic import (
+    Asked,
     SyntheticConfig,
     write_block,
     write_folder,
@@ -42,21 +43,32 @@ def generator_config(
 
 
 def generate(
-    out: Path, config: SyntheticConfig, oracle: bool = False, workers: int | None = None
+    out: Path,
+    config: SyntheticConfig,
+    oracle: bool = False,
+    workers: int | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, int]:
     """Generate in this process if there is one block or one worker, else with Ray.
+
+    Args:
+        asked: the plays that the oracle is about; every one by default.
 
     Raises:
         InputError: ``out`` exists and isn't an empty folder.
     """
     if config.blocks == 1 or workers == 1:
-        return write_sessions(out, config, oracle)
+        return write_sessions(out, config, oracle, asked)
     with ray_session(ClusterConfig(workers=workers or 1)):
-        return generate_sessions(out, config, oracle, workers)
+        return generate_sessions(out, config, oracle, workers, asked)
 
 
 def generate_sessions(
-    out: Path, config: SyntheticConfig, oracle: bool = False, parallelism: int | None = None
+    out: Path,
+    config: SyntheticConfig,
+    oracle: bool = False,
+    parallelism: int | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, int]:
     """As ``synthetic.write_sessions``, and the same bytes, by several processes.
 
@@ -71,7 +83,12 @@ def generate_sessions(
         rows = run_tasks(
             [{"block": block} for block in range(config.blocks)],
             _write_blocks,
-            {"scratch": str(scratch.resolve()), "config": config, "oracle": oracle},
+            {
+                "scratch": str(scratch.resolve()),
+                "config": config,
+                "oracle": oracle,
+                "asked": asked,
+            },
             task_bytes=int(_BYTES_PER_USER * most),
             parallelism=parallelism,
             done=lambda n: f"generate: {n}/{config.blocks} blocks of users",
@@ -83,9 +100,9 @@ def generate_sessions(
 
 
 def _write_blocks(
-    blocks: pa.Table, scratch: str, config: SyntheticConfig, oracle: bool
+    blocks: pa.Table, scratch: str, config: SyntheticConfig, oracle: bool, asked: Asked | None
 ) -> Iterator[pa.Table]:
     world = build_world(config)
     for row in blocks.to_pylist():
-        counts = write_block(Path(scratch), config, row["block"], oracle, world)
+        counts = write_block(Path(scratch), config, row["block"], oracle, world, asked)
         yield pa.Table.from_pylist([{**row, **counts}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -43,6 +42,7 @@ from spotify_engine.runtime.train import (
     train,
 )
 from spotify_engine.store.files import write_text
+from spotify_engine.strict_json import to_json
 
 
 class PlaylistPipeline(PlaylistFiles):
@@ -305,7 +305,7 @@ class PlaylistPipeline(PlaylistFiles):
             "titles": results["titles"],
             **results["evaluate"],
         }
-        write_text(self.run.report, json.dumps(content, indent=2))
+        write_text(self.run.report, to_json(content))
         plot_report(content, PlaylistRecommender.name, self.run.picture)
         if content["breakdown"]:
             plot_breakdown(content["breakdown"], self.run.breakdown_picture)

@@ -18,6 +18,7 @@ from spotify_engine.config import JobConfig, dump_yaml
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.store.files import copy_file, copy_folder, write_text
+from spotify_engine.strict_json import to_json
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 MADE_BY = {  # what a stage that another run may take over leaves
@@ -151,7 +152,7 @@ class Run(Generic[Job]):
         return {name: s["seconds"] for name, s in self.stages.items() if "seconds" in s}
 
     def _save(self) -> None:
-        write_text(self._stages_file, json.dumps(self.stages, indent=2))
+        write_text(self._stages_file, to_json(self.stages))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

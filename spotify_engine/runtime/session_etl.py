@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 import ray
 
 from spotify_engine.reading.records import CsvFile, split
-from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
+from spotify_engine.reading.rejects import Rejected, combine_rejects
 from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks, say
 from spotify_engine.sessions.metadata import open_sessions, read_metadata
-from spotify_engine.sessions.plays import PLAY_REMEDIES, Catalogue, SessionDataConfig, read_plays
+from spotify_engine.sessions.plays import Catalogue, SessionDataConfig, latest_play, read_plays
 from spotify_engine.sessions.schema import LISTENING, TABLES
 from spotify_engine.sessions.tables import (
     Users,
+    check_plays,
     edges_of_events,
     events_of_range,
     locate_files,
-    refuse_nothing,
     user_tables,
 )
 
@@ -38,7 +38,11 @@ _BYTES_PER_EVENT = 200  # plays, their order and the sorted columns, at their pe
 
 
 def prepare_sessions(
-    folder: str, out_dir: Path, config: SessionDataConfig, parallelism: int | None = None
+    folder: str,
+    out_dir: Path,
+    config: SessionDataConfig,
+    parallelism: int | None = None,
+    latest: int | None = None,
 ) -> dict[str, Any]:
     """Read a folder of session CSVs; write all of ``TABLES`` to ``out_dir/*.parquet`` in one go.
 
@@ -49,6 +53,7 @@ def prepare_sessions(
         folder: path or URI that every worker can read.
         out_dir: replaced if it is there.
         parallelism: most tasks at a time; all CPUs of the cluster by default.
+        latest: seconds since 1970 before which plays must lie; by default :func:`latest_play`.
 
     Returns:
         Counts of what was read, set aside and written, and ``"seconds"`` by stage.
@@ -62,7 +67,8 @@ def prepare_sessions(
     metadata = read_metadata(paths, config)
     n_songs = len(metadata.tables["songs"])
     ranges = split(file, config.chunk_bytes)
-    refuse_nothing(file.path, len(ranges))
+    if not ranges:
+        check_plays(file, [], config)
     clock.lap("metadata")
     out_dir = out_dir.resolve()
     with replaced_folder(out_dir) as fresh:
@@ -79,6 +85,7 @@ def prepare_sessions(
                         "file": file,
                         "catalogue": ray.put(metadata.catalogue),
                         "scratch": str(scratch),
+                        "latest": latest_play() if latest is None else latest,
                     },
                     task_bytes=_BYTES_PER_CHUNK_BYTE * min(config.chunk_bytes, file.size),
                     parallelism=parallelism,
@@ -87,12 +94,14 @@ def prepare_sessions(
             )
         ]
         rejected = [chunk.rejected for chunk in chunks]
-        reasons = check_rejects(
-            file.path, rejected, file.header_lines, config.max_reject_ratio, PLAY_REMEDIES
-        )
+        reasons, aside = check_plays(file, rejected, config)
+        longer = sum(chunk.longer for chunk in chunks)
+        for reason, count in aside.items():
+            say(f"prepare: {count:,} rows have {reason} and are set aside")
+        if longer:
+            say(f"prepare: {longer:,} plays are longer than their track; they count as whole")
         users = Users.of([(each.user_ids, each.counts) for each in chunks], metadata.preferences)
         n_events = int(users.events.sum())
-        refuse_nothing(file.path, n_events)
         clock.lap("reading")
 
         parts = users.ranges(config.events_per_part)
@@ -129,6 +138,8 @@ def prepare_sessions(
         "chunks": len(chunks),
         "rows": sum(part.rows for part in rejected),
         "rejected": reasons,
+        "set_aside": aside,
+        "longer_than_track": longer,
         "other_artist": sum(chunk.other_artist for chunk in chunks),
         "users": len(users.ids),
         "users_without_history": int((users.events == 0).sum()),
@@ -150,6 +161,7 @@ class _Chunk:
             row["rows"], row["newlines"], row["rejects"], json.loads(row["reasons"])
         )
         self.other_artist: int = row["other_artist"]
+        self.longer: int = row["longer"]
 
 
 def _by_number(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -157,11 +169,11 @@ def _by_number(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read_ranges(
-    ranges: pa.Table, file: CsvFile, catalogue: ray.ObjectRef, scratch: str
+    ranges: pa.Table, file: CsvFile, catalogue: ray.ObjectRef, scratch: str, latest: int
 ) -> Iterator[pa.Table]:
     known: Catalogue = ray.get(catalogue)
     for row in ranges.to_pylist():
-        chunk = read_plays(file, row["start"], row["end"], known)
+        chunk = read_plays(file, row["start"], row["end"], known, latest)
         with pa.ipc.new_file(_plays_path(scratch, row["number"]), chunk.plays.schema) as writer:
             writer.write_table(chunk.plays)
         rejected = Rejected.of(chunk.rejects, chunk.rows, chunk.newlines)
@@ -180,6 +192,7 @@ def _read_ranges(
                     "rejects": rejected.packed,
                     "reasons": json.dumps(rejected.reasons),
                     "other_artist": chunk.other_artist,
+                    "longer": chunk.longer,
                 }
             ]
         )

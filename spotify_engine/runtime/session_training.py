@@ -34,6 +34,7 @@ class SessionTraining:
 
     Attributes:
         tables, graph, split: of the run; ``split`` is None where all data is trained on.
+        validated: whether the split's validation part says how good the model is.
     """
 
     model: ModelName
@@ -41,10 +42,11 @@ class SessionTraining:
     graph: Path
     split: Path | None
     config: SyntheticJob
+    validated: bool
 
     @property
     def monitor(self) -> str:
-        return "train_recall@10" if self.config.trainer == "simple" else "val_recall@10"
+        return "val_recall@10" if self.validated else "train_recall@10"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -62,12 +64,13 @@ class SessionTraining:
             embeddings = spectral_embeddings(data, network.config.dim)
             network.start_from({k: v * training.start_scale for k, v in embeddings.items()})
             val = None
-            if self.split is not None:
+            if self.validated:
+                assert self.split is not None
                 tables = load_tables(self.tables)
                 split = load_event_split(self.split, tables["events"])
                 val = HeldOut(tables, split, self.config.evaluation).new_in_val
             task = GATTask(network, data, val, training)
-        trainer = SimpleTrainer if self.config.trainer == "simple" else AdvancedTrainer
+        trainer = AdvancedTrainer if self.validated else SimpleTrainer
         return trainer(task, training)
 
     def _gat(self, relations: Relations) -> BasicGAT | EnhancedGAT:

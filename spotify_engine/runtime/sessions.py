@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.cold_benefit import cold_start_benefits
+from spotify_engine.sessions.columns import LATEST
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
 from spotify_engine.sessions.leaderboard import (
@@ -49,10 +49,11 @@ from spotify_engine.sessions.splits import (
     save_event_split,
     split_events,
 )
-from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
+from spotify_engine.sessions.synthetic import ORACLE_FILE, Asked, find_plays, load_oracle
 from spotify_engine.sessions.tables import check_files, edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
+from spotify_engine.strict_json import to_json
 
 NAMES = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
 
@@ -68,6 +69,7 @@ class SessionPipeline:
         self.run, self.config, self.callbacks = run, run.config, callbacks
         given = self.config.inputs.data
         self.folder = str(run.out / "data") if given is None else given
+        self.oracle = Path(self.folder) / ORACLE_FILE
 
     def lay_out(self) -> None:
         """From tables to what training begins with."""
@@ -87,16 +89,26 @@ class SessionPipeline:
     def generate(self) -> None:
         """``data/``, if no folder of CSVs was given."""
         if self.config.inputs.data is None:
+            asked = Asked(self.config.split, self.config.data.gap_seconds)
             self.run.stage(
                 "generate",
-                lambda: generate(Path(self.folder), self.config.generator, oracle=True, workers=1),
+                lambda: generate(
+                    Path(self.folder), self.config.generator, oracle=True, workers=1, asked=asked
+                ),
             )
 
     def prepare(self) -> None:
         """The CSV files, generated where none are given, to ``tables/``."""
         self.generate()
         self.run.stage(
-            "prepare", lambda: prepare_sessions(self.folder, self.run.tables, self.config.data)
+            "prepare",
+            lambda: prepare_sessions(
+                self.folder,
+                self.run.tables,
+                self.config.data,
+                # What is generated may lie in the future.
+                latest=LATEST if self.config.inputs.data is None else None,
+            ),
         )
 
     def hold_out(self) -> None:
@@ -105,6 +117,8 @@ class SessionPipeline:
         def work() -> dict[str, Any]:
             events = self.tables["events"]
             split = split_events(events, self.config.split)
+            if self.oracle.exists():
+                find_plays(self.oracle, self.tables, np.flatnonzero(split.test))
             save_event_split(split, events, self.run.split)
             return {name: int(getattr(split, name).sum()) for name in ("train", "val", "test")}
 
@@ -125,6 +139,11 @@ class SessionPipeline:
     def train(self) -> None:
         """``checkpoints/MODEL/best`` and ``last``."""
         for name in self.config.models:
+            if self.config.trainer == "advanced" and not self._validates(name):
+                console.print(
+                    f"{name}: no user has a song in the validation part that is new to the user; "
+                    "all epochs are trained, and none is validated"
+                )
             self.run.stage(
                 f"train {name}",
                 partial(
@@ -172,16 +191,18 @@ class SessionPipeline:
         }
 
     def add_oracle(self, board: Leaderboard) -> None:
-        """Measure the true probabilities, where the data has them."""
-        oracle = Path(self.folder) / ORACLE_FILE
-        if oracle.exists():
-            truth = load_oracle(oracle, self.tables)
+        """Measure the true probabilities, where the data has them.
+
+        Raises:
+            InputError: it lacks some of the plays, or is of other data.
+        """
+        if self.oracle.exists():
+            truth = load_oracle(self.oracle, self.tables, board.test.rows)
             board.add_oracle(truth.event, truth.songs, truth.probabilities)
 
     def board(self) -> Leaderboard:
         """An empty leaderboard of the run's test plays."""
-        held_out = HeldOut(self.tables, self.split, self.config.evaluation)
-        return Leaderboard(held_out, membership_of(self.tables))
+        return Leaderboard(self.held_out, membership_of(self.tables))
 
     def _add(self, board: Leaderboard, name: ModelName) -> SessionRow:
         """Measure a trained model on the board's test plays."""
@@ -251,7 +272,7 @@ class SessionPipeline:
             "epochs": {name: results[f"train {name}"] for name in self.config.models},
             **results.get("evaluate", {}),
         }
-        write_text(self.run.report, json.dumps(content, indent=2))
+        write_text(self.run.report, to_json(content))
         plot_session_report(content, self.run.picture)
         return content
 
@@ -259,8 +280,26 @@ class SessionPipeline:
         """What the workers that train a model open."""
         split = self.run.split.resolve() if self.config.trainer == "advanced" else None
         return SessionTraining(
-            name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config
-        )
+            name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config,
+            self._validates(name),
+        )  # fmt: skip
+
+    def _validates(self, name: ModelName) -> bool:
+        """Whether validation measures a model: a GAT by songs that are new to their users."""
+        if self.config.trainer == "simple":
+            return False
+        return name == "session" or len(self.held_out.new_in_val.values) > 0
+
+    def require_validation(self) -> None:
+        """
+        Raises:
+            InputError: there is nothing to compare settings by.
+        """
+        if not self._validates(self.config.models[-1]):
+            raise InputError(
+                "no user has a song in the validation part that is new to the user, so there is "
+                "nothing to choose settings by; give more listening, or search the session model"
+            )
 
     @cached_property
     def recommender(self) -> SessionRecommender:
@@ -294,6 +333,10 @@ class SessionPipeline:
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         return load_tables(self.run.tables)
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        return HeldOut(self.tables, self.split, self.config.evaluation)
 
     @cached_property
     def split(self) -> EventSplit:

@@ -37,6 +37,7 @@ from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
 from spotify_engine.store.files import copy_folder, write_text
+from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.tracker import write_epoch
 
 RAY_NAME = "ray"
@@ -219,7 +220,7 @@ def _stopped(result: ray.train.Result, checkpoints: Path) -> InputError:
     found = result.return_value
     message = found["message"]
     if "batch" in found:
-        write_text(checkpoints / DIVERGED, json.dumps(found, indent=2))
+        write_text(checkpoints / DIVERGED, to_json(found))
         message += f"; batch and settings: {checkpoints / DIVERGED}"
     if result.checkpoint is not None:
         message += f"; last good checkpoint: {result.checkpoint.path}"

@@ -76,7 +76,11 @@ class Trials:
         return checkpoints.joinpath(*models) / EPOCHS
 
     def prepare(self, shared: Mapping[str, Any]) -> Run[Any]:
-        """Tables, split, graph and start: done once for all trials that agree in ``shared``."""
+        """Tables, split, graph and start: done once for all trials that agree in ``shared``.
+
+        Raises:
+            InputError: they can't be made, or leave nothing to choose by.
+        """
         text = json.dumps(shared, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:12] if shared else "base"
         folder = self.folder / "prepared" / name
@@ -89,6 +93,8 @@ class Trials:
             pipeline = PIPELINES[self.pipeline](run)
             pipeline.prepare()
             pipeline.lay_out()
+            if isinstance(pipeline, SessionPipeline):
+                pipeline.require_validation()
         return run
 
     def _kept(self, shared: Mapping[str, Any]) -> Sequence[str]:

@@ -94,7 +94,7 @@ class EnhancedGAT(SessionGAT):
             )  # fmt: skip
             total[kind[2]] = total[kind[2]] + message
         middle = {
-            kind: F.dropout(F.elu(self.norm[kind](x)), dropout, self.training)
+            kind: F.dropout(F.elu(self._normed(kind, x)), dropout, self.training)
             for kind, x in total.items()
             if len(x)
         }
@@ -112,6 +112,16 @@ class EnhancedGAT(SessionGAT):
                 attended = (torch.stack([user, found[kind].neighbours.source]), share)
         genres = self._genres(last[USER], x_dict[GENRE], found, relations)
         return Encoded(last[USER], last[SONG], attended, genres)
+
+    def _normed(self, kind: str, x: Tensor) -> Tensor:
+        norm = self.norm[kind]
+        assert isinstance(norm, nn.BatchNorm1d)
+        if len(x) == 1:  # no spread to learn from
+            return F.batch_norm(
+                x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+        normed: Tensor = norm(x)
+        return normed
 
     def _genres(
         self,

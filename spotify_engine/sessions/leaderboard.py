@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.evaluation.baselines.markov import Markov, MarkovConfig
@@ -120,7 +121,7 @@ class SessionRow:
     """One scorer on the leaderboard.
 
     Attributes:
-        next_song: ``next_song_metrics`` on the test plays.
+        next_song: ``next_song_metrics`` on the test plays; None for what they don't say.
         by_user_type: the same, of each type's users.
         held_out: recall, NDCG and MRR of users' new test songs; None for scorers that need a
             session.
@@ -130,8 +131,8 @@ class SessionRow:
     """
 
     name: str
-    next_song: dict[str, float]
-    by_user_type: dict[str, dict[str, float]]
+    next_song: dict[str, Any]
+    by_user_type: dict[str, dict[str, Any]]
     held_out: dict[str, float] | None = None
     share_of_oracle: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -183,8 +184,18 @@ class Leaderboard:
         return self.measure(name, lists, scores, per_user, settings, fit_seconds, seconds)
 
     def add_oracle(self, event: np.ndarray, songs: np.ndarray, probabilities: np.ndarray) -> None:
-        """Measure true probabilities; ``event`` are rows of the events table, ascending."""
-        place = np.searchsorted(event, self.test.rows)
+        """Measure true probabilities; ``event`` are rows of the events table, ascending.
+
+        Raises:
+            InputError: a test play has none.
+        """
+        place = np.minimum(np.searchsorted(event, self.test.rows), len(event) - 1)
+        missing = int((event[place] != self.test.rows).sum()) if len(event) else len(place)
+        if missing:
+            raise InputError(
+                f"the oracle has no row for {missing:,} of {len(place):,} test plays, so it can't "
+                "be ranked beside the others"
+            )
         lists, scores = songs[place, :K].astype(np.int32), probabilities[place, :K]
         row = self.measure("oracle", lists, scores)
         best = row.next_song[f"recall@{K}"]
@@ -247,7 +258,10 @@ class Leaderboard:
                 per_user = scorer.fit(data.train, data.n_songs).score(data.train)
                 seconds = time.perf_counter() - started
                 lists, _ = top_k(per_user, data.train, K)
-                recall = ranking_metrics(lists, data.new_in_val, (K,))[f"recall@{K}"]
+                # Where nobody's validation part has a new song, the first settings are kept.
+                recall = 0.0
+                if len(data.new_in_val.values):
+                    recall = ranking_metrics(lists, data.new_in_val, (K,))[f"recall@{K}"]
                 tried.append((recall, per_user, seconds, scorer))
             _, per_user, seconds, scorer = max(tried, key=lambda each: each[0])
             if name == "popularity":
@@ -294,17 +308,21 @@ class Leaderboard:
             figures = row.next_song
             table.add_row(
                 row.name,
-                f"{figures['recall@10']:.4f}",
-                "" if row.share_of_oracle is None else f"{row.share_of_oracle:.1%}",
-                f"{figures['ndcg@10']:.4f}",
-                f"{figures['mrr@10']:.4f}",
-                "" if row.held_out is None else f"{row.held_out['recall@10']:.4f}",
-                f"{figures['genre_diversity@10']:.2f}",
-                f"{figures['coverage@10']:.2f}",
-                f"{figures['diversity@10']:.3f}",
-                f"{figures['novelty@10']:.2f}",
+                _cell(figures["recall@10"], ".4f"),
+                _cell(row.share_of_oracle, ".1%"),
+                _cell(figures["ndcg@10"], ".4f"),
+                _cell(figures["mrr@10"], ".4f"),
+                _cell((row.held_out or {}).get("recall@10"), ".4f"),
+                _cell(figures["genre_diversity@10"], ".2f"),
+                _cell(figures["coverage@10"], ".2f"),
+                _cell(figures["diversity@10"], ".3f"),
+                _cell(figures["novelty@10"], ".2f"),
             )
         return table
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def by_session(scorer: Markov | SessionKNN | SessionModel) -> ScoreNext:

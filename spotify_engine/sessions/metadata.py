@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spotify_engine.errors import InputError
 from spotify_engine.reading.chunks import ParsedRange
 from spotify_engine.reading.records import DOUBLED, CsvFile, open_csv
 from spotify_engine.reading.rejects import REJECTS, Rejected, check_rejects
@@ -126,6 +127,9 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
     """
     reader = _Reader(open_metadata(paths, config), config.max_reject_ratio)
     songs, artists = _songs_and_artists(reader.read(TRACKS_FILE))
+    if not len(songs):
+        reader.finish()  # which says why, if there are rows
+        raise InputError(f"{paths[TRACKS_FILE]}: has no rows; it needs the tracks that are played")
     song_ids = track_ids(songs["id"].combine_chunks())
     artist_ids = artists["id"].combine_chunks()
     genre_ids, genres = _genres(reader.read(GENRES_FILE))

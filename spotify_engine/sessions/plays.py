@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.reading.chunks import CODED, CodedColumn, ParsedRange
 from spotify_engine.reading.records import CsvFile
-from spotify_engine.sessions.columns import read_integers, read_times
+from spotify_engine.sessions.columns import (
+    AT_ZERO,
+    DAY,
+    IN_DAYS,
+    IN_FUTURE,
+    NO_TIME,
+    ROUNDED,
+    TOO_EARLY,
+    UNPARSABLE,
+    read_integers,
+    time_faults,
+)
 from spotify_engine.track_ids import track_ids
 
 KINDS = {
@@ -22,16 +34,29 @@ KINDS = {
     "ms_played": pa.string(),
     "track_duration_ms": pa.string(),
 }
+_TIMES = "Write times as ISO 8601 (2025-01-31T12:00:00Z), or as seconds or milliseconds since 1970"
+NO_TRACK, EPISODE = "no track id", "an episode's id in place of a track's"
+# Of what is no music, such as podcasts and videos: not wrong, so no row too many of them.
+SET_ASIDE = (NO_TRACK, EPISODE)
+LONGEST = 10  # times the track: seeking back, or leaving it on repeat, gives more than once
+TOO_LONG = f"ms_played above {LONGEST} times the duration"
 PLAY_REMEDIES = {
     "no user id": "Fill in the column user_id",
     "unknown track": "Give raw_sessions.csv and tracks.csv of the same data set",
-    "unparsable timestamp": "Write times as ISO 8601 (2025-01-31T12:00:00Z), or as seconds or "
-    "milliseconds since 1970",
+    NO_TIME: "Fill in the column timestamp",
+    AT_ZERO: f"That is how an unknown time, or one in another unit, reads. {_TIMES}",
+    TOO_EARLY: _TIMES,
+    IN_FUTURE: _TIMES,
+    IN_DAYS: "Format the column as yyyy-mm-dd hh:mm:ss in the spreadsheet, and save it again",
+    ROUNDED: "Its last digits are lost: format the column as a whole number, and save it again",
+    UNPARSABLE: _TIMES,
     "unparsable ms_played": "Write ms_played as whole milliseconds",
     "unparsable track_duration_ms": "Write track_duration_ms as whole milliseconds, above 0",
     "negative ms_played": "Write ms_played as milliseconds, 0 or more",
-    "ms_played above the duration": "Write ms_played and track_duration_ms both as milliseconds",
+    TOO_LONG: "Write ms_played and track_duration_ms both as milliseconds",
 }
+_NO_ID = r"(?i)^(?:|null|none|nan|n/?a|\\n)$"
+_EPISODE_ID = r"^spotify:(?:episode|show):|/(?:episode|show)/"
 # Plays of one range, by user; what a user played stays in the file's order.
 PLAYS = pa.schema(
     [
@@ -89,6 +114,7 @@ class PlaysChunk:
         rejects: as ``TABLES["rejects"]``, but ``line`` counts from 0 at the start of the range.
         newlines: in the range.
         other_artist: good rows whose artist isn't that of tracks.csv.
+        longer: good rows that were played for longer than their track is.
     """
 
     user_ids: pa.StringArray
@@ -98,10 +124,24 @@ class PlaysChunk:
     rejects: pa.Table
     newlines: int
     other_artist: int
+    longer: int
 
 
-def read_plays(file: CsvFile, start: int, end: int, catalogue: Catalogue) -> PlaysChunk:
-    """Parse the records of a range that ``records.split`` gave."""
+def latest_play() -> int:
+    """Seconds since 1970 before which all plays must lie: clocks, and zones, may be ahead."""
+    return int(time.time()) + 2 * DAY
+
+
+def read_plays(
+    file: CsvFile, start: int, end: int, catalogue: Catalogue, latest: int
+) -> PlaysChunk:
+    """Parse the records of a range that ``records.split`` gave.
+
+    What was played for longer than its track is, was played to its end.
+
+    Args:
+        latest: see :func:`latest_play`; the same for all ranges of a file.
+    """
     parsed = ParsedRange(file, start, end, KINDS)
     table = parsed.table
     users, tracks, artists = (
@@ -109,17 +149,19 @@ def read_plays(file: CsvFile, start: int, end: int, catalogue: Catalogue) -> Pla
     )
     user_ids = pc.utf8_trim_whitespace(users.values)
     song = _numbered(tracks, catalogue.track_ids)
-    time, readable = read_times(table["timestamp"].combine_chunks())
+    moment, faults = time_faults(table["timestamp"].combine_chunks(), latest)
     played, played_ok = read_integers(table["ms_played"].combine_chunks())
     duration, duration_ok = read_integers(table["track_duration_ms"].combine_chunks())
     for hit, reason in (
         (pc.equal(user_ids, "").to_numpy(zero_copy_only=False)[users.codes], "no user id"),
+        ((song < 0) & _like(tracks, _NO_ID), NO_TRACK),
+        ((song < 0) & _like(tracks, _EPISODE_ID), EPISODE),
         (song < 0, "unknown track"),
-        (~readable, "unparsable timestamp"),
+        *((hit, reason) for reason, hit in faults.items()),
         (~played_ok, "unparsable ms_played"),
         (~duration_ok | (duration <= 0), "unparsable track_duration_ms"),
         (played < 0, "negative ms_played"),
-        (played > duration, "ms_played above the duration"),
+        (played > LONGEST * duration, TOO_LONG),
     ):
         parsed.reject(hit, reason)
 
@@ -134,9 +176,9 @@ def read_plays(file: CsvFile, start: int, end: int, catalogue: Catalogue) -> Pla
     good = good[np.argsort(code, kind="stable")]
     columns = {
         "song": song[good],
-        "time": time[good],
+        "time": moment[good],
         "ms_played": played[good],
-        "completion": played[good] / np.maximum(duration[good], 1),
+        "completion": np.minimum(played[good] / np.maximum(duration[good], 1), 1),
     }
     expected = catalogue.song_artist[song[good]]
     artist = _numbered(artists, catalogue.artist_ids)[good]
@@ -150,7 +192,15 @@ def read_plays(file: CsvFile, start: int, end: int, catalogue: Catalogue) -> Pla
         rejects=parsed.rejects(),
         newlines=parsed.newlines,
         other_artist=int(((expected >= 0) & (artist != expected)).sum()),
+        longer=int((played[good] > duration[good]).sum()),
     )
+
+
+def _like(column: CodedColumn, pattern: str) -> np.ndarray:
+    """bool ``[rows]``: whether each value, trimmed, matches."""
+    hit = pc.match_substring_regex(pc.utf8_trim_whitespace(column.values), pattern)
+    matched: np.ndarray = hit.to_numpy(zero_copy_only=False)[column.codes]
+    return matched
 
 
 def _numbered(column: CodedColumn, ids: pa.StringArray) -> np.ndarray:

@@ -32,9 +32,12 @@ def spectral_embeddings(
     of_song = np.maximum(np.bincount(song, minlength=nodes[SONG]), 1.0)
     values = (of_user[user] * of_song[song]) ** -popularity_power
     matrix = sparse.csr_array((values, (user, song)), shape=(nodes[USER], nodes[SONG]))
-    rank = min(dim, min(matrix.shape) - 1)
-    start = np.random.default_rng(seed).normal(size=min(matrix.shape))
-    left, strength, right = svds(matrix, k=rank, v0=start)
+    rank = min(dim, min(matrix.shape))
+    if rank < min(matrix.shape):
+        start = np.random.default_rng(seed).normal(size=min(matrix.shape))
+        left, strength, right = svds(matrix, k=rank, v0=start)
+    else:  # all there are, of which Lanczos' method would miss the last
+        left, strength, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
     root = np.sqrt(strength)
     found = {USER: left * root, SONG: right.T * root}
     for kind, relation, member in ((ARTIST, BY, SONG), (GENRE, BELONGS_TO, ARTIST)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spotify_engine.errors import InputError
-from spotify_engine.reading.records import split
+from spotify_engine.reading.records import CsvFile, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.sessions.edges import listening_edges, sessionise
 from spotify_engine.sessions.metadata import (
@@ -21,7 +22,14 @@ from spotify_engine.sessions.metadata import (
     open_sessions,
     read_metadata,
 )
-from spotify_engine.sessions.plays import PLAY_REMEDIES, PLAYS, SessionDataConfig, read_plays
+from spotify_engine.sessions.plays import (
+    PLAY_REMEDIES,
+    PLAYS,
+    SET_ASIDE,
+    SessionDataConfig,
+    latest_play,
+    read_plays,
+)
 from spotify_engine.sessions.schema import (
     FILES,
     REQUIRED_FILES,
@@ -170,10 +178,33 @@ def check_files(folder: str, config: SessionDataConfig) -> None:
     open_metadata(paths, config)
 
 
-def refuse_nothing(path: str, events: int) -> None:
-    """Raise InputError when no row of the sessions file is left."""
-    if not events:
-        raise InputError(f"{path}: has no rows that can be used; it needs at least one play")
+def check_plays(
+    file: CsvFile, parts: Sequence[Rejected], config: SessionDataConfig
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the rows of the sessions file that are no plays, by reason.
+
+    Returns:
+        (those that can't be used, those that are set aside because they are of no track)
+
+    Raises:
+        InputError: too many of the others can't be used, or no row is left.
+    """
+    aside: Counter[str] = Counter()
+    plays = []
+    for part in parts:
+        other = {reason: n for reason, n in part.reasons.items() if reason in SET_ASIDE}
+        aside.update(other)
+        reasons = {reason: n for reason, n in part.reasons.items() if reason not in SET_ASIDE}
+        plays.append(replace(part, rows=part.rows - sum(other.values()), reasons=reasons))
+    limit = config.max_reject_ratio
+    rejected = check_rejects(file.path, plays, file.header_lines, limit, PLAY_REMEDIES)
+    if not sum(part.rows for part in plays):
+        found = "".join(f"; {n:,} have {reason}" for reason, n in sorted(aside.items()))
+        raise InputError(
+            f"{file.path}: has no rows that can be used{found}; it needs at least one play of a "
+            "track"
+        )
+    return rejected, dict(sorted(aside.items()))
 
 
 def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[str, pa.Table]:
@@ -189,13 +220,13 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
     paths = locate_files(str(folder))
     file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
-    catalogue = metadata.catalogue
+    catalogue, latest = metadata.catalogue, latest_play()
     chunks = [
-        read_plays(file, start, end, catalogue) for start, end in split(file, config.chunk_bytes)
+        read_plays(file, start, end, catalogue, latest)
+        for start, end in split(file, config.chunk_bytes)
     ]
     rejected = [Rejected.of(each.rejects, each.rows, each.newlines) for each in chunks]
-    check_rejects(file.path, rejected, file.header_lines, config.max_reject_ratio, PLAY_REMEDIES)
-    refuse_nothing(file.path, sum(len(each.plays) for each in chunks))
+    check_plays(file, rejected, config)
     users = Users.of([(each.user_ids, each.counts) for each in chunks], metadata.preferences)
     parts = []
     for number, chunk in enumerate(chunks):

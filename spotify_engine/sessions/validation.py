@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -15,6 +16,7 @@ from scipy import sparse
 
 from spotify_engine.sessions.edges import song_artists
 from spotify_engine.sessions.measures import DAY, Measured, facts
+from spotify_engine.sessions.plays import SET_ASIDE
 from spotify_engine.sessions.schema import SESSIONS_FILE, UNKNOWN_TYPE, USER_TYPES
 from spotify_engine.sessions.splits import TEST, TemporalSplitConfig, temporal_parts
 
@@ -134,12 +136,16 @@ def _not_given(name: str, what: str) -> Check:
 
 
 def _rejected(data: Measured, config: ValidationConfig) -> Check:
-    sources = data.tables["rejects"]["source"].to_pylist()
-    rejected = sum(source == SESSIONS_FILE for source in sources)
-    return _most(
-        "usable rows", rejected, rejected + len(data.user), config.max_rejected,
-        "session rows that can't be used; the rejects table says why",
-    )  # fmt: skip
+    rejects = data.tables["rejects"].select(["source", "reason"]).to_pylist()
+    reasons = Counter(each["reason"] for each in rejects if each["source"] == SESSIONS_FILE)
+    aside = sum(reasons.pop(reason, 0) for reason in SET_ASIDE)
+    rejected = reasons.total()
+    detail = "session rows that can't be used"
+    if reasons:
+        detail += ": " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    if aside:
+        detail += f"; {aside:,} of no track are set aside"
+    return _most("usable rows", rejected, rejected + len(data.user), config.max_rejected, detail)
 
 
 def _repeated(data: Measured, config: ValidationConfig) -> Check:

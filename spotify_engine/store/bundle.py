@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spotify_engine.errors import InputError
+from spotify_engine.strict_json import to_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -111,7 +112,7 @@ def write_bundle(
     for name, facts in files.items():
         facts["sha256"] = _sha256(partial / name)
     content = {"format_version": FORMAT_VERSION, **manifest, "files": files}
-    (partial / MANIFEST).write_text(json.dumps(content, indent=2, sort_keys=True))
+    (partial / MANIFEST).write_text(to_json(content, sort_keys=True))
     for path in partial.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -28,6 +28,7 @@ from spotify_engine.pipelines import PIPELINES
 from spotify_engine.store.bundle import MANIFEST
 from spotify_engine.store.files import locked, sync_folder, write_text
 from spotify_engine.store.publication import check_servable, copy_bundle, read_manifest
+from spotify_engine.strict_json import to_json
 
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
 VERSION, ACTIVE, PARTIAL = "version.json", "active.json", ".partial-"
@@ -100,7 +101,7 @@ class Registry:
             try:
                 copy_bundle(bundle, partial / "bundle", content)
                 facts = {"created": now.isoformat(), "lineage": json.loads(text)}
-                write_text(partial / VERSION, json.dumps(facts, indent=2))
+                write_text(partial / VERSION, to_json(facts))
                 partial.rename(folder / version)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -257,7 +258,7 @@ class Registry:
         if version.id != loaded:
             check_servable(version.path, version.pipeline)
         active = {"current": version.id, "previous": previous}
-        write_text(self._active_file(version.pipeline), json.dumps(active))
+        write_text(self._active_file(version.pipeline), to_json(active, indent=None))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

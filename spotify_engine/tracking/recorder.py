@@ -28,7 +28,7 @@ class Followed:
     prefix: str
     offset: int = 0
 
-    def news(self) -> Iterator[dict[str, float]]:
+    def news(self) -> Iterator[dict[str, Any]]:
         """The whole lines that were added."""
         if not self.path.exists():
             return
@@ -104,7 +104,7 @@ class Recorder:
     def _follow(self, key: str, path: str, prefix: str) -> None:
         self.recorded[key].followed.append(Followed(Path(path), prefix))
 
-    def _epoch(self, run: Recorded, prefix: str, metrics: dict[str, float]) -> None:
+    def _epoch(self, run: Recorded, prefix: str, metrics: dict[str, Any]) -> None:
         step = int(metrics["epoch"]) + 1  # 0 is before the first
         if (prefix, step) in run.seen:
             return
@@ -112,11 +112,13 @@ class Recorder:
         values = {f"{prefix}{name}": value for name, value in metrics.items()}
         self._write(run, values, step)
 
-    def _metrics(self, key: str, values: dict[str, float], step: int | None) -> None:
+    def _metrics(self, key: str, values: dict[str, float | None], step: int | None) -> None:
         self._write(self.recorded[key], values, step or 0)
 
-    def _write(self, run: Recorded, values: dict[str, float], step: int) -> None:
-        finite = {metric_name(name): x for name, x in values.items() if math.isfinite(x)}
+    def _write(self, run: Recorded, values: dict[str, float | None], step: int) -> None:
+        finite = {
+            metric_name(name): x for name, x in values.items() if x is not None and math.isfinite(x)
+        }
         if run.board is not None:
             # The epoch's number is the step already; MLflow has it to see which there are.
             shown = {name: x for name, x in finite.items() if name.rpartition("/")[2] != "epoch"}

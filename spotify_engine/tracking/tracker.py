@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.code import HERE, code_version
 from spotify_engine.tracking.settings import Status, TrackingConfig, local_uri, read_note
 
@@ -166,7 +167,7 @@ def write_epoch(path: Path, metrics: Mapping[str, float]) -> None:
     """Append an epoch's metrics to a file of lines; one without room for it goes without."""
     try:
         with path.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+            file.write(to_json(metrics, indent=None) + "\n")
     except OSError:
         return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from spotify_engine.store.files import write_text
+from spotify_engine.strict_json import to_json
 from spotify_engine.tuning import plots
 from spotify_engine.tuning.page import write_page
 from spotify_engine.tuning.results import save_results, settings_yaml
@@ -70,5 +70,5 @@ def write_report(
     write_page(title, space, trials, gain, text, out)
     write_text(out / BEST, text)
     # Last: a search with a report is done.
-    write_text(out / REPORT, json.dumps(content, indent=2))
+    write_text(out / REPORT, to_json(content))
     return content

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from spotify_engine.errors import InputError
 from spotify_engine.store.files import write_text
+from spotify_engine.strict_json import to_json
 
 State = Literal["running", "done", "stopped", "failed", "out of memory"]
 NOTE = "trial.json"
@@ -51,7 +52,7 @@ class Trial:
 
     def with_epochs(self, epochs: Sequence[Mapping[str, float]], monitor: str) -> Trial:
         """With what its epochs came to."""
-        measured = [each[monitor] for each in epochs if monitor in each]
+        measured = [each[monitor] for each in epochs if each.get(monitor) is not None]
         return replace(
             self,
             epochs=[dict(each) for each in epochs],
@@ -67,7 +68,7 @@ def folder_of(search: Path, number: int) -> Path:
 def save_trial(search: Path, trial: Trial) -> None:
     folder = folder_of(search, trial.number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / NOTE, json.dumps(asdict(trial), indent=2))
+    write_text(folder / NOTE, to_json(asdict(trial)))
 
 
 def load_trial(search: Path, number: int) -> Trial:

@@ -94,3 +94,14 @@ def test_all_metrics_at_each_k_and_genres_only_where_known():
     figures = beyond_accuracy_metrics(PREDICTIONS, truth, train, no_overlap, [2])
     assert figures["genre_consistency@2"] is None
     assert figures["genre_consistency_left_out@2"] == 2
+
+
+def test_figures_that_no_list_says_are_none():
+    """As where every playlist holds every track."""
+    truth, train = Ragged.from_lists([[3]]), Ragged.from_lists([[0, 1, 2]])
+    catalogue = Catalogue(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
+    found = beyond_accuracy_metrics(np.full((1, 3), -1), truth, train, catalogue, [3])
+    assert found == {
+        "completion_rate@3": 0, "genre_consistency@3": None, "genre_consistency_left_out@3": 0,
+        "artist_diversity@3": None, "coverage@3": 0, "novelty@3": None,
+    }  # fmt: skip

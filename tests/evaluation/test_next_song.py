@@ -48,6 +48,20 @@ def test_metrics_by_hand() -> None:
     assert found["novelty@2"] == pytest.approx(bits[lists].mean())
 
 
+def test_what_lists_do_not_say_is_none() -> None:
+    one = next_song_metrics(
+        np.array([[0, 1]]), np.array([1]), np.array([1, 1]), np.zeros((2, 0)), 2
+    )
+    names = {name for name, value in one.items() if value is None}
+    assert names == {"genre_diversity@2", "genre_coverage@2", "diversity@2"}
+    nothing = np.array([[-1, -1], [-1, -1]])
+    empty = next_song_metrics(nothing, np.array([0, 1]), np.array([1, 1]), np.zeros((2, 1)), 2)
+    assert {name for name, value in empty.items() if value is None} == {
+        "genre_diversity@2", "novelty@2"
+    }  # fmt: skip
+    assert empty["recall@2"] == empty["coverage@2"] == 0
+
+
 def test_genres_and_overlap_by_hand() -> None:
     assert genre_diversity(np.array([[0, 1]]), GENRES) == pytest.approx(1)
     assert genre_diversity(np.array([[0, 2]]), GENRES) == pytest.approx(2)

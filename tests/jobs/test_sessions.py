@@ -91,6 +91,45 @@ def test_a_configuration_file_is_laid_over_the_default_one(
     assert counts[counts.index("genres") + 2] == "12"
 
 
+HEADER = "user_id,track_id,artist_id,timestamp,ms_played,track_duration_ms"
+TRACKS = "track_id,artist_id\nt1,a1\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ('u,t1,a1,"15 Nov 2023, 03:06",1,2', "have unparsable timestamp"),
+        ("u,t1,a1,0,1,2", "have timestamp 0 or in 1970"),
+        ("u,t1,a1,45245.1,1,2", "have timestamp in a spreadsheet's days"),
+        ("u,t9,a1,2025-01-12,1,2", "have unknown track"),
+        ("u,t1,a1,2025-01-12,1", "do not have 6 fields"),
+    ],
+)
+def test_why_no_row_can_be_used_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, why: str
+) -> None:
+    (tmp_path / "raw_sessions.csv").write_text("\n".join([HEADER, *[row] * 60]) + "\n")
+    (tmp_path / "tracks.csv").write_text(TRACKS)
+    assert validate(f"--data={tmp_path}", f"--out={tmp_path / 'out'}") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {tmp_path}/raw_sessions.csv: 100 % of rows {why}; first at")
+    assert "first at line 2: " in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_podcasts_do_not_fail_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"u,t1,a1,2025-01-12T{i:02d}:00:00Z,1,2" for i in range(20)]
+    rows += ["u,,,2025-01-12T12:00:00Z,1,2"] * 15
+    (tmp_path / "raw_sessions.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (tmp_path / "tracks.csv").write_text(TRACKS)
+    assert validate(f"--data={tmp_path}", f"--out={tmp_path / 'out'}") == 1  # for other reasons
+    checks = json.loads((tmp_path / "out" / "validation.json").read_text())["checks"]
+    [usable] = (check for check in checks if check["name"] == "usable rows")
+    assert usable["passed"]
+    assert usable["detail"].endswith("15 of no track are set aside")
+
+
 def test_what_cannot_be_validated_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.generate import generate_sessions
 from spotify_engine.runtime.session_etl import prepare_sessions
+from spotify_engine.sessions.columns import LATEST
 from spotify_engine.sessions.plays import SessionDataConfig
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
@@ -82,6 +83,42 @@ def test_artists_that_differ_are_counted(folder: Path, tmp_path: Path) -> None:
     text[2] = text[2].replace(text[2].split(",")[2], "a999999")
     (data / "raw_sessions.csv").write_text("\n".join(text) + "\n")
     assert prepare_sessions(str(data), tmp_path / "tables", LOOSE)["other_artist"] == 1
+
+
+def test_longer_plays_and_podcasts_are_counted_and_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in folder.iterdir():
+        (data / path.name).write_bytes(path.read_bytes())
+    header, *rows = (data / "raw_sessions.csv").read_text().splitlines()
+    good = [row.split(",") for row in rows if "noon" not in row]
+    for row in good[:40]:
+        row[4] = str(int(row[5]) + 12)
+    for row in good[40:340]:
+        row[1] = ""
+    (data / "raw_sessions.csv").write_text("\n".join([header, *map(",".join, good)]) + "\n")
+    config = SessionDataConfig(chunk_bytes=20_000)
+    counts = prepare_sessions(str(data), tmp_path / "tables", config)
+    assert counts["rejected"] == {}
+    assert counts["set_aside"] == {"no track id": 300}
+    assert counts["longer_than_track"] == 40
+    assert counts["events"] == counts["rows"] - 300
+    printed = capsys.readouterr().out
+    assert "300 rows have no track id and are set aside" in printed
+    assert "40 plays are longer than their track; they count as whole" in printed
+    tables = {name: pq.read_table(tmp_path / "tables" / f"{name}.parquet") for name in TABLES}
+    assert tables["rejects"]["reason"].to_pylist() == ["no track id"] * 300
+    assert all(table.equals(read_tables(data)[name]) for name, table in tables.items())
+
+
+def test_generated_plays_may_lie_in_the_future(tmp_path: Path) -> None:
+    write_sessions(tmp_path / "data", SyntheticConfig.tiny(start="2080-01-01"))
+    with pytest.raises(InputError, match=r"100 % of rows have timestamp in the future; first at"):
+        prepare_sessions(str(tmp_path / "data"), tmp_path / "tables", LOOSE)
+    found = prepare_sessions(str(tmp_path / "data"), tmp_path / "tables", LOOSE, latest=LATEST)
+    assert found["rejected"] == {}
 
 
 @pytest.mark.parametrize("parallelism", [1, 2])

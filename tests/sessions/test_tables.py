@@ -12,12 +12,29 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.plays import SessionDataConfig
+from spotify_engine.sessions.columns import (
+    AT_ZERO,
+    IN_DAYS,
+    IN_FUTURE,
+    NO_TIME,
+    ROUNDED,
+    TOO_EARLY,
+    UNPARSABLE,
+)
+from spotify_engine.sessions.metadata import open_sessions, read_metadata
+from spotify_engine.sessions.plays import (
+    PLAY_REMEDIES,
+    SET_ASIDE,
+    SessionDataConfig,
+    latest_play,
+    read_plays,
+)
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.tables import (
     check_files,
     edges_of_events,
     load_tables,
+    locate_files,
     read_tables,
 )
 
@@ -108,7 +125,10 @@ FAULTY = [
     ("bob,t1,a1,noon,1,2", "unparsable timestamp"),
     ("bob,t1,a1,2025-02-30T12:00:00Z,1,2", "unparsable timestamp"),
     ("bob,t1,a1,2025-01-12T12:00:00Z,-1,2", "negative ms_played"),
-    ("bob,t1,a1,2025-01-12T12:00:00Z,3,2", "ms_played above the duration"),
+    ("bob,t1,a1,0,1,2", "timestamp 0 or in 1970"),
+    ("bob,t1,a1,2147483647000,1,2", "timestamp in the future"),
+    ("bob,t1,a1,,1,2", "no timestamp"),
+    ("bob,t1,a1,2025-01-12T12:00:00Z,21,2", "ms_played above 10 times the duration"),
     ("bob,t1,a1,2025-01-12T12:00:00Z,a,2", "unparsable ms_played"),
     ("bob,t1,a1,2025-01-12T12:00:00Z,0,0", "unparsable track_duration_ms"),
     ("bob,t1,a1,2025-01-12T12:00:00Z,0,", "unparsable track_duration_ms"),
@@ -142,6 +162,145 @@ def test_too_many_bad_rows_are_refused(folder: Path) -> None:
         f"line 7: '{FAULTY[0][0]}'. Give raw_sessions.csv and tracks.csv of the "
         "same data set, or go on without such rows with --set data.max_reject_ratio=0.29"
     )
+
+
+def with_rows(folder: Path, *rows: str) -> Path:
+    """The folder, with more rows in its sessions file."""
+    with (folder / "raw_sessions.csv").open("a") as file:
+        file.write("".join(f"{row}\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("played", "completion"), [(201, 1), (250, 1), (2000, 1), (200, 1), (199, 0.995)]
+)
+def test_a_play_longer_than_its_track_is_whole(
+    folder: Path, played: int, completion: float
+) -> None:
+    row = f"ann,t4,a2,2025-01-13T12:00:00Z,{played},200"
+    tables = read_tables(with_rows(folder, row))
+    assert tables["rejects"].num_rows == 0
+    event = tables["events"].slice(2, 1).to_pylist()[0]
+    assert event["ms_played"] == played
+    assert event["completion"] == pytest.approx(completion)
+    assert max(tables["edge_list"]["avg_completion"].to_pylist()) <= 1
+
+
+def test_plays_longer_than_their_track_are_counted(folder: Path) -> None:
+    rows = [f"ann,t4,a2,2025-01-13T12:00:00Z,{played},200" for played in (200, 201, 2000, 2001)]
+    with_rows(folder, *rows)
+    paths = locate_files(str(folder))
+    file = open_sessions(paths, LOOSE)
+    catalogue = read_metadata(paths, LOOSE).catalogue
+    chunk = read_plays(file, file.body, file.size, catalogue, latest_play())
+    assert chunk.longer == 2
+    assert chunk.rejects["reason"].to_pylist() == ["ms_played above 10 times the duration"]
+
+
+def test_a_duration_in_seconds_is_refused_not_taken_for_whole_plays(folder: Path) -> None:
+    rows = SESSIONS.splitlines()
+    units = [row.rpartition(",")[0] + ",0.2" for row in rows[1:]]
+    (folder / "raw_sessions.csv").write_text("\n".join([rows[0], *units]) + "\n")
+    with pytest.raises(InputError, match="track_duration_ms as whole milliseconds"):
+        read_tables(folder)
+    units = [f"u,t1,a1,2025-01-12T12:00:00Z,{180_000 + i},180" for i in range(20)]
+    (folder / "raw_sessions.csv").write_text("\n".join([rows[0], *units]) + "\n")
+    with pytest.raises(InputError) as caught:
+        read_tables(folder)
+    assert "100 % of rows have ms_played above 10 times the duration" in str(caught.value)
+    assert "both as milliseconds" in str(caught.value)
+
+
+@pytest.mark.parametrize("track", ["", " ", "null", "NaN", "\\N", "spotify:episode:4rOoJ6Egrf8K"])
+def test_rows_of_no_track_are_set_aside_however_many(folder: Path, track: str) -> None:
+    expected = read_tables(folder)
+    podcast = f"bob,{track},,2025-01-12T12:30:00Z,100,200"
+    tables = read_tables(with_rows(folder, *[podcast] * 20))
+    assert tables["events"].equals(expected["events"])
+    assert set(tables["rejects"]["reason"].to_pylist()) <= set(SET_ASIDE)
+    assert tables["rejects"]["line"].to_pylist() == list(range(7, 27))
+    # They don't make room for rows that are wrong, nor take it: 1 of 6 plays is unusable.
+    with_rows(folder, FAULTY[0][0])
+    with pytest.raises(InputError, match=r"16\.7 % of rows have unknown track \(limit 5\.0 %\)"):
+        read_tables(folder)
+    assert len(read_tables(folder, SessionDataConfig(max_reject_ratio=0.17))["events"]) == 5
+
+
+def test_a_track_that_is_called_null_is_a_track(folder: Path) -> None:
+    text = SMALL["tracks.csv"].replace("t4,", "null,")
+    (folder / "tracks.csv").write_text(text)
+    (folder / "song_genres.csv").unlink()
+    tables = read_tables(with_rows(folder, "bob,null,a2,2025-01-14T12:30:00Z,100,200"))
+    assert len(tables["events"]) == 6
+
+
+def test_a_file_of_nothing_but_podcasts_says_so(folder: Path) -> None:
+    header = SESSIONS.splitlines()[0]
+    rows = ["u,,,2025-01-12T12:00:00Z,1,2"] * 3 + ["u,spotify:episode:4,,2025-01-12,1,2"]
+    (folder / "raw_sessions.csv").write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(InputError) as caught:
+        read_tables(folder)
+    assert "1 have an episode's id in place of a track's; 3 have no track id" in str(caught.value)
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "1970-01-01T00:00:00Z", "1970-01-01 00:00", "999"])
+def test_plays_at_1970_are_no_session(folder: Path, zero: str) -> None:
+    """Neither a few of them, which are set aside, nor many, for which there is a remedy."""
+    expected = read_tables(folder)["events"]
+    with_rows(folder, *[f"ann,t{i},a1,{zero},100,200" for i in (1, 2, 4)])
+    assert read_tables(folder, LOOSE)["events"].equals(expected)
+    with pytest.raises(InputError) as caught:
+        read_tables(folder)
+    assert "37.5 % of rows have timestamp 0 or in 1970 (limit 5.0 %); first at line 7" in str(
+        caught.value
+    )
+    assert "max_reject_ratio=0.38" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        ('"15 Nov 2023, 03:06"', "unparsable timestamp"),
+        ("0", "timestamp 0 or in 1970"),
+        ("", "no timestamp"),
+        ("45245.129", "timestamp in a spreadsheet's days"),
+        ("1.70002E+12", "timestamp in scientific notation"),
+        ("2099-12-31T00:00:00Z", "timestamp in the future"),
+        ("1900-01-01", "timestamp before 2000"),
+    ],
+)
+def test_why_no_row_can_be_used_is_said_whatever_the_limit(
+    folder: Path, time: str, reason: str
+) -> None:
+    header = SESSIONS.splitlines()[0]
+    rows = [f"u{i},t1,a1,{time},1,2" for i in range(30)]
+    (folder / "raw_sessions.csv").write_text("\n".join([header, *rows]) + "\n")
+    for config in (LOOSE, SessionDataConfig()):
+        with pytest.raises(InputError) as caught:
+            read_tables(folder, config)
+        assert f"100 % of rows have {reason}; first at line 2: 'u0,t1,a1," in str(caught.value)
+        assert "max_reject_ratio" not in str(caught.value)
+
+
+def test_every_reason_has_a_remedy() -> None:
+    reasons = {reason for _, reason in FAULTY} - {"not 6 fields"}
+    times = {NO_TIME, AT_ZERO, TOO_EARLY, IN_FUTURE, IN_DAYS, ROUNDED, UNPARSABLE}
+    assert reasons | times <= PLAY_REMEDIES.keys()
+
+
+def test_tracks_without_rows_are_named(folder: Path) -> None:
+    (folder / "tracks.csv").write_text(SMALL["tracks.csv"].splitlines()[0] + "\n")
+    with pytest.raises(InputError, match=r"tracks\.csv: has no rows; it needs the tracks"):
+        read_tables(folder)
+
+
+def test_optional_files_may_hold_a_header_alone(folder: Path) -> None:
+    names = ("genres.csv", "artist_genres.csv", "song_genres.csv", "user_genre_preferences.csv")
+    for name in names:
+        (folder / name).write_text(SMALL[name].splitlines()[0] + "\n")
+    tables = read_tables(folder)
+    assert [len(tables[name]) for name in ("genres", "song_genres", "artist_genres")] == [0, 0, 0]
+    assert len(tables["events"]) == 5
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 200, 1 << 20])

@@ -6,12 +6,20 @@ the hour of the week, and the songs of the session so far in their order.
 
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.files import write_block, write_folder, write_sessions
-from spotify_engine.sessions.synthetic.oracle import ORACLE_FILE, Oracle, load_oracle
+from spotify_engine.sessions.synthetic.oracle import (
+    ORACLE_FILE,
+    Asked,
+    Oracle,
+    find_plays,
+    load_oracle,
+)
 
 __all__ = [
     "ORACLE_FILE",
+    "Asked",
     "Oracle",
     "SyntheticConfig",
+    "find_plays",
     "load_oracle",
     "write_block",
     "write_folder",

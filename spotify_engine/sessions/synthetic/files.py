@@ -35,13 +35,13 @@ from spotify_engine.sessions.schema import (
     TRACKS_FILE,
     USER_TYPES,
 )
-from spotify_engine.sessions.splits import TemporalSplitConfig
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners
 from spotify_engine.sessions.synthetic.listening import Plays, generate_block
 from spotify_engine.sessions.synthetic.oracle import (
     ORACLE_FILE,
     SCHEMA,
+    Asked,
     oracle_of_block,
     oracle_table,
 )
@@ -50,8 +50,13 @@ from spotify_engine.sessions.synthetic.world import World, build_world
 _DAY = 86_400
 
 
-def write_sessions(out: Path, config: SyntheticConfig, oracle: bool = False) -> dict[str, int]:
+def write_sessions(
+    out: Path, config: SyntheticConfig, oracle: bool = False, asked: Asked | None = None
+) -> dict[str, int]:
     """Write the six files (and ``oracle.parquet``) under ``out``, block after block.
+
+    Args:
+        asked: the plays that the oracle is about; every one by default.
 
     Returns:
         Counts: users, songs, artists, genres, sessions, events, and oracle_events if asked for.
@@ -63,7 +68,7 @@ def write_sessions(out: Path, config: SyntheticConfig, oracle: bool = False) -> 
 
     def blocks(scratch: Path) -> Iterator[dict[str, int]]:
         for block in range(config.blocks):
-            yield write_block(scratch, config, block, oracle, world)
+            yield write_block(scratch, config, block, oracle, world, asked)
 
     return write_folder(out, config, world, blocks)
 
@@ -104,7 +109,12 @@ def write_folder(
 
 
 def write_block(
-    scratch: Path, config: SyntheticConfig, block: int, oracle: bool, world: World
+    scratch: Path,
+    config: SyntheticConfig,
+    block: int,
+    oracle: bool,
+    world: World,
+    asked: Asked | None = None,
 ) -> dict[str, int]:
     """Generate one block of users and write its rows into ``scratch``, without headers."""
     listeners, plays = generate_block(config, world, block)
@@ -117,7 +127,7 @@ def write_block(
             _write_rows(file, rows)
     counts = {"sessions": len(np.unique(plays.session)), "events": len(plays)}
     if oracle:
-        found = oracle_of_block(config, world, listeners, plays, TemporalSplitConfig())
+        found = oracle_of_block(config, world, listeners, plays, asked)
         table = oracle_table(user_id, plays, found)
         pq.write_table(table, scratch / f"{block}.{ORACLE_FILE}", compression="zstd")
         counts["oracle_events"] = len(table)

@@ -1,4 +1,4 @@
-"""The true probabilities of the next song, for the plays of the test part.
+"""The true probabilities of the next song, play by play.
 
 No recommender can rank better than these on average, so a model's distance to the best possible is
 known. What decides is the process itself (:mod:`~spotify_engine.sessions.synthetic.process`),
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import read_columns
+from spotify_engine.sessions.edges import sessionise
 from spotify_engine.sessions.splits import TEST, TemporalSplitConfig, temporal_parts
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners
@@ -36,7 +38,26 @@ SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
+KEYS = pa.schema([SCHEMA.field(name) for name in ("user_id", "time", "song")])
+_ROWS_AT_ONCE = 10_000
 _DENSE_CELLS = 1_000_000  # sessions x songs at a time: larger ones don't fit into caches
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The plays that a job tests. Far from all, and the oracle of a play costs more than the play.
+
+    Attributes:
+        split, gap_seconds: as the job cuts its sessions and parts.
+    """
+
+    split: TemporalSplitConfig
+    gap_seconds: int
+
+    def rows(self, plays: Plays) -> np.ndarray:
+        """int64, ascending: those of a block. Users are whole in it, and so are their parts."""
+        session, _ = sessionise(plays.user, plays.time, self.gap_seconds)
+        return np.flatnonzero(temporal_parts(plays.user, session, self.split) == TEST)
 
 
 @dataclass(frozen=True)
@@ -62,11 +83,14 @@ def oracle_of_block(
     world: World,
     listeners: Listeners,
     plays: Plays,
-    split: TemporalSplitConfig,
+    asked: Asked | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As the fields of :class:`Oracle`, for the test plays of a block; ``event`` counts in it."""
-    part = temporal_parts(plays.user, plays.session, split)
-    event = np.flatnonzero(part == TEST)
+    """As the fields of :class:`Oracle`, for plays of a block; ``event`` counts in it.
+
+    Args:
+        asked: the plays that are wanted; every one by default.
+    """
+    event = np.arange(len(plays)) if asked is None else asked.rows(plays)
     most = min(MOST_SONGS, world.n_songs)
     probability = np.zeros(len(event))
     songs = np.zeros((len(event), most), np.int32)
@@ -74,13 +98,15 @@ def oracle_of_block(
     place = np.full(len(plays), -1)
     place[event] = np.arange(len(event))
     process = Process(world, config, listeners)
-    for rows, walk in replay(config, world, plays, event):
+    # What is wanted may begin in the middle of a session, whose songs before it count.
+    whole = np.flatnonzero(np.isin(plays.session, plays.session[event]))
+    for rows, walk in replay(config, world, plays, whole):
         step = max(1, _DENSE_CELLS // world.n_songs)
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            density = process.density(
-                walk.select(np.arange(start, start + len(some))), plays.time[some]
-            )
+        wanted = np.flatnonzero(place[rows] >= 0)
+        for start in range(0, len(wanted), step):
+            at_walk = wanted[start : start + step]
+            some = rows[at_walk]
+            density = process.density(walk.select(at_walk), plays.time[some])
             at = place[some]
             probability[at] = density[np.arange(len(some)), plays.song[some]]
             top = np.argpartition(-density, most - 1, axis=1)[:, :most]
@@ -139,13 +165,20 @@ def oracle_table(
     )
 
 
-def load_oracle(path: Path, tables: dict[str, pa.Table]) -> Oracle:
-    """The oracle of a generated data set, joined to its events.
+def find_plays(path: Path, tables: dict[str, pa.Table], wanted: np.ndarray) -> np.ndarray:
+    """Which play each row of an oracle is about, without reading its lists.
+
+    Args:
+        wanted: int64, rows of the events table that it must have.
+
+    Returns:
+        int64 ``[rows of the file]``, rows of the events table.
 
     Raises:
-        InputError: unreadable, or not of this data: a play isn't among the events.
+        InputError: unreadable, not of this data (a play isn't among the events), or without a
+            wanted play.
     """
-    table = read_columns(path, SCHEMA)
+    table = read_columns(path, KEYS)
     events = tables["events"]
     user, time, song = (events[name].to_numpy() for name in ("user", "time", "song"))
     number = {name: i for i, name in enumerate(tables["users"]["id"].to_pylist())}
@@ -168,6 +201,38 @@ def load_oracle(path: Path, tables: dict[str, pa.Table]) -> Oracle:
             f"{path}: {len(wrong):,} of its plays aren't among the events, such as that of user "
             f"{row['user_id']} at {row['time']}; does it belong to this data?"
         )
+    missing = len(np.setdiff1d(wanted, event))
+    if missing:
+        raise InputError(
+            f"{path}: has no row for {missing:,} of the {len(wanted):,} plays that are tested; "
+            "generate the data again (jobs/generate_sessions.py --oracle), or remove the file to "
+            "do without the oracle"
+        )
+    return event
+
+
+def load_oracle(path: Path, tables: dict[str, pa.Table], wanted: np.ndarray) -> Oracle:
+    """The oracle of some plays of a generated data set.
+
+    Memory is bounded by what is wanted, and not by the file.
+
+    Args:
+        wanted: int64, rows of the events table, ascending.
+
+    Raises:
+        InputError: see :func:`find_plays`.
+    """
+    event = find_plays(path, tables, wanted)
+    start, found = 0, []
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=SCHEMA.names):
+            here = np.isin(event[start : start + len(batch)], wanted)
+            start += len(batch)
+            found.append(batch.filter(pa.array(here)))
+        table = pa.Table.from_batches(found).select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+    except (KeyError, OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: not an oracle ({error}); generate the data again") from error
+    event = event[np.isin(event, wanted)]
     order = np.argsort(event, kind="stable")
 
     def matrix(name: str) -> np.ndarray:
