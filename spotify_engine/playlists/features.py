@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import ast
-import codecs
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from spotify_engine.errors import InputError
 from spotify_engine.names import normalise_all
 from spotify_engine.playlists.schema import AUDIO, AUDIO_COLUMNS, TABLES, AudioColumn
-from spotify_engine.reading.chunks import MAX_TEXT, row_text
-from spotify_engine.reading.records import DOUBLED, CsvFile, find_records, open_csv, open_input
-from spotify_engine.reading.rejects import NOT_UTF8, other_width
+from spotify_engine.reading.chunks import ParsedRange
+from spotify_engine.reading.records import DOUBLED, CsvFile, open_csv, split
+from spotify_engine.reading.rejects import lines_from
 from spotify_engine.track_ids import track_ids
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
 FEATURE_REMEDIES = {
     "no track id": "Fill in the column id",
     "no track name": "Fill in the column name",
+    "repeated track id": "Give each track an id of its own",
     "no list of artists": "Write the column artists like ['A', 'B']",
 }
 
 _BLOCK_BYTES = 8 << 20
-_REPLACEMENT = "\ufffd"
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -104,211 +102,118 @@ def read_features(path: str) -> Features:
     file = open_csv(path, DOUBLED, FEATURE_COLUMNS)
     if file.body == file.size:
         raise InputError(f"{path}: has no rows after its header")
-    parsed = _parse(file)
-    table = parsed.table
-    ids, names, artists = (
-        pc.utf8_trim_whitespace(table.column(name).combine_chunks())
-        for name in ("id", "name", "artists")
-    )
-    with ThreadPoolExecutor() as threads:
-        lists = threads.submit(first_artists, artists)
-        columns = list(threads.map(lambda c: _scaled(table[c.name].combine_chunks(), c), AUDIO))
-    audio = np.stack([values for values, _ in columns], axis=1)
-    first = lists.result()
-    good = np.ones(table.num_rows, bool)
-    reasons: dict[int, str] = {}
-    for values, reason in (
-        (ids, "no track id"),
-        (names, "no track name"),
-        (first, "no list of artists"),
-    ):
-        hit = good & pc.equal(pc.utf8_length(values), 0).to_numpy(False)
-        good &= ~hit
-        reasons.update(dict.fromkeys(np.flatnonzero(hit).tolist(), reason))
-    rejects = TABLES["rejects"].empty_table()
-    if reasons or parsed.n_wrong or len(parsed.doubtful):
-        good, rejects = _set_aside(file, parsed, reasons)
-    again, earlier, repeated = _repeated_ids(ids, names, first, good)
-    if len(again):
-        reasons.update(dict.fromkeys(again.tolist(), "repeated track id"))
-        good, rejects = _set_aside(file, parsed, reasons)
+    ranges = split(file, _BLOCK_BYTES)
+    with ThreadPoolExecutor(pa.cpu_count()) as threads:
+        parts = list(threads.map(lambda cut: _read_part(file, *cut), ranges))
+    ids, names, _, first = _joined(parts)
+    again, earlier, repeated = _repeated_ids(ids, names, first)
     others = OtherNames(
-        names.take(pa.array(again)), first.take(pa.array(again)), (np.cumsum(good) - 1)[earlier]
+        names.take(pa.array(again)),
+        first.take(pa.array(again)),
+        earlier - np.searchsorted(again, earlier),
     )
-    if not good.all():
-        keep = pa.array(good)
-        ids, names, artists, first = (x.filter(keep) for x in (ids, names, artists, first))
-        audio = audio[good]
+    ends = np.cumsum([len(part.audio) for part in parts])
+    for place in np.unique(np.searchsorted(ends, again, side="right")).tolist():
+        before = ends[place] - len(parts[place].audio)
+        here = again[(again >= before) & (again < ends[place])] - before
+        start, end = ranges[place]
+        parts[place] = _read_part(file, start, end, here)
+    rejects, lines = [], file.header_lines
+    for part in parts:
+        rejects.append(lines_from(part.rejects, lines))
+        lines += part.newlines
+    ids, names, artists, first = _joined(parts)
     return Features(
         ids,
         names,
         artists,
         first,
-        audio,
-        parsed.rows,
-        rejects,
-        {column.name: counts for column, (_, counts) in zip(AUDIO, columns, strict=True)},
+        np.concatenate([part.audio for part in parts]),
+        sum(part.rows for part in parts),
+        pa.concat_tables(rejects),
+        {
+            column.name: {
+                problem: sum(part.problems[place][problem] for part in parts)
+                for problem in parts[0].problems[place]
+            }
+            for place, column in enumerate(AUDIO)
+        },
         others,
         repeated,
     )
 
 
 def _repeated_ids(
-    ids: pa.StringArray, names: pa.StringArray, artists: pa.StringArray, good: np.ndarray
+    ids: pa.StringArray, names: pa.StringArray, artists: pa.StringArray
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Find good rows whose id an earlier good one has.
+    """Find rows whose id an earlier one has.
 
     Returns:
         (int64, ascending, those that give it another name or first artist; int64, the first row of
         the id of each; how many do not)
     """
-    rows = np.flatnonzero(good)
-    coded = track_ids(ids).filter(pa.array(good)).dictionary_encode()
+    coded = track_ids(ids).dictionary_encode()
     codes = coded.indices.to_numpy()
     if len(coded.dictionary) == len(codes):
         return np.zeros(0, np.int64), np.zeros(0, np.int64), 0
     _, first = np.unique(codes, return_index=True)
-    again = np.flatnonzero(first[codes] < np.arange(len(codes)))
-    later, earlier = rows[again], rows[first[codes[again]]]
-    other = np.zeros(len(again), bool)
+    later = np.flatnonzero(first[codes] < np.arange(len(codes)))
+    earlier = first[codes[later]]
+    other = np.zeros(len(later), bool)
     for texts in (names, artists):
         one, same = (normalise_all(texts.take(pa.array(each))) for each in (later, earlier))
         other |= pc.not_equal(one, same).to_numpy(zero_copy_only=False)
     return later[other], earlier[other], int((~other).sum())
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    """What one pass over the file gave.
+def _joined(parts: list[_Part]) -> list[pa.StringArray]:
+    return [pa.concat_arrays([part.text[column] for part in parts]) for column in range(4)]
 
-    Attributes:
-        table: the needed columns as strings, of the rows of the right width.
-        n_wrong: rows of another width.
-        block: bytes that were parsed at a time.
-        repaired: some bytes weren't UTF-8 and were replaced.
-        doubtful: int64, rows of ``table`` that may have had such bytes.
+
+class _Part(NamedTuple):
+    """What one byte range of the file holds; ``text`` has the first four of ``Features``."""
+
+    text: tuple[pa.StringArray, ...]
+    audio: np.ndarray
+    rows: int
+    rejects: pa.Table
+    newlines: int
+    problems: list[dict[str, int]]
+
+
+def _read_part(file: CsvFile, start: int, end: int, repeated: np.ndarray | None = None) -> _Part:
     """
-
-    table: pa.Table
-    n_wrong: int
-    block: int
-    repaired: bool
-    doubtful: np.ndarray
-
-    @property
-    def rows(self) -> int:
-        return self.table.num_rows + self.n_wrong
-
-
-def _parse(file: CsvFile) -> _Parsed:
-    wrong: list[int] = []
-
-    def read(block: int, repaired: bool) -> pa.Table:
-        wrong.clear()
-        return _read(file, FEATURE_COLUMNS, block, repaired, wrong, threads=True)
-
-    try:
-        table = read(_BLOCK_BYTES, False)
-        return _Parsed(table, len(wrong), _BLOCK_BYTES, False, np.zeros(0, np.int64))
-    except pa.ArrowInvalid:
-        # Either some bytes aren't UTF-8 or a row is longer than a block.
-        block = min(max(_BLOCK_BYTES, file.size + 1), (1 << 31) - 1)
-    try:
-        table = read(block, True)
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{file.path}: can't be parsed ({' '.join(str(error).split())[:MAX_TEXT]}); "
-            "is it comma-separated with doubled quotes?"
-        ) from error
-    doubtful = np.zeros(table.num_rows, bool)
-    for name in FEATURE_COLUMNS:
-        doubtful |= pc.match_substring(table.column(name), _REPLACEMENT).to_numpy()
-    return _Parsed(table, len(wrong), block, True, np.flatnonzero(doubtful))
-
-
-def _read(
-    file: CsvFile,
-    columns: Sequence[str],
-    block: int,
-    repaired: bool,
-    wrong: list[int],
-    threads: bool,
-) -> pa.Table:
-    """Parse some columns of the file.
-
     Args:
-        wrong: takes in the number of each row of another width; -1 if ``threads``, as Arrow counts
-            rows only when it parses them one after another.
+        repeated: of the rows that are good otherwise, those whose id an earlier one has.
     """
-
-    def skip(row: pa.csv.InvalidRow) -> str:
-        wrong.append((row.number or 0) - 1)
-        return "skip"
-
-    # Columns are named by position: a header may name two of them alike.
-    names = [str(position) for position in range(len(file.columns))]
-    wanted = [names[file.columns.index(name)] for name in columns]
-    with open_input(file.path) as source:
-        # The header's line end is an empty line to the parser. It keeps a byte order mark that
-        # starts the first row from being taken for the file's own.
-        source.seek(file.body - 1)
-        return pa.csv.read_csv(
-            _replacing(source) if repaired else source,
-            read_options=pa.csv.ReadOptions(
-                column_names=names, block_size=block, use_threads=threads
-            ),
-            parse_options=file.dialect.parse_options(skip),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
-            ),
-        ).rename_columns(columns)
-
-
-def _replacing(source: pa.NativeFile) -> pa.NativeFile:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return pa.TransformInputStream(source, lambda data: decoder.decode(data).encode())
-
-
-def _set_aside(
-    file: CsvFile, parsed: _Parsed, reasons: dict[int, str]
-) -> tuple[np.ndarray, pa.Table]:
-    """Find in the file the rows that can't be used.
-
-    Args:
-        reasons: by row of ``parsed.table``.
-
-    Returns:
-        (bool, rows of ``parsed.table`` to use; as ``TABLES["rejects"]``, ``line`` from 0).
-    """
-    wrong: list[int] = []
-    if parsed.n_wrong:
-        _read(file, FEATURE_COLUMNS[:1], parsed.block, parsed.repaired, wrong, threads=False)
-    if len(wrong) != parsed.n_wrong:
-        raise RuntimeError(
-            f"{file.path}: {parsed.n_wrong} rows of another width, then {len(wrong)}"
-        )
-    number_of = np.delete(np.arange(parsed.rows), wrong)
-    known = dict.fromkeys(wrong, other_width(len(file.columns)))
-    known.update({int(number_of[row]): reason for row, reason in reasons.items()})
-    numbers, columns = [], []
-    for record in find_records(file, sorted({*known, *number_of[parsed.doubtful].tolist()})):
-        reason = known.get(record.number) if _is_utf8(record.raw) else NOT_UTF8
-        if reason is not None:
-            numbers.append(record.number)
-            columns.append((record.start, record.line, reason, row_text(record.raw)))
-    starts, lines, said, texts = zip(*columns, strict=True) if columns else ((), (), (), ())
-    rejects = pa.table(
-        [[file.name] * len(numbers), starts, lines, said, texts], schema=TABLES["rejects"]
+    parsed = ParsedRange(file, start, end, dict.fromkeys(FEATURE_COLUMNS, pa.string()))
+    table = parsed.table
+    ids, names, artists = (
+        pc.utf8_trim_whitespace(table.column(name).combine_chunks())
+        for name in ("id", "name", "artists")
     )
-    return np.isin(number_of, numbers, invert=True), rejects
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    first = first_artists(artists)
+    columns = [_scaled(table[column.name].combine_chunks(), column) for column in AUDIO]
+    audio = np.stack([values for values, _ in columns], axis=1)
+    for values, reason in (
+        (ids, "no track id"),
+        (names, "no track name"),
+        (first, "no list of artists"),
+    ):
+        parsed.reject(pc.equal(pc.binary_length(values), 0).to_numpy(False), reason)
+    if repeated is not None:
+        hit = np.zeros(len(parsed.good), bool)
+        hit[np.flatnonzero(parsed.good)[repeated]] = True
+        parsed.reject(hit, "repeated track id")
+    keep = pa.array(parsed.good)
+    return _Part(
+        tuple(each.filter(keep) for each in (ids, names, artists, first)),
+        audio[parsed.good],
+        parsed.total,
+        parsed.rejects(),
+        parsed.newlines,
+        [counts for _, counts in columns],
+    )
 
 
 def _scaled(values: pa.StringArray, column: AudioColumn) -> tuple[np.ndarray, dict[str, int]]:

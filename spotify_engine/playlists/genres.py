@@ -17,13 +17,19 @@ from spotify_engine.names import normalise_all
 from spotify_engine.playlists.genre_vocabulary import GenreVocabulary
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.ragged import Ragged
-from spotify_engine.reading.chunks import NOT_UTF8, ParsedRange
+from spotify_engine.reading.chunks import ParsedRange
 from spotify_engine.reading.records import DOUBLED, CsvFile, open_csv
-from spotify_engine.reading.rejects import Rejected
+from spotify_engine.reading.rejects import Rejected, check_rejects
 
 GENRE_COLUMNS = ("artist", "genre")
 COUNT = "count"  # a column that may be there
 INSTEAD = "leave out --genres to take genres from the titles of playlists"
+GENRE_REMEDIES = {
+    "no artist": f"Fill in the column artist, or {INSTEAD}",
+    "no genre": f"Fill in the column genre, or {INSTEAD}",
+    "no number as count": f"Write the column count as numbers or without it, or {INSTEAD}",
+    "no count above 0": f"Write the column count as numbers above 0, or {INSTEAD}",
+}
 
 
 class GenreConfig(BaseModel):
@@ -129,19 +135,21 @@ def _tables(votes: Votes, config: GenreConfig) -> tuple[pa.Table, pa.Table]:
     return genres, pa.table([pa.array(c) for c in columns], schema=TABLES["artist_genres"])
 
 
-def open_genres(path: str) -> CsvFile:
-    """Check the header of a file of genres; nothing is read yet.
+def open_genres(path: str, max_reject_ratio: float = 1) -> CsvFile:
+    """Check the head of a file of genres; no rows are read yet.
 
     Raises:
         InputError: it is missing, has no rows, or lacks a column.
     """
-    file = open_csv(path, DOUBLED, GENRE_COLUMNS)
+    file = open_csv(path, DOUBLED, GENRE_COLUMNS, (COUNT,), max_reject_ratio)
     if file.body == file.size:
         raise InputError(f"{path}: has no rows after its header; add some, or {INSTEAD}")
     return file
 
 
-def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> GenreFile:
+def read_artist_genres(
+    path: str, artists: pa.Table, config: GenreConfig, max_reject_ratio: float = 1
+) -> GenreFile:
     """Genres of artists from a CSV file with the columns ``artist, genre[, count]``, in any order.
 
     Artists and genres are told apart as ``names`` tells them, and genres called what they are
@@ -150,6 +158,7 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
 
     Args:
         artists: the table ``artists``; of two artists with one name the first is taken.
+        max_reject_ratio: share of the rows that may be unusable.
 
     Returns:
         ``genres`` and ``artist_genres`` as in ``mine_artist_genres``; ``rejects``, the rows that
@@ -158,10 +167,10 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
         artists_with_genres.
 
     Raises:
-        InputError: the file is missing, not UTF-8 or lacks a column, or no artist has a genre by
-            it.
+        InputError: the file is missing, not UTF-8 or lacks a column, too many of its rows can't be
+            used, or no artist has a genre by it.
     """
-    file = open_genres(path)
+    file = open_genres(path, max_reject_ratio)
     columns = [*GENRE_COLUMNS, *([COUNT] if COUNT in file.columns else [])]
     parsed = ParsedRange(file, file.body, file.size, dict.fromkeys(columns, pa.string()))
     written, called = (parsed.table[name].combine_chunks() for name in GENRE_COLUMNS)
@@ -176,7 +185,8 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
         (~((votes > 0) & np.isfinite(votes)), "no count above 0"),
     ):
         parsed.reject(hit, reason)
-    rejects = Rejected.of(parsed.rejects(), parsed.total, parsed.newlines).table(file.header_lines)
+    part = Rejected.of(parsed.rejects(), parsed.total, parsed.newlines)
+    rejected = check_rejects(path, [part], file.header_lines, max_reject_ratio, GENRE_REMEDIES)
     good = pa.array(np.flatnonzero(parsed.good))
 
     spelled = normalise_all(artists["name"].combine_chunks()).to_pylist()
@@ -200,7 +210,12 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
         pair = artist_id[name], genre_id[kind]
         counts["duplicates"] += pair in pairs
         pairs[pair] = pairs.get(pair, 0.0) + float(vote)
-    _require_some(file, parsed, rejects, known, list(unknown.values()), artists)
+    if not known:
+        raise InputError(
+            f"{path}: none of its {len(unknown):,} artists is one of the {len(artists):,} of "
+            f"the playlists' tracks (it has {next(iter(unknown.values()))!r}, they have "
+            f"{artists['name'][0].as_py()!r}); give one of the same data, or {INSTEAD}"
+        )
     index = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
     all_votes = Votes(index[:, 0], index[:, 1], np.array(list(pairs.values())), genre_names)
     genres, artist_genres = _tables(all_votes, config)
@@ -211,38 +226,12 @@ def read_artist_genres(path: str, artists: pa.Table, config: GenreConfig) -> Gen
             f"genres.min_votes={config.min_votes} votes; lower these, or {INSTEAD}"
         )
     counts |= {
-        "rejected": len(rejects),
+        "rejected": sum(rejected.values()),
         "known_artists": len(known),
         "unknown_artists": len(unknown),
         "artists_with_genres": len(pc.unique(artist_genres["artist"])),
     }
-    return GenreFile(genres, artist_genres, rejects, counts)
-
-
-def _require_some(
-    file: CsvFile,
-    parsed: ParsedRange,
-    rejects: pa.Table,
-    known: set[str],
-    unknown: list[str],
-    artists: pa.Table,
-) -> None:
-    broken = rejects.filter(pc.equal(rejects["reason"], NOT_UTF8))
-    if len(broken):
-        line = broken["line"][0].as_py()
-        raise InputError(f"{file.path}: isn't UTF-8 text, first at line {line:,}; convert it")
-    if len(rejects) == parsed.total:
-        first = rejects.slice(0, 1).to_pylist()[0]
-        raise InputError(
-            f"{file.path}: none of its {parsed.total:,} rows can be used; line {first['line']:,} "
-            f"has {first['reason']}: {first['text']!r}. Mend it, or {INSTEAD}"
-        )
-    if not known:
-        raise InputError(
-            f"{file.path}: none of its {len(unknown):,} artists is one of the {len(artists):,} of "
-            f"the playlists' tracks (it has {unknown[0]!r}, they have "
-            f"{artists['name'][0].as_py()!r}); give one of the same data, or {INSTEAD}"
-        )
+    return GenreFile(genres, artist_genres, part.table(file.header_lines), counts)
 
 
 def _number(text: str) -> float:

@@ -2,7 +2,8 @@
 
 A reason is a text that goes on after "rows have", "rows do not have" (those that start with "not")
 or "rows are" (those that start with "not valid"). Each reader says what to do about its own reasons
-in a mapping of reason to remedy; those that any file may have are here.
+in a mapping of reason to remedy; those that any file may have are here. A row of several lines that
+can't be used counts as so many.
 """
 
 from __future__ import annotations
@@ -27,10 +28,20 @@ REJECTS = pa.schema(
     ]
 )
 
-NOT_UTF8 = "not valid UTF-8"
 # Of any file, whatever is in it.
+NOT_UTF8 = "not valid UTF-8"
+UNCLOSED = "a quote that isn't closed"
+ESCAPED_LINE_END = "a backslash at the end of the line"
+NUL = "a NUL byte"
+MARK = "a byte order mark"
+HEADER = "the header in place of a row"
 _REMEDIES = {
-    NOT_UTF8: "Save the file as UTF-8 (it may be in Latin-1 or Windows-1252)",
+    NOT_UTF8: "Save the file as UTF-8; Latin-1 and Windows-1252 are the usual others",
+    UNCLOSED: "Close the quote, or double it if it is part of the text",
+    ESCAPED_LINE_END: "Double the backslash, or put the field in quotes",
+    NUL: "Write the file anew, without NUL bytes",
+    MARK: "Take byte order marks out of the rows; files were joined that began with one",
+    HEADER: "Leave one header line, the first; files were joined that had one each",
 }
 
 
@@ -40,7 +51,7 @@ def other_width(fields: int) -> str:
 
 
 def remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
-    """What to do about a reason: as its reader says, or one that any file may have."""
+    """What to do about a reason, of a reader or of any file."""
     if reason in remedies:
         return remedies[reason]
     if reason in _REMEDIES:
@@ -80,9 +91,13 @@ class Rejected:
 
     def table(self, lines_before: int) -> pa.Table:
         """The rejects, with ``line`` counted in a file of which ``lines_before`` came before."""
-        table = pa.ipc.open_stream(self.packed).read_all()
-        line = pc.add(table["line"], lines_before + 1)
-        return table.set_column(table.schema.get_field_index("line"), "line", line)
+        return lines_from(pa.ipc.open_stream(self.packed).read_all(), lines_before + 1)
+
+
+def lines_from(rejects: pa.Table, first: int) -> pa.Table:
+    """``REJECTS`` with the number ``first`` for line 0."""
+    place = rejects.schema.get_field_index("line")
+    return rejects.set_column(place, "line", pc.add(rejects["line"], first))
 
 
 def check_rejects(
@@ -107,24 +122,25 @@ def check_rejects(
     rows, rejected = sum(part.rows for part in parts), sum(reasons.values())
     if rejected > limit * rows or 0 < rejected == rows:
         worst, count = max(reasons.items(), key=lambda item: (item[1], item[0]))
-        allowed = f" (limit {limit:.1%})" if rejected < rows else ""
-        share = f"{_percent(rejected, rows)} of rows {_said(worst)}{allowed}"
+        allowed = f" (limit {percent(limit, 1)})" if rejected < rows else ""
+        share = f"{percent(rejected, rows)} of rows {_said(worst)}{allowed}"
         if count < rejected:
             share = (
-                f"{_percent(rejected, rows)} of rows can't be used{allowed}, "
-                f"{_percent(count, rows)} {_said(worst)}"
+                f"{percent(rejected, rows)} of rows can't be used{allowed}, "
+                f"{percent(count, rows)} {_said(worst)}"
             )
         remedy = remedy_of(worst, remedies)
         if rejected < rows:
             enough = math.ceil(100 * rejected / rows) / 100
             remedy += f", or go on without such rows with --set data.max_reject_ratio={enough:g}"
         first = _first(parts, worst, header_lines)
-        raise InputError(f"{path}: {share.replace('%', ' %')}; first {first}. {remedy}")
+        raise InputError(f"{path}: {share}; first {first}. {remedy}")
     return dict(sorted(reasons.items()))
 
 
-def _percent(part: int, whole: int) -> str:
-    return "100%" if part == whole else f"{part / whole:.1%}"
+def percent(part: float, whole: float) -> str:
+    """``28.6 %``; ``100 %`` is said of the whole only."""
+    return "100 %" if part == whole else f"{100 * part / whole:.1f} %"
 
 
 def _said(reason: str) -> str:

@@ -66,7 +66,8 @@ def prepare_tables(
         InputError: a file can't be used, or too little is left of it.
     """
     clock = Clock()
-    file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    limit = config.max_reject_ratio
+    file = open_csv(playlists, BACKSLASH, PLAYLIST_COLUMNS, limit=limit)
     if file.body == file.size:
         raise InputError(f"{playlists}: has no rows after its header")
     if features is None and config.unmatched == "drop":
@@ -75,7 +76,7 @@ def prepare_tables(
             "give --features or set data.unmatched=keep"
         )
     if features is not None:
-        open_csv(features, DOUBLED, FEATURE_COLUMNS)
+        open_csv(features, DOUBLED, FEATURE_COLUMNS, limit=limit)
     # The first chunks are parsed, by workers that are only starting, while another reads features.
     described, keys = _read_features.remote(features)
     try:
@@ -85,17 +86,9 @@ def prepare_tables(
         raise
     known, several = _get(described)
     features_rejected = Rejected.of(known.rejects, known.rows, 0)
-    feature_reasons = check_rejects(
-        str(features),
-        [features_rejected],
-        0,
-        config.max_reject_ratio,
-        FEATURE_REMEDIES,
-    )
+    feature_reasons = check_rejects(str(features), [features_rejected], 0, limit, FEATURE_REMEDIES)
     clock.lap("reading")
-    reasons = check_rejects(
-        playlists, rejected, file.header_lines, config.max_reject_ratio, PLAYLIST_REMEDIES
-    )
+    reasons = check_rejects(playlists, rejected, file.header_lines, limit, PLAYLIST_REMEDIES)
     say(f"prepare: making tables of {sum(part.rows for part in rejected):,} rows")
     tables, counts = build_tables(matched, known, config, playlists)
     tables["rejects"] = combine_rejects(rejected, file.header_lines, features_rejected.table(0))

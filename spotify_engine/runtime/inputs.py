@@ -63,7 +63,7 @@ def playlist_config(
         layers.append((str(arguments.config), read_yaml(arguments.config)))
     layers.append(("flags", flags))
     config = load_config(KaggleJob, layers, arguments.settings)
-    _require_inputs(config.inputs)
+    _require_inputs(config.inputs, config.data.max_reject_ratio)
     return config
 
 
@@ -71,8 +71,8 @@ def _mode(name: str) -> dict[str, Any]:
     return read_yaml(CONFIGS / "kaggle" / f"{name}.yaml")
 
 
-def _require_inputs(inputs: InputsConfig) -> None:
-    """Refuse missing files and wrong headers before anything is started."""
+def _require_inputs(inputs: InputsConfig, limit: float) -> None:
+    """Refuse missing files, other formats and wrong headers before anything is started."""
     for name, path in inputs.model_dump().items():
         if path is None or "://" in path or Path(path).exists():
             continue
@@ -84,8 +84,8 @@ def _require_inputs(inputs: InputsConfig) -> None:
             else f"check the path given as --{name}"
         )
         raise InputError(f"{path}: no such file; {remedy}")
-    open_csv(inputs.playlists, BACKSLASH, PLAYLIST_COLUMNS)
+    open_csv(inputs.playlists, BACKSLASH, PLAYLIST_COLUMNS, limit=limit)
     if inputs.features is not None:
-        open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS)
+        open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS, limit=limit)
     if inputs.genres is not None:
-        open_genres(inputs.genres)
+        open_genres(inputs.genres, limit)

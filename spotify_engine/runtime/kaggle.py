@@ -134,7 +134,10 @@ class PlaylistPipeline(PlaylistFiles):
         def work() -> dict[str, Any]:
             if self.config.inputs.genres:
                 found = read_artist_genres(
-                    self.config.inputs.genres, self.table("artists"), self.config.genres
+                    self.config.inputs.genres,
+                    self.table("artists"),
+                    self.config.genres,
+                    self.config.data.max_reject_ratio,
                 )
                 genres, artist_genres = found.genres, found.artist_genres
                 rejects = pa.concat_tables([self.table("rejects"), found.rejects])

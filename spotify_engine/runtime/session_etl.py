@@ -64,7 +64,7 @@ def prepare_sessions(
     """
     clock = Clock()
     paths = locate_files(folder)
-    file = open_sessions(paths)
+    file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
     n_songs = len(metadata.tables["songs"])
     ranges = split(file, config.chunk_bytes)

@@ -62,7 +62,7 @@ from spotify_engine.sessions.splits import (
     split_events,
 )
 from spotify_engine.sessions.synthetic import ORACLE_FILE, Asked, find_plays, load_oracle
-from spotify_engine.sessions.tables import edges_of_events, load_tables
+from spotify_engine.sessions.tables import check_files, edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
 from spotify_engine.strict_json import to_json
@@ -455,7 +455,7 @@ def session_config(
         base: (where it comes from, values) over configs/synthetic.yaml, under ``--config``.
 
     Raises:
-        InputError: an input is missing, or a key is unknown.
+        InputError: an input is missing or can't be read, or a key is unknown.
     """
     flags: dict[str, Any] = {}
     if arguments.model:
@@ -476,7 +476,10 @@ def session_config(
     if arguments.config:
         layers.append((str(arguments.config), read_yaml(arguments.config)))
     layers.append(("flags", flags))
-    return load_config(SyntheticJob, layers, arguments.settings)
+    config = load_config(SyntheticJob, layers, arguments.settings)
+    if config.inputs.data is not None:
+        check_files(config.inputs.data, config.data)
+    return config
 
 
 def run_sessions(run: Run[SyntheticJob]) -> dict[str, Any]:

@@ -90,13 +90,30 @@ class Metadata:
         )
 
 
-def open_sessions(paths: Mapping[str, str]) -> CsvFile:
-    """Check the header of the sessions file; nothing is read yet.
+def open_sessions(paths: Mapping[str, str], config: SessionDataConfig) -> CsvFile:
+    """Check the head of the sessions file; no rows are read yet.
 
     Raises:
-        InputError: it is missing, or a column of it is.
+        InputError: it is missing or no CSV file, or a column of it is missing.
     """
-    return open_csv(paths[SESSIONS_FILE], DOUBLED, SESSION_COLUMNS)
+    limit = config.max_reject_ratio
+    return open_csv(paths[SESSIONS_FILE], DOUBLED, SESSION_COLUMNS, limit=limit)
+
+
+def open_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> dict[str, CsvFile]:
+    """Check the heads of the small files; ``paths`` leaves out those that aren't there.
+
+    Raises:
+        InputError: one is no CSV file, or a column of it is missing.
+    """
+    files = {}
+    for name, columns in METADATA_COLUMNS.items():
+        if name in paths:
+            optional = OPTIONAL_COLUMNS.get(name, ())
+            needed = [each for each in columns if each not in optional]
+            limit = config.max_reject_ratio
+            files[name] = open_csv(paths[name], DOUBLED, needed, optional, limit)
+    return files
 
 
 def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metadata:
@@ -108,7 +125,7 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
     Raises:
         InputError: a file lacks a column, or too many rows can't be used.
     """
-    reader = _Reader(paths, config.max_reject_ratio)
+    reader = _Reader(open_metadata(paths, config), config.max_reject_ratio)
     songs, artists = _songs_and_artists(reader.read(TRACKS_FILE))
     if not len(songs):
         reader.finish()  # which says why, if there are rows
@@ -143,14 +160,13 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
 class _Rows:
     """The rows of one file, all of them text; none if there is no such file."""
 
-    def __init__(self, name: str, path: str | None) -> None:
+    def __init__(self, name: str, file: CsvFile | None) -> None:
         self.parsed: ParsedRange | None = None
         columns = METADATA_COLUMNS[name]
         self._columns: dict[str, pa.StringArray] = dict.fromkeys(columns, pa.array([], pa.string()))
-        if path is None:
+        if file is None:
             return
-        optional = OPTIONAL_COLUMNS.get(name, ())
-        self.file = open_csv(path, DOUBLED, [each for each in columns if each not in optional])
+        self.file = file
         present = [each for each in columns if each in self.file.columns]
         if self.file.body < self.file.size:
             kinds = dict.fromkeys(present, pa.string())
@@ -193,12 +209,12 @@ class _Rows:
 class _Reader:
     """Reads the files one by one and keeps account of what can't be used."""
 
-    def __init__(self, paths: Mapping[str, str], limit: float) -> None:
-        self._paths, self._limit = paths, limit
+    def __init__(self, files: Mapping[str, CsvFile], limit: float) -> None:
+        self._files, self._limit = files, limit
         self._read: dict[str, _Rows] = {}
 
     def read(self, name: str) -> _Rows:
-        self._read[name] = _Rows(name, self._paths.get(name))
+        self._read[name] = _Rows(name, self._files.get(name))
         return self._read[name]
 
     def finish(self) -> tuple[pa.Table, dict[str, Any]]:

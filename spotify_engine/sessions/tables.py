@@ -18,6 +18,7 @@ from spotify_engine.reading.rejects import Rejected, check_rejects, combine_reje
 from spotify_engine.sessions.edges import listening_edges, sessionise
 from spotify_engine.sessions.metadata import (
     Preferences,
+    open_metadata,
     open_sessions,
     read_metadata,
 )
@@ -166,6 +167,17 @@ def locate_files(folder: str) -> dict[str, str]:
     return paths
 
 
+def check_files(folder: str, config: SessionDataConfig) -> None:
+    """Refuse missing files, other formats and wrong headers; no rows are read.
+
+    Raises:
+        InputError: a file can't be used.
+    """
+    paths = locate_files(folder)
+    open_sessions(paths, config)
+    open_metadata(paths, config)
+
+
 def check_plays(
     file: CsvFile, parts: Sequence[Rejected], config: SessionDataConfig
 ) -> tuple[dict[str, int], dict[str, int]]:
@@ -206,7 +218,7 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
     """
     config = config or SessionDataConfig()
     paths = locate_files(str(folder))
-    file = open_sessions(paths)
+    file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
     catalogue, latest = metadata.catalogue, latest_play()
     chunks = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,42 @@ class TestBeforeRayStarts:
         given = flags(playlists, features, out, "--set", "training.epoch=1")
         said = refused(capsys, *given)
         assert "unknown key training.epoch; did you mean epochs?" in said
+        assert not out.exists()
+
+    @pytest.mark.parametrize(
+        ("name", "spoil", "remedy"),
+        [
+            ("playlists", lambda data: data.decode().encode("utf-16"), "is in UTF-16; save it as"),
+            ("features", gzip.compress, "is compressed (gzip); unpack it"),
+            ("genres", lambda data: b"PAR1" + data, "is a Parquet file; write it as a CSV file"),
+            (
+                "playlists",
+                lambda data: HEADER.encode() + b'"u","Bj\xf6rk","t","p"\n' * 50,
+                "it looks like Latin-1/Windows-1252: save it as UTF-8",
+            ),
+        ],
+        ids=["UTF-16", "gzip", "Parquet", "Latin-1"],
+    )
+    def test_another_format_or_encoding(
+        self,
+        name: str,
+        spoil: Callable[[bytes], bytes],
+        remedy: str,
+        sample: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        files = {
+            "playlists": sample / "spotify_dataset.csv",
+            "features": sample / "tracks_features.csv",
+            "genres": sample / "artist_genres.csv",
+        }
+        given, out = tmp_path / f"{name}.csv", tmp_path / "run"
+        given.write_bytes(spoil(files[name].read_bytes()))
+        paths = [f"--{each}={path}" for each, path in {**files, name: given}.items()]
+        said = refused(capsys, *paths, f"--out={out}")
+        assert f"{given}: " in said
+        assert remedy in said
         assert not out.exists()
 
     def test_a_value_out_of_bounds(

@@ -20,7 +20,6 @@ from spotify_engine.playlists.features import (
     read_features,
 )
 from spotify_engine.playlists.schema import AUDIO_COLUMNS
-from spotify_engine.reading import records as records_module
 from spotify_engine.reading.rejects import Rejected, check_rejects
 
 PLAIN = dict.fromkeys(AUDIO_COLUMNS, "0.5") | {"loudness": "-30", "tempo": "125"}
@@ -69,13 +68,14 @@ def test_rows_without_id_name_or_artists_are_set_aside(tmp_path: Path) -> None:
     with open(path, "a") as file:
         file.write("7,too short\n")
     features = read_features(path)
-    assert features.rows == 7
+    assert features.rows == 12  # those set aside count as their lines: each album has two
     assert features.ids.to_pylist() == ["1"]
     assert features.names.to_pylist() == ["n\n1"]
     reasons = features.rejects["reason"].to_pylist()
-    assert sorted(reasons) == ["no list of artists"] * 3 + [
-        "no track id",
-        "no track name",
+    assert sorted(reasons) == [
+        *["no list of artists"] * 6,
+        *["no track id"] * 2,
+        *["no track name"] * 2,
         "not 11 fields",
     ]
     assert features.rejects["text"].to_pylist()[-1] == "7,too short"
@@ -88,9 +88,10 @@ def test_bytes_that_are_not_utf8_cost_only_their_rows(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace("né3".encode(), b"n\xe9"))
     features = read_features(str(path))
     assert features.names.to_pylist() == ["né0", "né1", "né2", "né4"]
-    assert features.rejects["reason"].to_pylist() == ["not valid UTF-8"]
-    (text,) = features.rejects["text"].to_pylist()
-    assert text.startswith('3,"a ""b""\n,c",n\ufffd')
+    assert features.rejects["reason"].to_pylist() == ["not valid UTF-8"] * 2
+    first, second = features.rejects["text"].to_pylist()
+    assert first == '3,"a ""b""'
+    assert second.startswith(',c",n\ufffd')
 
 
 HEADER = ",".join(FEATURE_COLUMNS)
@@ -110,41 +111,37 @@ def test_rejects_are_located_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "no track id": row(" ,n,['A']"),
         "no track name": row("6,,['A']"),
         "not valid UTF-8": b'7,"n\n\xe9\xff",' + row("['A']"),
+        "a quote that isn't closed": row("8,\"n,['A']"),
     }
     # Each also in the middle of a block, at its end and across it; the last one has no line end.
     records = [good, also_good]
     for text in [*bad.values(), *reversed(bad.values())]:
         records += [text, good, text, text, also_good]
-    records.append(b"8,too short")
+    records.append(b"9,too short")
     data = f"\n{HEADER}\r\n\n".encode() + b"".join(records)
     path = tmp_path / "f.csv"
     path.write_bytes(data)
     reasons = {raw: reason for reason, raw in bad.items()} | {records[-1]: "not 10 fields"}
     expected, at = [], len(data) - sum(map(len, records))
     for raw in records:
-        if raw in reasons:
-            cut = raw.decode("utf-8", "replace").rstrip("\r\n")
-            expected.append(("f.csv", at, data[:at].count(b"\n") + 1, reasons[raw], cut))
+        for line in raw.splitlines(keepends=True) if raw in reasons else ():
+            if line.strip():
+                cut = line.decode("utf-8", "replace").rstrip("\r\n")
+                place = at + raw.index(line)
+                number = data[:place].count(b"\n") + 1
+                expected.append(("f.csv", place, number, reasons[raw], cut))
         at += len(raw)
-    for block in (1, 64, 1 << 20):
-        monkeypatch.setattr(records_module, "_WALK_BLOCK", block)
+    for block in (1, 64, 300, 1 << 20):
+        monkeypatch.setattr(module, "_BLOCK_BYTES", block)
         features = read_features(str(path))
-        assert features.rows == len(records)
+        n_good = sum(raw not in reasons for raw in records)
+        assert features.rows == n_good + len(expected)
         assert features.ids.to_pylist() == [
             raw[:1].decode() for raw in records if raw not in reasons
         ]
         assert len(features.audio) == len(features)
         table = Rejected.of(features.rejects, features.rows, 0).table(0)
         assert [tuple(reject.values()) for reject in table.to_pylist()] == expected
-
-
-def test_rejects_of_a_clean_parse_are_located_too(tmp_path: Path) -> None:
-    """No row is broken or of another width, so the file is parsed only once."""
-    rows = [{"id": str(i), "name": "n" * (i != 2), "artists": "['A']"} for i in range(4)]
-    path = write(tmp_path / "f.csv", rows)
-    (reject,) = read_features(path).rejects.to_pylist()
-    assert reject["line"] == 5  # each row has a newline in its album
-    assert Path(path).read_bytes()[reject["byte_offset"] :].startswith(b"2,")
 
 
 def test_too_many_rejects_are_told_with_the_line_of_the_first(tmp_path: Path) -> None:
@@ -168,12 +165,44 @@ def test_a_file_of_rejects_alone_and_one_without_rows(tmp_path: Path) -> None:
         read_features(str(path))
 
 
-def test_a_byte_order_mark_in_the_first_row_is_a_part_of_it(tmp_path: Path) -> None:
+def test_a_byte_order_mark_in_the_first_row_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
-    path.write_text(f"{HEADER}\n\ufeff\"1,n,['A']{AUDIO}\n2,,['A']{AUDIO}\n", encoding="utf-8")
+    path.write_text(f"{HEADER}\n\ufeff1,n,['A']{AUDIO}\n2,n,['A']{AUDIO}\n", encoding="utf-8")
     features = read_features(str(path))
-    assert features.ids.to_pylist() == ['\ufeff"1']
-    assert features.rejects["line"].to_pylist() == [2]
+    assert features.ids.to_pylist() == ["2"]
+    assert features.rejects["reason"].to_pylist() == ["a byte order mark"]
+
+
+def test_repeated_ids_are_found_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": f"t{i % 7}", "name": f"n{i % 5}", "artists": "['A']"} for i in range(40)]
+    rows[3] = rows[3] | {"name": ""}
+    path = write(tmp_path / "f.csv", rows)
+    seen: list[tuple] = []
+    for block in (1, 300, 1 << 20):
+        monkeypatch.setattr(module, "_BLOCK_BYTES", block)
+        features = read_features(path)
+        others = features.others
+        assert features.ids.take(pa.array(others.rows)).to_pylist() == [
+            row["id"]
+            for i, row in enumerate(rows)
+            if row["name"]
+            and any(each["id"] == row["id"] and each["name"] for each in rows[:i])
+            and row["name"] != next(e["name"] for e in rows if e["id"] == row["id"] and e["name"])
+        ]
+        seen.append(
+            (
+                features.ids.to_pylist(),
+                features.rejects.to_pylist(),
+                others.names.to_pylist(),
+                others.rows.tolist(),
+                features.repeated,
+                features.rows,
+            )
+        )
+    assert seen[0] == seen[1] == seen[2]
+    assert features.rejects["reason"].to_pylist().count("repeated track id") == 2 * len(others)
 
 
 def test_a_row_longer_than_a_block_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

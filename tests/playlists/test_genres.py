@@ -11,7 +11,6 @@ from spotify_engine.playlists.genre_vocabulary import GenreVocabulary
 from spotify_engine.playlists.genres import (
     GenreConfig,
     mine_artist_genres,
-    open_genres,
     read_artist_genres,
 )
 from spotify_engine.playlists.schema import TABLES
@@ -137,7 +136,7 @@ def test_reading_a_file(tmp_path: Path) -> None:
         "rock,ac/dc\r\n"
         ",ac/dc,1\r\n"
         "rock,,1\r\n"
-        'rock,"ac/dc,1,x"\r\n'
+        'rock,"ac/dc,1\r\n'
         "rock,nobody,1\r\n"
         "pop,nobody,1\r\n",
     )
@@ -167,8 +166,12 @@ def test_reading_a_file(tmp_path: Path) -> None:
         "not 3 fields",
         "no genre",
         "no artist",
-        "not 3 fields",
+        "a quote that isn't closed",
     ]
+    with pytest.raises(
+        InputError, match=r"53.8 % of rows can't be used .limit 50.0 %., 15.4 % have no number"
+    ):
+        read_artist_genres(path, ARTISTS, ANY_VOTE, 0.5)
 
 
 def test_a_file_without_counts_counts_rows(tmp_path: Path) -> None:
@@ -196,13 +199,23 @@ def test_artists_and_genres_are_found_however_they_are_spelled(tmp_path: Path) -
     assert (result.counts["duplicates"], result.counts["unknown_artists"]) == (1, 1)
 
 
-@pytest.mark.parametrize("text", ["", "artist;genre\na;b\n", "artist,count\na,1\n", "\n"])
-def test_missing_columns_are_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"genres\.csv: ") as error:
-        open_genres(write(tmp_path, text))
-    said = str(error.value)
-    assert "\n" not in said
-    assert "needs a header" in said or "commas" in said or "'genre'" in said
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("artist,genre\n", "has no rows after its header"),
+        ("artist;genre\na;b\n", "its columns are separated by semicolons"),
+        ("artist,count\na,1\n", "no column 'genre' in its header"),
+        ("artist,genre,genre\na,b,c\n", "its header names 'genre' twice"),
+        ("artist,genre\nbj\udcf6rk,pop\n", "it looks like Latin-1/Windows-1252: save it as UTF-8"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "genres.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=rf"genres\.csv: .*{said}") as error:
+        read_artist_genres(str(tmp_path / "genres.csv"), ARTISTS, GenreConfig(), 0.05)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +227,13 @@ def test_missing_columns_are_named(tmp_path: Path, text: str) -> None:
             "none of its 2 artists is one of the 3 .*'Nobody'.*'Björk '",
         ),
         (
-            "Björk,rock,-1\nAC/DC,,2\nx,y\n",
-            "none of its 3 rows .* line 2 has no count above 0: 'Björk",
+            "Björk,rock,-1\nAC/DC,,2\nAC/DC,,x\n",
+            "100 % of rows can't be used, 66.7 % have no genre; first at line 3: 'AC/DC",
         ),
-        ("Björk,rock,nan\nAC/DC,rock,\n", "none of its 2 rows .* line 2 has no number as count"),
+        (
+            "Björk,rock,nan\nAC/DC,rock,\n",
+            "100 % of rows have no number as count; first at line 2: 'Björk",
+        ),
         ("Björk,rock,1\nAC/DC,pop,2\n", "no genre is left for its 2 known .*genres.min_artists=2"),
     ],
 )
@@ -227,11 +243,3 @@ def test_a_file_that_gives_no_artist_a_genre_is_refused(
     with pytest.raises(InputError, match=rf"genres\.csv: {said}.* leave out --genres") as error:
         read_artist_genres(write(tmp_path, f"artist,genre,count\n{body}"), ARTISTS, GenreConfig())
     assert "\n" not in str(error.value)
-
-
-def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv: no such file"):
-        read_artist_genres(str(tmp_path / "none.csv"), ARTISTS, GenreConfig())
-    (tmp_path / "latin1.csv").write_bytes("artist,genre\nac/dc,x\nbjörk,pop\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin1\.csv: isn't UTF-8 text, first at line 3"):
-        read_artist_genres(str(tmp_path / "latin1.csv"), ARTISTS, GenreConfig())

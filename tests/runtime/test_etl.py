@@ -61,11 +61,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def plain_counts(playlists: str, features: str) -> dict[str, int]:
-    """Rows, rejects, playlists, tracks and pairs by one pass and one dictionary."""
+    """Counts by one pass and one dictionary; a row that is rejected counts as its lines."""
     wrong: list[str] = []
 
     def skip(row: pa.csv.InvalidRow) -> str:
-        wrong.append(row.text)
+        wrong.extend(row.text.splitlines())
         return "skip"
 
     names = ["user", "artist", "track", "title"]
@@ -84,14 +84,17 @@ def plain_counts(playlists: str, features: str) -> dict[str, int]:
         }
     rows = [tuple(row.values()) for row in table.to_pylist()]
     good = [row for row in rows if all(field.strip() for field in row)]
+    n_bad = sum(1 + "\n".join(row).count("\n") - 3 for row in rows) - sum(
+        1 + "\n".join(row).count("\n") - 3 for row in good
+    )
     pairs = {
         ((user, title), key)
         for user, artist, track, title in good
         if (key := (track.strip().lower(), artist.strip().lower())) in known
     }
     return {
-        "rows": len(rows) + len(wrong),
-        "rejects": len(rows) + len(wrong) - len(good),
+        "rows": len(good) + n_bad + len(wrong),
+        "rejects": n_bad + len(wrong),
         "playlists": len({playlist for playlist, _ in pairs}),
         "tracks": len({track for _, track in pairs}),
         "pairs": len(pairs),
@@ -160,13 +163,13 @@ def test_too_many_rejects_stop_the_job_and_leave_the_tables_alone(
     prepare_tables(*files, out, LOOSE)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     bad = tmp_path / "bad.csv"
-    bad.write_text('user_id,artistname,trackname,playlistname\nu,a,t,p\n\nu,"a\nb\n')
+    bad.write_text('user_id,artistname,trackname,playlistname\nu,a,t,p\n\nu,"a,t,p\n')
     with pytest.raises(InputError) as caught:
         prepare_tables(str(bad), files[1], out, LOOSE)
     assert str(caught.value) == (
-        f"{bad}: 50.0 % of rows do not have 4 fields (limit 20.0 %); first at line 4: "
-        "'u,\"a\\nb'. Put fields that hold commas in quotes, and double the quotes inside them, or "
-        "go on without such rows with --set data.max_reject_ratio=0.5"
+        f"{bad}: 50.0 % of rows have a quote that isn't closed (limit 20.0 %); first at line "
+        "4: 'u,\"a,t,p'. Close the quote, or double it if it is part of the text, or go on without "
+        "such rows with --set data.max_reject_ratio=0.5"
     )
     bad.write_text("user_id,artistname,trackname,playlistname\n" + "u,,t,p\n" * 2 + "u\n")
     with pytest.raises(
@@ -196,19 +199,19 @@ def test_rejects_of_both_files_are_located_and_in_order(
     ]
     features.write_bytes(b"".join(lines))
     counts = prepare_tables(files[0], str(features), tmp_path / "tables", LOOSE)
-    assert sum(counts["features"]["rejected"].values()) == 2
+    assert sum(counts["features"]["rejected"].values()) == 3  # one has two lines
     rejects = pq.read_table(tmp_path / "tables" / "rejects.parquet").to_pylist()
     assert rejects == sorted(rejects, key=lambda row: (row["source"], row["byte_offset"]))
-    assert {row["source"] for row in rejects[2:]} == {"playlists.csv"}
+    assert {row["source"] for row in rejects[3:]} == {"playlists.csv"}
     for row in rejects:
         text = Path(features if row["source"] == "features.csv" else files[0]).read_bytes()
         assert text[row["byte_offset"] :].decode().startswith(row["text"])
         assert row["line"] == text[: row["byte_offset"]].count(b"\n") + 1
     strict = LOOSE.model_copy(update={"max_reject_ratio": 0.005})
-    line, text = rejects[0]["line"], rejects[0]["text"]
+    line, text = rejects[1]["line"], rejects[1]["text"]  # of the reason that most have
     with pytest.raises(InputError) as caught:
         prepare_tables(files[0], str(features), tmp_path / "tables", strict)
-    assert f"{features}: 0.7 % of rows can't be used" in str(caught.value)
+    assert f"{features}: 1.0 % of rows can't be used" in str(caught.value)
     assert f"first at line {line:,}: {text!r}" in str(caught.value)
 
 
@@ -220,7 +223,10 @@ def test_progress_counts_chunks_in_whole_lines(
     printed = capsys.readouterr().out
     n = counts["chunks"]
     assert f"prepare: 0/{n} chunks read of playlists.csv, 0.1 MB\n" in printed
-    assert f"prepare: {n}/{n} chunks read\nprepare: making tables of 3,000 rows\n" in printed
+    assert (
+        f"prepare: {n}/{n} chunks read\nprepare: making tables of {counts['rows']:,} rows\n"
+        in printed
+    )
 
 
 @ray.remote

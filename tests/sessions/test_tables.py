@@ -31,6 +31,7 @@ from spotify_engine.sessions.plays import (
 )
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.tables import (
+    check_files,
     edges_of_events,
     load_tables,
     locate_files,
@@ -190,7 +191,7 @@ def test_plays_longer_than_their_track_are_counted(folder: Path) -> None:
     rows = [f"ann,t4,a2,2025-01-13T12:00:00Z,{played},200" for played in (200, 201, 2000, 2001)]
     with_rows(folder, *rows)
     paths = locate_files(str(folder))
-    file = open_sessions(paths)
+    file = open_sessions(paths, LOOSE)
     catalogue = read_metadata(paths, LOOSE).catalogue
     chunk = read_plays(file, file.body, file.size, catalogue, latest_play())
     assert chunk.longer == 2
@@ -301,6 +302,37 @@ def test_optional_files_may_hold_a_header_alone(folder: Path) -> None:
     tables = read_tables(folder)
     assert [len(tables[name]) for name in ("genres", "song_genres", "artist_genres")] == [0, 0, 0]
     assert len(tables["events"]) == 5
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 200, 1 << 20])
+@pytest.mark.parametrize("name", ["raw_sessions.csv", "tracks.csv"])
+def test_a_quote_that_is_not_closed_costs_its_line_alone(
+    folder: Path, name: str, chunk_bytes: int
+) -> None:
+    expected = read_tables(folder)
+    lines = SMALL[name].splitlines(keepends=True)
+    broken = lines[2].replace(",", ',"', 1)
+    (folder / name).write_text("".join([*lines[:2], broken, *lines[2:]]))
+    tables = read_tables(folder, LOOSE.model_copy(update={"chunk_bytes": chunk_bytes}))
+    assert columns(tables["rejects"], "source", "line", "reason", "text") == [
+        (name, 3, "a quote that isn't closed", broken.rstrip("\n"))
+    ]
+    assert all(tables[each].equals(expected[each]) for each in TABLES if each != "rejects")
+    with pytest.raises(
+        InputError, match=rf"{name}: .* a quote that isn't closed .* line 3: .*Close"
+    ):
+        read_tables(folder)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_other_formats_and_encodings_are_refused(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(SMALL[name].encode("utf-16"))
+    with pytest.raises(InputError, match=rf"{name}: is in UTF-16; save it as UTF-8"):
+        check_files(str(folder), SessionDataConfig())
+    path.write_bytes(SMALL[name].replace("1", "\xe9").encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name}: .* it looks like Latin-1/Windows-1252: save"):
+        check_files(str(folder), SessionDataConfig())
 
 
 @pytest.mark.parametrize(
