@@ -5,8 +5,9 @@
 
 Each side runs in a process of its own on the same files, the two by turns. Memory is the largest
 sum of proportional set sizes (PSS) over all processes of a side, Ray's daemons among them.
-The counts come a third time from a single-threaded reader that shares no code with ours; the exit
-code is 1 when they differ from ours. DuckDB's are reported, not required. The CPU time, starts and
+The counts come a third time from a single-threaded reader that shares no code with ours but what
+makes two names one, a name at a time; the exit code is 1 when they differ from ours. DuckDB's are
+reported, not required: it only lowers and trims names. The CPU time, starts and
 imports included, is less disturbed by what else the machine does than the seconds are.
 """
 

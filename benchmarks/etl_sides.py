@@ -149,14 +149,15 @@ def run_reference(playlists: str, features: str, out: Path) -> Result:
     first_artist = [
         next(iter(ast.literal_eval(text)), "") for text in catalogue["artists"].to_pylist()
     ]
-    known = pc.unique(_key(catalogue["name"].combine_chunks(), pa.array(first_artist)))
+    known = pc.unique(_key(_normal(catalogue["name"].combine_chunks()), _normal(first_artist)))
     pairs = []
     for batch in table.to_batches():
         user, artist, track, title = batch.columns
+        track, artist = _normal(track), _normal(artist)
         index = pc.index_in(_key(track, artist), value_set=known)
         named = pc.and_(pc.not_equal(user, ""), pc.not_equal(title, ""))
-        named = pc.and_(named, pc.not_equal(_normal(track), ""))
-        named = pc.and_(named, pc.not_equal(_normal(artist), ""))
+        named = pc.and_(named, pc.not_equal(track, ""))
+        named = pc.and_(named, pc.not_equal(artist, ""))
         playlist = pc.binary_join_element_wise(user, title, "\x1f")
         matched = pa.table({"playlist": playlist, "track": index})
         pairs.append(matched.filter(pc.and_(named, pc.is_valid(index))))
@@ -175,12 +176,15 @@ def run_reference(playlists: str, features: str, out: Path) -> Result:
     }
 
 
-def _normal(text: pa.Array) -> pa.Array:
-    return pc.utf8_trim_whitespace(pc.utf8_lower(text))
+def _normal(names: pa.Array | list[str]) -> pa.Array:
+    from spotify_engine.names import normalise
+
+    each = pa.array(names, pa.string()).dictionary_encode()
+    return pa.array(map(normalise, each.dictionary.to_pylist()), pa.string()).take(each.indices)
 
 
 def _key(track: pa.Array, artist: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(_normal(track), _normal(artist), "\x1f")
+    return pc.binary_join_element_wise(track, artist, "\x1f")
 
 
 SIDES: dict[str, Callable[[str, str, Path], Result]] = {

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     which = flags.add_mutually_exclusive_group()
     which.add_argument("--playlist", help="name or number of a playlist of the run")
     which.add_argument(
-        "--tracks", nargs="+", metavar="'ARTIST - TITLE'", help="a new playlist (or track ids)"
+        "--tracks", nargs="+", metavar="'ARTIST - TITLE'", help="a new playlist (or ids or links)"
     )
     flags.add_argument("--title", help="title of a new playlist, alone or for unknown tracks")
     flags.add_argument("--k", type=int, default=10, help="how many (10)")

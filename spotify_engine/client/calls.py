@@ -38,7 +38,7 @@ from spotify_engine.serving.requests import (
 BUSY = 503
 
 TrackLike = str | tuple[str, str]
-"""A track's id, a text like ``Artist - Title``, or (artist, name)."""
+"""A track's id, URI or link, a text like ``Artist - Title``, or (artist, name)."""
 At = datetime | int | None
 """When: a datetime (UTC if it names no zone) or seconds since 1970; None: now."""
 

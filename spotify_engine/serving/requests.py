@@ -82,7 +82,10 @@ class TrackName(Message):
     artist: Text
 
 
-Track = Annotated[Text | TrackName, Field(description='an id, "Artist - Title", or {name, artist}')]
+Track = Annotated[
+    Text | TrackName,
+    Field(description='an id, Spotify URI or link, "Artist - Title", or {name, artist}'),
+]
 
 
 class PlaylistInput(Message):
@@ -105,7 +108,9 @@ class SessionInput(Message):
         None, description="id; events that were sent for it count as well; blank: nobody is named"
     )
     recent: list[Text] = Field(
-        default=[], max_length=MAX_TRACKS, description="ids of this session's songs, last one last"
+        default=[],
+        max_length=MAX_TRACKS,
+        description="ids, URIs or links of this session's songs, last one last",
     )
     at: Moment | None = Field(None, description="when; now, if left out")
 

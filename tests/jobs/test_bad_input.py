@@ -68,6 +68,31 @@ class TestBeforeRayStarts:
         assert "--sample" in said
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("artist,style\nx,y\n", "no column 'genre' in its header"),
+            ("artist;genre\nx;y\n", "separated by semicolons"),
+            ("Genre,Artist\n", "has no rows after its header"),
+            ("", "is empty"),
+        ],
+    )
+    def test_a_genres_file_of_which_nothing_can_be_read(
+        self,
+        text: str,
+        said: str,
+        playlists: Path,
+        features: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        given, out = tmp_path / "genres.csv", tmp_path / "run"
+        given.write_text(text)
+        told = refused(capsys, *flags(playlists, features, out, f"--genres={given}"))
+        assert f"{given}: " in told
+        assert said in told
+        assert not out.exists()
+
     def test_an_unknown_key(
         self, playlists: Path, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -193,6 +218,28 @@ class TestWhileReading:
         assert "100 % of rows are unmatched" in said
         assert "data.unmatched=keep" in said
         assert not out.exists()
+
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ("Nobody,rock,1", "none of its 1 artists is one of the "),
+            ("Nobody,rock,-1", "none of its 1 rows can be used; line 2 has no count above 0"),
+        ],
+    )
+    def test_a_genres_file_that_gives_no_artist_a_genre(
+        self,
+        row: str,
+        said: str,
+        playlists: Path,
+        features: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        given, out = tmp_path / "genres.csv", tmp_path / "run"
+        given.write_text(f"artist,genre,count\n{row}\n")
+        told = refused(capsys, *flags(playlists, features, out, f"--genres={given}"))
+        assert f"{given}: {said}" in told
+        assert not (out / "start").exists()
 
     def test_too_few_playlists_are_left(
         self, playlists: Path, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import unicodedata
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def test_a_playlist_by_number_and_by_name_gives_the_same_answer(
     name = pd.read_parquet(run / "tables" / "playlists.parquet")["name"][number]
     assert recommend(run, "--playlist", str(number), "--k", "3") == 0
     by_number = capsys.readouterr().out
-    assert recommend(run, "--playlist", name.upper(), "--k", "3") == 0
+    other = unicodedata.normalize("NFD", name.upper()).replace(" ", "\u00a0")
+    assert recommend(run, "--playlist", other, "--k", "3") == 0
     assert capsys.readouterr().out == by_number
     assert [n for n in range(1, 11) if re.search(rf"^\W*{n} ", by_number, re.M)] == [1, 2, 3]
 
@@ -57,6 +59,29 @@ def test_a_new_playlist_is_explained_and_drawn(
     assert min(pixels.shape[:2]) > 200
     # A blank picture has one colour and no spread.
     assert pixels[..., :3].std() > 0.02
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{artist} – {name}",
+        "{artist}—{name}",
+        "spotify:track:{id}",
+        "https://open.spotify.com/track/{id}?si=x",
+        "http://open.spotify.com/intl-de/track/{id}/",
+    ],
+)
+def test_a_track_is_known_in_every_form(
+    run: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = pd.read_parquet(run / "tables" / "tracks.parquet")
+    plain = tracks[~(tracks["name"] + tracks["artist_name"]).str.contains("[-–—]")]
+    row = plain.nlargest(1, "n_playlists").iloc[0]
+    given = form.format(artist=row["artist_name"], name=row["name"], id=row["id"])
+    assert recommend(run, "--tracks", given, "--k", "3") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 known tracks" in printed
+    assert "not in the catalogue" not in printed
 
 
 def test_an_unknown_track_is_named_and_a_title_alone_still_gets_an_answer(

@@ -82,6 +82,44 @@ def test_rows_without_id_name_or_artists_are_set_aside(tmp_path: Path) -> None:
     assert set(features.rejects["source"].to_pylist()) == {"f.csv"}
 
 
+def test_a_repeated_id_is_one_track(tmp_path: Path) -> None:
+    names = [
+        ("1", "Song", "['A']"),
+        ("1", "Song - Remastered", "['A']"),
+        ("", "no id", "['A']"),
+        (" 1 ", "SONG ", "['a', 'B']"),  # the same again: harmless
+        ("2", "Other", "['A', 'B']"),
+        ("spotify:track:2", "Other", "['B', 'A']"),
+        ("https://open.spotify.com/track/1?si=x", "Third", "['A']"),
+        ("ab", "Case", "['A']"),
+        ("AB", "Case of its own", "['A']"),
+    ]
+    rows = [dict(zip(("id", "name", "artists"), each, strict=True)) for each in names]
+    features = read_features(write(tmp_path / "f.csv", rows))
+    assert features.ids.to_pylist() == ["1", "1", "2", "ab", "AB"]
+    assert features.names.to_pylist() == ["Song", "SONG", "Other", "Case", "Case of its own"]
+    assert (features.rows, features.repeated, len(features.audio)) == (9, 1, 5)
+    assert features.rejects["reason"].to_pylist() == [
+        "repeated track id", "no track id", "repeated track id", "repeated track id"
+    ]  # fmt: skip
+    others = features.others
+    assert others.names.to_pylist() == ["Song - Remastered", "Other", "Third"]
+    assert others.first_artists.to_pylist() == ["A", "B", "A"]
+    assert others.rows.tolist() == [0, 2, 0]
+
+
+def test_an_id_that_only_a_broken_row_had_before_is_not_repeated(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "f.csv", 3 * [{"id": "1", "name": "?", "artists": "['A']"}]))
+    data = path.read_bytes()
+    for name in (b"n\xff", b"good", b"other"):
+        data = data.replace(b"?", name, 1)
+    path.write_bytes(data)
+    features = read_features(str(path))
+    assert features.names.to_pylist() == ["good"]
+    assert features.rejects["reason"].to_pylist() == ["not valid UTF-8", "repeated track id"]
+    assert (features.others.names.to_pylist(), features.others.rows.tolist()) == (["other"], [0])
+
+
 def test_bytes_that_are_not_utf8_cost_only_their_rows(tmp_path: Path) -> None:
     rows = [{"id": str(i), "name": f"né{i}", "artists": "['A']"} for i in range(5)]
     path = Path(write(tmp_path / "f.csv", rows))

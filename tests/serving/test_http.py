@@ -97,6 +97,40 @@ def test_completion_is_the_recommenders(
         assert not any(each["reasons"] for each in answer["recommendations"])
 
 
+def test_tracks_are_known_in_every_form(client: httpx.Client, sessions: SessionRecommender) -> None:
+    link = "https://open.spotify.com/intl-de/track/{}?si=x"
+    expected = complete(client, tracks=["id3", "id0"], exclude=["id5"], k=20)
+    for first in ("Duo – One — Alive ‐ Live", {"artist": "Duo – One", "name": "ＡLIVE – live"}):
+        given = {"tracks": [first, link.format("id0")], "exclude": ["spotify:track:id5"]}
+        answer = complete(client, **given, k=20)
+        assert answer["recommendations"] == expected["recommendations"]
+        assert answer["unmatched"] == answer["by_artist"] == []
+    song, other = sessions.ids[:2]
+    after = ask(client, "/v1/sessions/next", recent=[link.format(song), f"spotify:track:{other}"])
+    assert ids(after) == ids(ask(client, "/v1/sessions/next", recent=[song, other]))
+    assert after["unmatched"] == []
+    for pipeline, id_ in (("playlists", "id3"), ("sessions", song)):
+        params = {"q": link.format(id_), "pipeline": pipeline}
+        tracks = client.get("/v1/tracks", params=params).json()["tracks"]
+        assert [each["id"] for each in tracks] == [id_]
+
+
+def test_events_may_name_tracks_in_every_form(
+    own: httpx.Client, sessions: SessionRecommender
+) -> None:
+    song, other = sessions.ids[:2]
+    events = [
+        {"type": "play", "user": "new", "track": f"spotify:track:{song}", "ms_played": 9},
+        {"type": "add", "playlist": "mine", "track": "Duo — One – Alive - Live"},
+    ]
+    assert ask(own, "/v1/events", events=events)["unmatched"] == []
+    added = complete(own, tracks=["id0"], playlist="mine")
+    assert ids(added) == ids(complete(own, tracks=["id0", "id3"]))
+    # What was played and is given as recent, too, was played once, and last.
+    after = ask(own, "/v1/sessions/next", user="new", recent=[other, song])
+    assert ids(after) == ids(ask(own, "/v1/sessions/next", user="newer", recent=[other, song]))
+
+
 def test_an_explanation_says_what_each_seed_adds(client: httpx.Client) -> None:
     answer = complete(client, tracks=["id0", "id3", "Artist 7 - New"], explain=True, k=5)
     assert [seed["id"] for seed in answer["seeds"]] == ["id0", "id3", None]

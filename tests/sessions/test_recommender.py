@@ -73,6 +73,14 @@ def test_fallbacks_are_flagged(recommender: SessionRecommender) -> None:
     assert recommender.next(recommender.user_ids[0])[0].fallback is None
 
 
+def test_songs_are_known_by_id_uri_and_link(recommender: SessionRecommender) -> None:
+    user, (a, b) = recommender.user_ids[0], recommender.ids[:2]
+    given = [f"spotify:track:{a}", f"https://open.spotify.com/track/{b}?si=x"]
+    assert recommender.next(user, given) == recommender.next(user, [a, b])
+    rows, unknown = recommender.resolve([*given, "spotify:track:nowhere"])
+    assert (rows.tolist(), unknown) == ([0, 1], ["spotify:track:nowhere"])
+
+
 def test_bad_input_is_refused(recommender: SessionRecommender) -> None:
     with pytest.raises(InputError, match="k is 0"):
         recommender.next(k=0)

@@ -433,6 +433,27 @@ def test_blanks_around_ids_do_not_make_other_users(folder: Path) -> None:
     assert read_tables(folder)["events"].equals(expected["events"])
 
 
+def test_a_track_is_one_track_as_id_uri_and_link(folder: Path) -> None:
+    expected = read_tables(folder)
+    for name, old, new in (
+        ("tracks.csv", "\nt2,", "\nspotify:track:t2,"),
+        ("raw_sessions.csv", ",t1,", ",https://open.spotify.com/intl-de/track/t1?si=x,"),
+        ("song_genres.csv", "t1,", "spotify:track:t1,"),
+    ):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+    tables = read_tables(folder)
+    # The catalogue's ids are shown as tracks.csv writes them.
+    assert tables["songs"]["id"].to_pylist() == ["t1", "spotify:track:t2", "t3", "t4"]
+    assert tables["rejects"].num_rows == 0
+    assert all(tables[name].equals(expected[name]) for name in TABLES if name != "songs")
+    with (folder / "tracks.csv").open("a") as file:
+        file.write("t2,again,a1,Ann,200\n")
+    rejects = read_tables(folder, LOOSE)["rejects"]
+    assert rejects["reason"].to_pylist() == ["repeated track id"]
+
+
 @pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
 def test_plays_of_one_second_stay_in_the_files_order(folder: Path, chunk_bytes: int) -> None:
     at = "a1,2025-01-12T12:00:00Z"
