@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import ray
 import ray.data
 import ray.util
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
-
-LOOPBACK = "127.0.0.1"
+from spotify_engine.network import LOOPBACK
 
 
 @contextmanager
@@ -44,8 +47,7 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
         return
     started = perf_counter()
     if os.environ.get("RAY_ADDRESS") == "local" or not _joined(show_workers):
-        ray.init(
-            address="local",
+        start_on_loopback(
             num_cpus=max(os.cpu_count() or 1, config.workers),
             object_store_memory=config.object_store_mib << 20,
             include_dashboard=config.dashboard,
@@ -57,6 +59,50 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
         yield perf_counter() - started
     finally:
         ray.shutdown()
+
+
+def start_on_loopback(**options: Any) -> None:
+    """Start a cluster of this process's own, of which nothing listens to the network.
+
+    On Linux Ray replaces 127.0.0.1 by the machine's own address, even where it is told that, and
+    then listens on all interfaces; on macOS and Windows it doesn't, by a setting that it reads from
+    the environment when it is imported. A job that joins a cluster must not have it, so it is
+    changed for as long as the start takes.
+
+    Args:
+        options: of ``ray.init``.
+    """
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _signals_kept():
+            ray.init(address="local", **options)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+    if (address := ray.util.get_node_ip_address()) != LOOPBACK:
+        ray.shutdown()
+        raise RuntimeError(
+            f"Ray {ray.__version__} listens at {address} in place of {LOOPBACK}: it no longer "
+            "goes by ray_constants.ENABLE_RAY_CLUSTER"
+        )
+
+
+def is_own_cluster() -> bool:
+    """Whether the cluster ends with this process, rather than go on as one that was joined."""
+    return bool(ray._private.worker.global_worker.node.head)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """What this process does on SIGTERM; Ray makes it print a C++ stack, and fail."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _joined(show_workers: bool) -> bool:
@@ -79,7 +125,8 @@ def _joined(show_workers: bool) -> bool:
             "or set RAY_ADDRESS=local to run beside it"
         )
     try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=show_workers)
+        with _signals_kept():
+            ray.init(logging_level=logging.WARNING, log_to_driver=show_workers)
     except (ConnectionError, AuthenticationError) as error:
         raise InputError(
             f"the Ray cluster at {address} does not let this job in; 'source cluster/env.sh' "
