@@ -7,8 +7,10 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from spotify_engine.errors import InputError
 
@@ -59,24 +61,38 @@ def port_kept(address: str, port: int) -> Iterator[None]:
     """Keep others that ask as we do from a port that is about to be listened at.
 
     Ray's HTTP proxy shares its port with whoever wants to (``SO_REUSEPORT``), so that two servers
-    would both start, and each request reach either.
+    would both start, and each request reach either. Binding can't tell such a server from the
+    connections of one that has just ended, so it is asked whether anything answers; and whoever is
+    about to listen has the UDP port of that number.
 
     Raises:
         InputError: something listens there, or it can't be listened at.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe, socket.socket(family) as holder:
-        # Not held up by connections of a server that has just ended, but by any that listens.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Lets the proxy in, which listens, and no further probe.
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with socket.socket(family) as probe, socket.socket(family, socket.SOCK_DGRAM) as holder:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             probe.bind((address, port))
             probe.close()
             holder.bind((address, port))
+            if _answers(address, port):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         except OSError as error:
             raise InputError(_cannot_listen(address, port, error)) from error
         yield
+
+
+def _answers(address: str, port: int) -> bool:
+    """Whether something listens at a port of an address, or of any that a wildcard stands for."""
+    parsed, asked = ipaddress.ip_address(address), [address]
+    if parsed.is_unspecified:
+        known = (each for of_one in psutil.net_if_addrs().values() for each in of_one)
+        families = (socket.AF_INET,) if parsed.version == 4 else (socket.AF_INET, socket.AF_INET6)
+        asked = [each.address for each in known if each.family in families]
+    for each in asked:
+        with suppress(OSError), socket.create_connection((each, port), timeout=1):
+            return True
+    return False
 
 
 def _cannot_listen(address: str, port: int, error: OSError) -> str:

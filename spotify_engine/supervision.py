@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -80,8 +81,11 @@ def _do(job: Callable[[], int], parent_lives: int) -> NoReturn:
     def end_with_parent() -> None:
         os.read(parent_lives, 1)  # until the other end is closed
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(GRACE_S)
+        _end_session(os.getpid())
+        os._exit(1)
 
-    code = 1
+    code, parent = 1, os.getppid()
     try:
         os.setsid()
         for stop in STOPS:
@@ -99,6 +103,8 @@ def _do(job: Callable[[], int], parent_lives: int) -> NoReturn:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
+        if os.getppid() != parent:
+            _end_session(os.getpid())
         os._exit(code)  # what the parent would do on exit is left to it
 
 

@@ -77,13 +77,14 @@ def start_on_loopback(**options: Any) -> None:
     try:
         with _signals_kept():
             ray.init(address="local", **options)
+        address = ray.util.get_node_ip_address()
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = usual
-    if (address := ray.util.get_node_ip_address()) != LOOPBACK:
+    if address != LOOPBACK:
         ray.shutdown()
         raise RuntimeError(
             f"Ray {ray.__version__} listens at {address} in place of {LOOPBACK}: it no longer "
-            "goes by ray_constants.ENABLE_RAY_CLUSTER"
+            "goes by ray_constants.ENABLE_RAY_CLUSTER; use the release of constraints.txt"
         )
 
 

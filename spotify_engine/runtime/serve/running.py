@@ -112,6 +112,8 @@ def require_startable(file: ServeFile, settings: ServeSettings) -> None:
     file.http["host"] = address
     if settings.registry.exists() and not settings.registry.is_dir():
         raise InputError(f"--registry {settings.registry}: no folder; give one, or a new path")
+    if settings.admin_token is not None and settings.admin_token.exists():
+        read_token(settings.admin_token)
     make_cache(settings.cache, settings.cache_mib << 20)
     EventStore.open(settings.events).close()
 
@@ -143,18 +145,17 @@ def ensure_token(path: Path) -> None:
     """A new random token for admin calls, readable by its owner only, unless there is one.
 
     Raises:
-        InputError: none can be written, or what is there is none.
+        InputError: none can be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError as error:
-        if not path.exists():
-            raise InputError(
-                f"--admin-token {path}: can't be written ({error.strerror}); give another file"
-            ) from error
-        read_token(path)
-        return
+        if path.exists():
+            return
+        raise InputError(
+            f"--admin-token {path}: can't be written ({error.strerror}); give another file"
+        ) from error
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
 
