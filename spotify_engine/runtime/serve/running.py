@@ -170,7 +170,7 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
     Raises:
         InputError: it doesn't start, such as when the port is taken.
     """
-    _require_room(file, settings)
+    require_room(file, settings)
     prefix = temporary_prefix("metrics")
     with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as counts:
         app = application(settings, file.options, Path(counts))
@@ -184,7 +184,7 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
                 serve.shutdown()  # its proxy would keep the port
 
 
-def _require_room(file: ServeFile, settings: ServeSettings) -> None:
+def require_room(file: ServeFile, settings: ServeSettings) -> None:
     """
     Raises:
         InputError: strangers could reach a node, Serve runs already, or the replicas need more CPUs
