@@ -131,7 +131,7 @@ def require_closed(address: str, where: str, trusted: bool) -> None:
     """
     if not has_tls() and not trusted and not is_loopback(address):
         raise InputError(
-            f"{where}: others on the network would reach this server, and Ray, which runs what it "
-            "is sent; set up Ray's TLS (RAY_USE_TLS), or say --trust-network (trust_network in a "
-            "Serve file) if a firewall or network policy lets only trusted machines in"
+            f"{where}: others on the network would reach the server or Ray's own ports; set up "
+            "Ray's TLS (RAY_USE_TLS), or say --trust-network (trust_network in a Serve file) if a "
+            "firewall or network policy lets only trusted machines in"
         )

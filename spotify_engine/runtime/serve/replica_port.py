@@ -1,7 +1,7 @@
 """The port that Serve opens in each replica.
 
-Ray 2.60 opens it at ``[::]:0``, on every interface, and unpickles what comes, which is to run it;
-docs/decisions/0001-closed-ports.md tells more.
+Ray 2.60 opens it at ``[::]:0``, on every interface, and unpickles what comes with the cluster's
+token, which is to run it; docs/decisions/0001-closed-ports.md tells more.
 """
 
 from __future__ import annotations
