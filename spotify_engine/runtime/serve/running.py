@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import ray
 from pydantic import ValidationError
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
 from spotify_engine.config import read_yaml
@@ -179,9 +181,16 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
             host, port = file.http["host"], file.http["port"]
             yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
         finally:
-            serve.delete(file.application.name)
-            if not is_own_cluster():
-                serve.shutdown()  # its proxy would keep the port
+            _take_down(file.application.name)
+
+
+def _take_down(name: str) -> None:
+    # It may not have come to anything, or a service manager may have told Ray itself to end.
+    with suppress(RayServeException, RayError):
+        if is_own_cluster():
+            serve.delete(name)
+        else:
+            serve.shutdown()  # else its proxy keeps the port
 
 
 def require_room(file: ServeFile, settings: ServeSettings) -> None:
