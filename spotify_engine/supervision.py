@@ -73,10 +73,12 @@ def _prefix(name: str, process: int) -> str:
 def _do(job: Callable[[], int], parent_lives: int) -> NoReturn:
     """What the child does."""
 
-    def interrupt(*_: object) -> None:
-        for stop in STOPS:
-            signal.signal(stop, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    told: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        told.append(number)
+        if len(told) == 1:
+            raise KeyboardInterrupt
 
     def end_with_parent() -> None:
         os.read(parent_lives, 1)  # until the other end is closed
