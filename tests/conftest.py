@@ -26,12 +26,10 @@ def ray_cluster() -> Iterator[None]:
     """One small Ray session for all tests that need one."""
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=300 << 20,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
+    from spotify_engine.runtime.session import start_on_loopback
+
+    start_on_loopback(
+        num_cpus=2, include_dashboard=False, object_store_memory=300 << 20, log_to_driver=False
     )
     yield
     ray.shutdown()

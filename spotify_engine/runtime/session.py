@@ -18,14 +18,15 @@ from unittest.mock import patch
 import ray
 import ray.data
 import ray.util
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError, RayTaskError
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
+from spotify_engine.network import LOOPBACK
 from spotify_engine.runtime.address import AUTO, LOCAL, named_cluster
 from spotify_engine.store.files import writing
 
-LOOPBACK = "127.0.0.1"
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store_00000"
 _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path, as the kernel has it
 
@@ -67,9 +68,7 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
 def _connect(config: ClusterConfig, show_workers: bool) -> None:
     asked = named_cluster()
     if asked == LOCAL or not _joined(asked, show_workers):
-        _init(
-            address=LOCAL,
-            _temp_dir=_folder(),
+        start_on_loopback(
             num_cpus=max(os.cpu_count() or 1, config.workers),
             object_store_memory=config.object_store_mib << 20,
             include_dashboard=config.dashboard,
@@ -77,6 +76,37 @@ def _connect(config: ClusterConfig, show_workers: bool) -> None:
             logging_level=logging.WARNING,
             log_to_driver=show_workers,
         )
+
+
+def start_on_loopback(**options: Any) -> None:
+    """Start a cluster of this process's own, of which nothing listens to the network.
+
+    On Linux Ray replaces 127.0.0.1 by the machine's own address, even where it is told that, and
+    then listens on all interfaces; on macOS and Windows it doesn't, by a setting that it reads from
+    the environment when it is imported. A job that joins a cluster must not have it, so it is
+    changed for as long as the start takes.
+
+    Args:
+        options: of ``ray.init``.
+    """
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        _init(address=LOCAL, **{"_temp_dir": _folder()} | options)
+        address = ray.util.get_node_ip_address()
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+    if address != LOOPBACK:
+        ray.shutdown()
+        raise RuntimeError(
+            f"Ray {ray.__version__} listens at {address} in place of {LOOPBACK}: it no longer "
+            "goes by ray_constants.ENABLE_RAY_CLUSTER; use the release of constraints.txt"
+        )
+
+
+def is_own_cluster() -> bool:
+    """Whether the cluster ends with this process, rather than go on as one that was joined."""
+    return bool(ray._private.worker.global_worker.node.head)
 
 
 def _init(**options: Any) -> None:

@@ -19,7 +19,7 @@ import ray.util
 import torch
 from ray import PlacementGroupID
 from ray.train import UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from spotify_engine.config import ClusterConfig
@@ -36,6 +36,7 @@ from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, 
 from spotify_engine.playlists.graph import load_graph
 from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
+from spotify_engine.runtime.rendezvous import NodeTorchConfig
 from spotify_engine.store.files import copy_folder, write_text
 from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.tracker import write_epoch
@@ -142,7 +143,7 @@ def train(
             "threads": max(1, int(cluster.cpus_per_worker)),
             "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
-        torch_config=TorchConfig(backend="gloo"),
+        torch_config=NodeTorchConfig(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.workers,
             resources_per_worker={"CPU": cluster.cpus_per_worker},

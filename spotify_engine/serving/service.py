@@ -34,7 +34,7 @@ from spotify_engine.serving.requests import (
     RecommendRequest,
 )
 from spotify_engine.serving.sessions import SessionEngine
-from spotify_engine.serving.settings import ServeSettings
+from spotify_engine.serving.settings import ServeSettings, read_token
 from spotify_engine.serving.versions import Engine, Served
 from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import SessionRecommender
@@ -66,7 +66,8 @@ class Service:
             InputError: the event store or the cache can't be opened, or the token's file not read.
         """
         self.settings, self.clock = settings, clock
-        self.token = _read_token(settings)
+        path = settings.admin_token
+        self.token = None if path is None else read_token(path)
         self.metrics = Metrics()
         self.registry = Registry(settings.registry)
         self.events = EventStore.open(settings.events)
@@ -316,20 +317,3 @@ def _stored(event: Event, now: float) -> Play | Added:
         return Play(event.user, event.track, event.ms_played, at_ms)
     assert isinstance(event, AddEvent)
     return Added(event.playlist, event.track, at_ms)
-
-
-def _read_token(settings: ServeSettings) -> str | None:
-    """
-    Raises:
-        InputError: the file can't be read or holds nothing.
-    """
-    path = settings.admin_token
-    if path is None:
-        return None
-    try:
-        token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"admin_token: {path} can't be read ({error})") from error
-    if not token:
-        raise InputError(f"admin_token: {path} is empty; write a long random text to it")
-    return token

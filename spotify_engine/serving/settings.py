@@ -44,6 +44,9 @@ class ServeSettings(BaseModel):
     """Memory of such a cache in a replica."""
     admin_token: Path | None = None
     """File that holds the token of admin calls. None: admin calls are refused."""
+    trust_network: bool = False
+    """Whether replicas start on a cluster that others on the network can reach, though Ray has no
+    TLS."""
     poll_seconds: float = Field(1.0, gt=0)
     """How often a replica looks for another current version."""
     max_body_kib: int = Field(1024, ge=1)
@@ -60,3 +63,18 @@ def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
         return ServeSettings.model_validate(args)
     except ValidationError as error:
         raise InputError(f"{where}: {problem(error.errors()[0])}") from error
+
+
+def read_token(path: Path) -> str:
+    """
+    Raises:
+        InputError: the file can't be read or holds nothing.
+    """
+    try:
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"admin_token: {path} can't be read ({why}); give a file") from error
+    if not token:
+        raise InputError(f"admin_token: {path} is empty; write a long random text to it")
+    return token

@@ -57,6 +57,19 @@ def test_the_workers_fit_the_training(kuberay: dict[str, Any]) -> None:
     assert int(limits["cpu"]) >= cpus
 
 
+def test_the_policy_lets_rays_pods_talk_and_others_reach_the_dashboard_alone() -> None:
+    policy = read("kuberay/network-policy.yaml")
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    spec = policy["spec"]
+    rays = {"matchLabels": {"ray.io/is-ray-node": "yes"}}
+    assert (spec["podSelector"], spec["policyTypes"]) == (rays, ["Ingress"])
+    among_themselves, others = spec["ingress"]
+    assert among_themselves == {"from": [{"podSelector": rays}]}
+    container = read("kuberay/raycluster.yaml")["spec"]["headGroupSpec"]["template"]["spec"]
+    ports = {port["name"]: port["containerPort"] for port in container["containers"][0]["ports"]}
+    assert others["ports"] == [{"protocol": "TCP", "port": ports["dashboard"]}]
+
+
 def test_clusters_have_tokens_and_the_ray_that_is_tested(kuberay: dict[str, Any]) -> None:
     assert kuberay["authOptions"] == {"mode": "token"}
     assert f"ray=={kuberay['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()

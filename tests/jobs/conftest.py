@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
+from tests.sockets import Sockets
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 3
@@ -59,12 +61,25 @@ def ray_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+class Job(subprocess.Popen[str]):
+    """A job that must not listen to the network."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.sockets = Sockets(self.pid).__enter__()
+
+    def communicate(self, *given: Any, **options: Any) -> tuple[str, str]:
+        said = super().communicate(*given, **options)
+        self.sockets.end()
+        return said
+
+
 @pytest.fixture(scope="session")
 def start_job(ray_folder: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts ``python jobs/NAME FLAGS...`` in a process group, beside any running cluster."""
 
     def start(name: str, *flags: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        return Job(
             [sys.executable, f"jobs/{name}", *flags],
             cwd=ROOT,
             env=os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(ray_folder)},

@@ -22,6 +22,7 @@ from spotify_engine.config import ClusterConfig, KaggleJob, load_config, read_ya
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs
 from spotify_engine.runtime.train import train as run_training
+from tests.sockets import Sockets
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 BEFORE_TRAINING = ("inputs", "prepare", "split", "genres", "graph", "start")
@@ -92,7 +93,9 @@ def test_a_killed_worker_costs_no_more_than_an_epoch_and_changes_nothing(
     undisturbed = run / "checkpoints"
     if workers > 1:
         undisturbed = tmp_path / "undisturbed"
-        train(run, undisturbed, workers)
+        with Sockets(os.getpid()) as sockets:
+            train(run, undisturbed, workers)
+        assert any("RayTrainWorker" in each for each in sockets.loopback), "where they meet"
     killed: list[int] = []
     seen: list[int] = []
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sockets import Sockets
+
 ROOT = Path(__file__).parents[2]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,6 +65,13 @@ def test_the_script_says_what_to_type_and_stays_on_loopback(cluster: str, shell:
     again = shell("cluster/laptop.sh start")
     assert again.returncode == 2
     assert again.stderr.startswith("error: already running")
+
+
+def test_nothing_of_it_listens_to_the_network(cluster: str, ray_folder: Path) -> None:
+    [noted] = (ray_folder / "c").glob("spotify-engine-cluster-*/pid")
+    with Sockets(int(noted.read_text())) as sockets:
+        sockets.look()
+    assert any("gcs_server" in each for each in sockets.loopback)
 
 
 def test_a_submitted_job_trains_and_its_log_shows_the_epochs(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ import pytest
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.store.registry import Registry
 from tests.servers import free_port
+from tests.sockets import Sockets
 from tests.texts import replaced
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +33,7 @@ class Server:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.folder, self.port = folder, free_port()
+        self.temporary = Path(tempfile.mkdtemp(prefix="spotify-serve-", dir="/tmp"))
         self.log = (folder / "log.txt").open("a")
         command = [
             sys.executable, "jobs/serve.py", "--registry", str(folder / "registry"),
@@ -38,18 +42,19 @@ class Server:
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True,
-            env=os.environ | {"RAY_ADDRESS": "local"},
+            env=os.environ | {"RAY_ADDRESS": "local", "TMPDIR": str(self.temporary)},
         )  # fmt: skip
+        self.sockets = Sockets(self.process.pid).__enter__()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
-        self._wait()
 
-    def _wait(self) -> None:
+    def wait(self) -> Server:
+        """Until it is ready."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert self.process.poll() is None, (self.folder / "log.txt").read_text()[-4_000:]
             try:
                 if self.client.get("/readyz").status_code == 200:
-                    return
+                    return self
             except httpx.TransportError:
                 pass
             time.sleep(0.2)
@@ -87,13 +92,24 @@ class Server:
             process.kill()
         psutil.wait_procs(family, timeout=10)
 
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+    def stop(self, how: signal.Signals = signal.SIGINT, group: bool = False) -> list[str]:
+        """End it.
+
+        Returns:
+            What is left of it: processes, and folders in the temporary one.
+        """
+        family = self.family() if self.process.poll() is None else []
+        if family:
+            (os.killpg if group else os.kill)(self.process.pid, how)
             try:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
+        left = [each.name() for each in family if each.is_running()]
+        left += [path.name for path in self.temporary.glob("spotify_engine-*")]
+        shutil.rmtree(self.temporary)
+        self.sockets.end()
+        return left
 
 
 class Load:
@@ -138,7 +154,7 @@ def server(folder: Path, bundles: dict[str, Path]) -> Iterator[Server]:
     text = replaced(text, "max_ongoing_requests: 16", "max_ongoing_requests: 3")
     config.write_text(replaced(text, "max_queued_requests: 16", "max_queued_requests: 6"))
     given = ("--playlists", str(bundles["playlists"]), "--sessions", str(bundles["sessions"]))
-    started = Server(folder, *given, "--config", str(config), "--root-path", "/music")
+    started = Server(folder, *given, "--config", str(config), "--root-path", "/music").wait()
     yield started
     started.stop()
 
@@ -172,14 +188,30 @@ def test_a_proxy_may_strip_the_prefix_or_not(server: Server) -> None:
 
 
 def test_only_loopback_listens(server: Server) -> None:
-    at = {
-        connection.laddr.ip
-        for process in server.family()
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
-    }
-    assert at == {"127.0.0.1"}
+    server.sockets.look()
+    assert server.sockets.elsewhere == set()
+    programs = " ".join(server.sockets.loopback)
+    for each in ("gcs_server", "raylet", "ServeReplica", "ProxyActor", "jobs/serve.py"):
+        assert each in programs
     assert (server.folder / "token").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_server_on_its_port_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("spotify_engine.runtime.session.ray_session", fail)
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(ROOT / "jobs" / "serve.py"))["main"]
+    for host in ("127.0.0.1", "localhost", "0.0.0.0"):
+        flags = ("--port", str(server.port), "--host", host, "--trust-network")
+        assert main([*flags, "--registry", str(server.folder / "registry")]) == 2
+        written = capsys.readouterr().err
+        assert written.startswith(f"error: --port {server.port}: in use at ")
+        assert written.endswith("give another --port\n")
+        assert written.count("\n") == 1
 
 
 def test_metrics_are_of_all_replicas(server: Server) -> None:
@@ -281,15 +313,26 @@ def test_acknowledged_events_survive_the_death_of_everything(server: Server) -> 
     _until(lambda: len(acknowledged) > 20)
     server.kill()
     assert done.wait(30)
-    again = Server(server.folder)
+    again = Server(server.folder).wait()
     try:
         answer = again.complete(playlist="mine")
         assert set(acknowledged[-200:]) <= set(answer["unmatched"])
         assert answer["learned"] >= min(len(acknowledged), 200)
         assert len(acknowledged) > 20
     finally:
-        again.stop()
-    assert again.process.returncode == 0
+        left = again.stop(signal.SIGTERM, group=True)
+    assert (again.process.returncode, left) == (0, [])
+    log = (again.folder / "log.txt").read_text()
+    assert log.endswith("stopped\n")
+    assert "SIGTERM" not in log
+
+
+def test_it_can_be_stopped_while_it_starts(tmp_path: Path, bundles: dict[str, Path]) -> None:
+    server = Server(tmp_path, "--playlists", str(bundles["playlists"]))
+    _until(lambda: "ServeController" in " ".join(server.sockets.loopback))
+    assert server.stop(signal.SIGTERM) == []
+    assert server.process.returncode == 0
+    assert (tmp_path / "log.txt").read_text().endswith("stopped\n")
 
 
 @pytest.mark.parametrize(
@@ -299,6 +342,16 @@ def test_acknowledged_events_survive_the_death_of_everything(server: Server) -> 
         (("--playlists", "{sessions}"), "a bundle of sessions"),
         (("--playlists", "/nowhere"), "/nowhere"),
         (("--replicas", "0"), "at least 1"),
+        (("--replicas", "two"), "at least 1"),
+        (("--port", "99999"), "--port: must be 1 to 65535, not 99999"),
+        (("--port", "-1"), "--port: must be 1 to 65535, not -1"),
+        (("--port", "http"), "--port: must be 1 to 65535, not http"),
+        (("--host", "0.0.0.0"), "--trust-network"),
+        (("--host", "::"), "--trust-network"),
+        (("--host", "no.invalid"), "'no.invalid' is no address"),
+        (("--events", "mysql://x"), "no database 'mysql'"),
+        (("--registry", "{config}"), "no folder"),
+        (("--playlists", "{playlists}", "--admin-token", "/"), "can't be read"),
         (("--config", "{config}"), "colour"),
     ],
 )
@@ -312,13 +365,10 @@ def test_what_cannot_be_served_is_said(
     config = tmp_path / "serve.yaml"
     text = (ROOT / "configs" / "serve.yaml").read_text()
     config.write_text(replaced(text, "cache: null", "colour: red"))
-    given = [flag.format(sessions=bundles["sessions"], config=config) for flag in flags]
+    given = [flag.format(**bundles, config=config) for flag in flags]
     job = runpy.run_path(str(ROOT / "jobs" / "serve.py"))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert job["main"](["--registry", str(tmp_path / "registry"), *given]) == 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    places = ["--registry", str(tmp_path / "registry"), "--events", f"sqlite:///{tmp_path}/e.db"]
+    assert job["main"]([*places, *given]) == 2
     written = capsys.readouterr().err
     assert written.startswith("error: ")
     assert written.count("\n") == 1

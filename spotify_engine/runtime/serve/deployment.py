@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import ray.util
 from ray import serve
 from ray.serve import Application
 
+from spotify_engine.network import require_closed
+from spotify_engine.runtime.serve.replica_port import open_at_node, require_opened
 from spotify_engine.serving.settings import ServeSettings, checked
 
 NAME = "Recommenders"
@@ -23,13 +26,25 @@ class Recommenders:
     """Loads the registry's current versions and answers HTTP."""
 
     def __init__(self, settings: dict[str, Any], metrics_folder: str) -> None:
+        """
+        Raises:
+            InputError: strangers could reach this node.
+        """
+        checked = ServeSettings.model_validate(settings)
+        node = ray.util.get_node_ip_address()
+        require_closed(node, f"Ray's node {node}", checked.trust_network)
+        open_at_node()
         # prometheus_client reads this when it is imported, so all that imports it comes after.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
         Path(metrics_folder).mkdir(exist_ok=True)
         from spotify_engine.serving.service import Service
 
-        self._service = Service(ServeSettings.model_validate(settings))
+        self._service = Service(checked)
         self._service.start()
+
+    def check_health(self) -> None:
+        """Serve asks before the first request, and now and then."""
+        require_opened()
 
     def __serve_build_asgi_app__(self) -> Any:
         from spotify_engine.serving.http import create_app

@@ -6,23 +6,37 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import ray
 from pydantic import ValidationError
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
 from spotify_engine.config import read_yaml
 from spotify_engine.errors import InputError, problem
+from spotify_engine.network import (
+    LOOPBACK,
+    checked_port,
+    is_loopback,
+    require_closed,
+    resolved,
+)
 from spotify_engine.pipelines import PIPELINES
 from spotify_engine.runtime.serve.deployment import NAME, application
-from spotify_engine.serving.settings import OWN_PATHS, ServeSettings, checked
+from spotify_engine.runtime.session import is_own_cluster
+from spotify_engine.serving.settings import OWN_PATHS, ServeSettings, checked, read_token
+from spotify_engine.store.cache import make_cache
+from spotify_engine.store.events import EventStore
 from spotify_engine.store.publication import read_manifest
 from spotify_engine.store.registry import Registry, Version
+from spotify_engine.supervision import temporary_prefix
 
 
 class ServeFile:
@@ -52,7 +66,9 @@ class ServeFile:
             if deployment.name != NAME:
                 raise InputError(f"{path}: deployments has {deployment.name!r}, only {NAME} exists")
             self.options = deployment.model_dump(exclude_unset=True)
-        self.http = schema.http_options.model_dump(exclude_unset=True)
+        self.http: dict[str, Any] = {"host": LOOPBACK, "port": 8000}
+        self.http |= schema.http_options.model_dump(exclude_unset=True)
+        checked_port(self.http["port"], f"{path}: http_options.port")
         self.logging = schema.logging_config
 
 
@@ -65,6 +81,7 @@ def with_flags(
     port: int | None,
     replicas: int | None,
     root_path: str | None = None,
+    trust_network: bool = False,
 ) -> ServeSettings:
     """The file's settings under what was given on the command line; HTTP and deployment options
     go to the file."""
@@ -72,10 +89,13 @@ def with_flags(
     file.http |= {key: value for key, value in http.items() if value is not None}
     file.http["root_path"] = _checked_prefix(file.http.get("root_path", ""))
     if replicas is not None:
-        if replicas < 1:
-            raise InputError(f"--replicas {replicas}: at least 1")
         file.options["num_replicas"] = replicas
-    over = {"registry": registry, "events": events, "admin_token": admin_token}
+    over = {
+        "registry": registry,
+        "events": events,
+        "admin_token": admin_token,
+        "trust_network": trust_network or None,
+    }
     given = {key: value for key, value in over.items() if value is not None}
     return checked({**file.settings.model_dump(), **given}, "flags")
 
@@ -98,6 +118,28 @@ def _checked_prefix(root_path: str) -> str:
             "give another one"
         )
     return prefix
+
+
+def require_startable(file: ServeFile, settings: ServeSettings) -> None:
+    """Find what replicas would fail on, and settle the host as an address.
+
+    Raises:
+        InputError: strangers could reach the server, or a setting names what can't be used.
+    """
+    host = str(file.http["host"])
+    address = resolved(host, "--host")
+    require_closed(address, f"--host {host}", settings.trust_network)
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        require_closed(
+            "0.0.0.0", "RAY_SERVE_ENABLE_HA_PROXY: listens at 0.0.0.0", settings.trust_network
+        )
+    file.http["host"] = address
+    if settings.registry.exists() and not settings.registry.is_dir():
+        raise InputError(f"--registry {settings.registry}: no folder; give one, or a new path")
+    if settings.admin_token is not None and settings.admin_token.exists():
+        read_token(settings.admin_token)
+    make_cache(settings.cache, settings.cache_mib << 20)
+    EventStore.open(settings.events).close()
 
 
 def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Version]:
@@ -124,12 +166,20 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
 
 
 def ensure_token(path: Path) -> None:
-    """A new random token for admin calls, readable by its owner only, unless there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A new random token for admin calls, readable by its owner only, unless there is one.
+
+    Raises:
+        InputError: none can be written.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return
+    except OSError as error:
+        if path.exists():
+            return
+        raise InputError(
+            f"--admin-token {path}: can't be written ({error.strerror}); give another file"
+        ) from error
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
 
@@ -144,27 +194,61 @@ def served(file: ServeFile, settings: ServeSettings) -> Iterator[str]:
     Raises:
         InputError: it doesn't start, such as when the port is taken.
     """
-    name = file.application.name
-    with TemporaryDirectory(prefix="spotify_engine-metrics-", ignore_cleanup_errors=True) as counts:
+    require_room(file, settings)
+    prefix = temporary_prefix("metrics")
+    with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as counts:
         app = application(settings, file.options, Path(counts))
-        _start(file, name, app)
         try:
-            yield "http://{host}:{port}{root_path}".format(
-                **{"host": "127.0.0.1", "port": 8000, "root_path": ""} | file.http
-            )
+            _start(file, app)
+            host, port = file.http["host"], file.http["port"]
+            place = f"[{host}]" if ":" in host else host
+            yield f"http://{place}:{port}{file.http['root_path']}"
         finally:
+            _take_down(file.application.name)
+
+
+def _take_down(name: str) -> None:
+    # It may not have come to anything, or a service manager may have told Ray itself to end.
+    with suppress(RayServeException, RayError):
+        if is_own_cluster():
             serve.delete(name)
+        else:
+            serve.shutdown()  # else its proxy keeps the port
 
 
-def _start(file: ServeFile, name: str, app: Application) -> None:
+def require_room(file: ServeFile, settings: ServeSettings) -> None:
+    """
+    Raises:
+        InputError: strangers could reach a node, Serve runs already, or the replicas need more CPUs
+            than there are and will be.
+    """
+    addresses = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
+    for address in addresses:
+        require_closed(address, f"the Ray cluster's node {address}", settings.trust_network)
+    if serve.status().proxies:
+        raise InputError(
+            "this Ray cluster serves already; end that ('serve shutdown' ends it whatever started "
+            "it), or set RAY_ADDRESS=local to serve beside it"
+        )
+    replicas = file.options.get("num_replicas")
+    cpus = (file.options.get("ray_actor_options") or {}).get("num_cpus", 1)
+    room = ray.cluster_resources().get("CPU", 0)
+    # Machines may be added to a cluster of several.
+    if all(map(is_loopback, addresses)) and isinstance(replicas, int) and replicas * cpus > room:
+        raise InputError(
+            f"--replicas {replicas}: {cpus:g} CPUs each, and there are {room:g}; give at most "
+            f"{int(room / cpus)}"
+        )
+
+
+def _start(file: ServeFile, app: Application) -> None:
     try:
         serve.start(proxy_location="HeadOnly", http_options=file.http, logging_config=file.logging)
         serve.run(
             app,
-            name=name,
+            name=file.application.name,
             route_prefix=file.application.route_prefix,
             logging_config=file.logging,
         )
     except (RuntimeError, ValueError) as error:
-        serve.delete(name)
         raise InputError(f"the application did not start: {str(error).splitlines()[-1]}") from error
