@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.runtime import sessions
 from spotify_engine.runtime.audit import audit_run
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.session_training import SessionTraining
-from spotify_engine.runtime.sessions import NAMES, SessionPipeline
+from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.sessions.edges import GAP_SECONDS
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.settings import SyntheticJob
@@ -240,7 +241,7 @@ def test_all_models_come_to_a_report_and_a_bundle(
     make: Callable[[Path], Path], job: Job, tmp_path: Path
 ) -> None:
     out, report = job(make(tmp_path / "data"))
-    assert set(NAMES.values()) < report["leaderboard"].keys()
+    assert set(SESSION_MODELS.values()) < report["leaderboard"].keys()
     check(out)
 
 
@@ -253,7 +254,7 @@ def test_a_model_alone_comes_to_a_report_and_a_bundle(
     make: Callable[[Path], Path], model: str, job: Job, tmp_path: Path
 ) -> None:
     out, report = job(make(tmp_path / "data"), models=[model])
-    assert report["leaderboard"].keys() & NAMES.values() == {NAMES[model]}
+    assert report["leaderboard"].keys() & SESSION_MODELS.values() == {SESSION_MODELS[model]}
     check(out)
 
 
