@@ -138,7 +138,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         InputError: missing, unreadable, or not a mapping; names file and line.
     """
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give the path of a YAML file") from error

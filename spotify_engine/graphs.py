@@ -119,7 +119,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / "graph.json"
     if not path.exists():
         raise InputError(f"{folder}: no graph here (graph.json is missing); run the job again")
-    content: dict[str, Any] = json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 

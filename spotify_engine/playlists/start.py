@@ -95,7 +95,7 @@ class Start:
         """
         if not (folder / SETTINGS).exists():
             raise InputError(f"{folder}: no start here ({SETTINGS} is missing); run the job again")
-        content = json.loads((folder / SETTINGS).read_text())
+        content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
 
         def array(name: str) -> np.ndarray:
             found: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)

@@ -79,7 +79,7 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     if not (run / "report.json").exists():
         raise InputError(f"{run}: no report.json; give the directory of a finished run")
     began = time()
-    report = json.loads((run / "report.json").read_text())
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     values = read_yaml(run / "config.yaml")
     layers = [("config.yaml", values)]
     if "generator" in values:

@@ -189,7 +189,7 @@ def _recorded_address() -> str | None:
     """
     temp = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     note = Path(temp, "ray", "ray_current_cluster")
-    return note.read_text().strip() if note.exists() else None
+    return note.read_text(encoding="utf-8").strip() if note.exists() else None
 
 
 def _answers(address: str) -> bool:

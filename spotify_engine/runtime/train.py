@@ -194,7 +194,7 @@ def _newest_without_notes(storage: Path) -> str | None:
     """
     notes = storage / NOTES
     try:
-        json.loads(notes.read_text())
+        json.loads(notes.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
@@ -285,7 +285,7 @@ def free_workers(checkpoints: Path) -> None:
     """
     note = checkpoints / WORKERS
     if note.exists():
-        group = PlacementGroup(PlacementGroupID(bytes.fromhex(note.read_text())))
+        group = PlacementGroup(PlacementGroupID(bytes.fromhex(note.read_text(encoding="utf-8"))))
         remove_placement_group(group)
         note.unlink()
 

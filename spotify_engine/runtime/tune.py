@@ -110,7 +110,7 @@ class Search:
         """
         if (self.out / REPORT).exists():
             say("search: done before", "dim")
-            report: dict[str, Any] = json.loads((self.out / REPORT).read_text())
+            report: dict[str, Any] = json.loads((self.out / REPORT).read_text(encoding="utf-8"))
             return report
         at_once = self._at_once()
         self.trials.prepare({})
@@ -255,7 +255,9 @@ class Search:
 
     def _spent_before(self) -> float:
         path = self.out / CLOCK
-        return float(json.loads(path.read_text())["spent"]) if path.exists() else 0.0
+        return (
+            float(json.loads(path.read_text(encoding="utf-8"))["spent"]) if path.exists() else 0.0
+        )
 
     def _at_once(self) -> int:
         cluster = self.base.cluster
@@ -280,7 +282,10 @@ class Search:
     def _check_same(self, given: Path, content: dict[str, Any]) -> None:
         path = self.out / NOTE
         if path.exists():
-            here, asked = flatten(yaml.safe_load(path.read_text())), flatten(content)
+            here, asked = (
+                flatten(yaml.safe_load(path.read_text(encoding="utf-8"))),
+                flatten(content),
+            )
             for key in sorted(here.keys() | asked.keys()):
                 if here.get(key) != asked.get(key):
                     raise InputError(

@@ -226,7 +226,9 @@ def _operations(service: Service) -> APIRouter:
 
 
 def _add_pages(app: FastAPI) -> None:
-    page_text, docs_text = ((STATIC / name).read_text() for name in ("index.html", "docs.html"))
+    page_text, docs_text = (
+        (STATIC / name).read_text(encoding="utf-8") for name in ("index.html", "docs.html")
+    )
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:

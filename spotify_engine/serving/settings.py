@@ -71,7 +71,7 @@ def read_token(path: Path) -> str:
         InputError: the file can't be read or holds nothing.
     """
     try:
-        token = path.read_text().strip()
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not text"
         raise InputError(f"admin_token: {path} can't be read ({why}); give a file") from error

@@ -130,7 +130,7 @@ def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
     if not path.is_file():
         raise InputError(f"{folder}: not a bundle ({MANIFEST} is missing)")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None

@@ -53,7 +53,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a crash leaves the old text or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

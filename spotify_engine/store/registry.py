@@ -223,7 +223,7 @@ class Registry:
     def stamp(self, pipeline: str) -> str:
         """A short text that is another one whenever another version is current; cheap to ask."""
         try:
-            return self._active_file(pipeline).read_text(errors="replace")
+            return self._active_file(pipeline).read_text("utf-8", "replace")
         except FileNotFoundError:
             return ""
 
@@ -297,10 +297,10 @@ def _intact(version: Version) -> bool:
 def _describe(folder: Path, pipeline: str) -> Version:
     path = folder / VERSION
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
         created, lineage = str(facts["created"]), dict(facts["lineage"])
         path = folder / "bundle" / MANIFEST
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["pipeline"] != pipeline:
             raise InputError(f"{path}: a bundle of {manifest['pipeline']!r}, not of {pipeline!r}")
         return Version(

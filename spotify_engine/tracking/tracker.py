@@ -182,7 +182,7 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
     """The epochs of a file, in order; of one that was done again after a resume, the later."""
     epochs: dict[float, dict[str, float]] = {}
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 metrics = json.loads(line)
             except ValueError:

@@ -69,7 +69,7 @@ def write_page(
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
     partial = folder / ".report.html"
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(folder / "report.html")
 
 

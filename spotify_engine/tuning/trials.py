@@ -78,7 +78,7 @@ def load_trial(search: Path, number: int) -> Trial:
     """
     path = folder_of(search, number) / NOTE
     try:
-        return Trial(**json.loads(path.read_text()))
+        return Trial(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not readable; delete its folder to try that trial again"
