@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
 
-from spotify_engine.config import JobConfig
+from spotify_engine.config import JobConfig, read_yaml
 from spotify_engine.console import console, say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
@@ -255,9 +255,7 @@ class Search:
 
     def _spent_before(self) -> float:
         path = self.out / CLOCK
-        return (
-            float(json.loads(path.read_text(encoding="utf-8"))["spent"]) if path.exists() else 0.0
-        )
+        return float(json.loads(path.read_text())["spent"]) if path.exists() else 0.0
 
     def _at_once(self) -> int:
         cluster = self.base.cluster
@@ -283,7 +281,7 @@ class Search:
         path = self.out / NOTE
         if path.exists():
             here, asked = (
-                flatten(yaml.safe_load(path.read_text(encoding="utf-8"))),
+                flatten(read_yaml(path)),
                 flatten(content),
             )
             for key in sorted(here.keys() | asked.keys()):

@@ -47,9 +47,7 @@ class TrackingConfig(BaseModel):
 def read_note(folder: Path | None) -> dict[str, str]:
     """Where and as what the run of a folder is recorded, and how it ended; empty if it is not."""
     try:
-        found: dict[str, str] = (
-            json.loads((folder / NOTE).read_text(encoding="utf-8")) if folder else {}
-        )
+        found: dict[str, str] = json.loads((folder / NOTE).read_text()) if folder else {}
     except (OSError, ValueError):
         return {}
     return found
