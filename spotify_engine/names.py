@@ -39,9 +39,8 @@ _UNSEEN = (
     (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3),
     (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-_SIGNS_OR_NOTHING = _SIGNS | {
-    code: "" for first, last in _UNSEEN for code in range(first, last + 1)
-}
+_NOTHING = {code: "" for first, last in _UNSEEN for code in range(first, last + 1)}
+_SIGNS_OR_NOTHING = _SIGNS | _NOTHING
 _DOTTED = re.compile("i\u0307+")
 _UNDECOMPOSED = str.maketrans(
     {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th"}
@@ -67,6 +66,11 @@ def without_accents(name: str) -> str:
     split = unicodedata.normalize("NFKD", name)
     kept = (c for c in split if unicodedata.category(c) not in ("Mn", "Mc", "Me", "Cf"))
     return " ".join("".join(kept).translate(_UNDECOMPOSED).split())
+
+
+def seen(text: str) -> str:
+    """A text of plain characters, full-width ones as well, without what can't be seen."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_NOTHING)
 
 
 def _folded(text: str) -> str:

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from spotify_engine.names import seen
+
 # spotify:track:ID, https://open.spotify.com/intl-de/track/ID?si=..., .../embed/track/ID, the web
 # API's /v1/tracks/ID; all also without their beginning, or in the brackets that mail puts around.
 _LINK = re.compile(
@@ -14,24 +16,24 @@ _LINK = re.compile(
     r"([^/?#&:>\s]+)\S*",
     re.IGNORECASE,
 )
-_IN_LINKS = (b":", b"/", b"%")
+_NOT_BARE = re.compile(rb"[^!-$&-.0-9;-~]")  # a blank, a colon, slash or percent sign, not ASCII
 
 
 def linked_track(text: str) -> str | None:
     """The id in a URI or link to a track; None if it is none."""
-    found = _LINK.fullmatch(unquote(text.strip()))
+    found = _LINK.fullmatch(unquote(seen(text).strip()))
     return found[1] if found else None
 
 
 def track_id(text: str) -> str:
     """The bare id of a URI, link or id."""
-    return linked_track(text) or text.strip()
+    return linked_track(text) or seen(text).strip()
 
 
 def track_ids(texts: pa.StringArray) -> pa.StringArray:
-    """``track_id`` of each, for trimmed texts without nulls."""
+    """``track_id`` of each; there must be no nulls."""
     data = texts.buffers()[2]
-    if data is None or not any(data.to_pybytes().find(each) >= 0 for each in _IN_LINKS):
+    if data is None or not _NOT_BARE.search(data):
         return texts
     each = texts.dictionary_encode()
     bare = pa.array(map(track_id, each.dictionary.to_pylist()), pa.string())

@@ -26,6 +26,8 @@ ID = "4uLU6hMCjMI75M1A2tKUQC"
         f"https://play.spotify.com/track/{ID}",
         f"https://api.spotify.com/v1/tracks/{ID}",
         f" <https://open.spotify.com/track/{ID}>\n",
+        f"\u202ahttps://open.spotify.com/track/{ID}\u202c",
+        f"ｓｐｏｔｉｆｙ：track：{ID}\u200b",
     ],
 )
 def test_uris_and_links(given: str) -> None:
@@ -50,12 +52,13 @@ def test_uris_and_links(given: str) -> None:
 )
 def test_anything_else_is_itself(given: str) -> None:
     assert linked_track(given) is None
-    assert track_id(f" {given}\t") == given
+    assert track_id(f"\ufeff {given}\t\u200b") == given
 
 
 def test_an_array_of_them() -> None:
     texts = [f"spotify:track:{ID}", "a", "", f"https://open.spotify.com/track/{ID}", "key:1"]
     found = track_ids(pa.array(texts, pa.string()))
     assert found.to_pylist() == [ID, "a", "", ID, "key:1"]
+    assert track_ids(pa.array(["b\ufeff", " a"], pa.string())).to_pylist() == ["b", "a"]
     assert track_ids(pa.array(["a", ""], pa.string())).to_pylist() == ["a", ""]
     assert track_ids(pa.array([], pa.string())).to_pylist() == []

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import csv
 import random
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.csv
@@ -154,6 +156,40 @@ def test_works_without_features_if_unmatched_tracks_are_kept(
     assert all(tracks["missing_features"].to_pylist())
     with pytest.raises(InputError, match=r"no features file.*give --features or set"):
         prepare_tables(files[0], None, tmp_path / "tables", LOOSE)
+
+
+@pytest.mark.parametrize("unmatched", ["drop", "keep"])
+def test_a_track_is_one_whatever_its_spelling_and_however_often_its_id_is_there(
+    tmp_path: Path, unmatched: Literal["drop", "keep"]
+) -> None:
+    """Composed and decomposed names; ids 0 to 9 are in the features file a second time."""
+    names = [f"Déjà vü {i:02}" for i in range(20)]
+    again = [f"Déjà vü {i:02} – Remastered" for i in range(10)]
+    audio = ["0.5"] * len(AUDIO_COLUMNS)
+    with (tmp_path / "features.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "name", "artists", *AUDIO_COLUMNS])
+        for i, name in [*enumerate(names), *enumerate(again)]:
+            writer.writerow([f"id{i:02}", name, ["Beyoncé"], *audio])
+    rows = [
+        f'"u{n}","Beyoncé","{name}","Été"'
+        for n in range(25)
+        for name in (*names[n % 5 :: 2], *again[n % 5 :: 2])
+    ]
+    lines = ["user_id,artistname,trackname,playlistname"]
+    lines += [unicodedata.normalize("NFD" if n % 3 else "NFC", row) for n, row in enumerate(rows)]
+    (tmp_path / "playlists.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = DataConfig(unmatched=unmatched, max_reject_ratio=0.5, chunk_bytes=2000)
+    given = str(tmp_path / "playlists.csv"), str(tmp_path / "features.csv")
+    counts = prepare_tables(*given, tmp_path / "tables", config)
+    assert (counts["matched_rows"], counts["unmatched_rows"]) == (len(rows), 0)
+    assert counts["features"]["rejected"] == {"repeated track id": 10}
+    # A playlist holds each track once, whichever of its two names it has it by, or both.
+    assert counts["duplicate_rows"] == sum(len(again[n % 5 :: 2]) for n in range(25))
+    assert counts["after_pruning"]["playlists"] == 25
+    tracks = pq.read_table(tmp_path / "tables" / "tracks.parquet")
+    assert sorted(tracks["id"].to_pylist()) == [f"id{i:02}" for i in range(20)]
+    assert set(tracks["name"].to_pylist()) == set(names)
 
 
 def test_too_many_rejects_stop_the_job_and_leave_the_tables_alone(
