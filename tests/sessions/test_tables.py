@@ -21,20 +21,12 @@ from spotify_engine.sessions.columns import (
     TOO_EARLY,
     UNPARSABLE,
 )
-from spotify_engine.sessions.metadata import open_sessions, read_metadata
-from spotify_engine.sessions.plays import (
-    PLAY_REMEDIES,
-    SET_ASIDE,
-    SessionDataConfig,
-    latest_play,
-    read_plays,
-)
+from spotify_engine.sessions.plays import PLAY_REMEDIES, SET_ASIDE, SessionDataConfig
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.tables import (
     check_files,
     edges_of_events,
     load_tables,
-    locate_files,
     read_tables,
 )
 from tests.texts import replaced
@@ -187,15 +179,12 @@ def test_a_play_longer_than_its_track_is_whole(
     assert max(tables["edge_list"]["avg_completion"].to_pylist()) <= 1
 
 
-def test_plays_longer_than_their_track_are_counted(folder: Path) -> None:
-    rows = [f"ann,t4,a2,2025-01-13T12:00:00Z,{played},200" for played in (200, 201, 2000, 2001)]
-    with_rows(folder, *rows)
-    paths = locate_files(str(folder))
-    file = open_sessions(paths, LOOSE)
-    catalogue = read_metadata(paths, LOOSE).catalogue
-    chunk = read_plays(file, file.body, file.size, catalogue, latest_play())
-    assert chunk.longer == 2
-    assert chunk.rejects["reason"].to_pylist() == ["ms_played above 10 times the duration"]
+def test_a_play_is_at_most_ten_times_its_track(folder: Path) -> None:
+    rows = [f"ann,t4,a2,2025-01-13T12:00:00Z,{played},200" for played in (2000, 2001)]
+    tables = read_tables(with_rows(folder, *rows), LOOSE)
+    assert columns(tables["rejects"], "line", "reason") == [
+        (8, "ms_played above 10 times the duration")
+    ]
 
 
 def test_a_duration_in_seconds_is_refused_not_taken_for_whole_plays(folder: Path) -> None:
