@@ -94,7 +94,8 @@ def test_a_repeated_id_is_one_track(tmp_path: Path) -> None:
         ("ab", "Case", "['A']"),
         ("AB", "Case of its own", "['A']"),
     ]
-    rows = [dict(zip(("id", "name", "artists"), each, strict=True)) for each in names]
+    keys = ("id", "name", "artists", "album")
+    rows = [dict(zip(keys, (*each, "in one line"), strict=True)) for each in names]
     features = read_features(write(tmp_path / "f.csv", rows))
     assert features.ids.to_pylist() == ["1", "1", "2", "ab", "AB"]
     assert features.names.to_pylist() == ["Song", "SONG", "Other", "Case", "Case of its own"]
@@ -109,7 +110,8 @@ def test_a_repeated_id_is_one_track(tmp_path: Path) -> None:
 
 
 def test_an_id_that_only_a_broken_row_had_before_is_not_repeated(tmp_path: Path) -> None:
-    path = Path(write(tmp_path / "f.csv", 3 * [{"id": "1", "name": "?", "artists": "['A']"}]))
+    row = {"id": "1", "name": "?", "artists": "['A']", "album": "in one line"}
+    path = Path(write(tmp_path / "f.csv", 3 * [row]))
     data = path.read_bytes()
     for name in (b"n\xff", b"good", b"other"):
         data = data.replace(b"?", name, 1)
