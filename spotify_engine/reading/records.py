@@ -39,7 +39,7 @@ import pyarrow.csv
 import pyarrow.fs
 
 from spotify_engine.errors import InputError
-from spotify_engine.reading.formats import other_encoding, other_format
+from spotify_engine.reading.file_kinds import other_encoding, other_format
 from spotify_engine.reading.rejects import ESCAPED_LINE_END, UNCLOSED, percent
 
 LONGEST = 1 << 16  # bytes of a record that holds line ends
