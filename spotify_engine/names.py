@@ -86,16 +86,18 @@ _VERSION = re.compile(
 _BRACKETS = re.compile(r"\s*[(\[{]([^()\[\]{}]*)[)\]}]")
 _AFTER_DASH = re.compile(r"^(.*\S)\s+-\s+(\S[^-]*)$")
 _FEATURED = re.compile(r"(?<=\S)\s+(?:feat\.?|ft\.?|featuring)\s+\S.*$")
+_INITIALS = re.compile(r"\b(\w)\.(?=\w\b)")
 _WORD = re.compile(r"[^\W_]+")
 
 
 def bare(name: str) -> str:
-    """``without_accents``, and without punctuation; ``&`` is ``and``.
+    """``without_accents``, and without punctuation; ``&`` is ``and``, and ``T.N.T.`` one word.
 
     A name of nothing but punctuation keeps it.
     """
     spelled = without_accents(name)
-    words = _WORD.findall(spelled.replace("'", "").replace("&", " and "))
+    joined = _INITIALS.sub(r"\1", spelled.replace("'", ""))
+    words = _WORD.findall(joined.replace("&", " and "))
     return " ".join(words) or spelled
 
 

@@ -26,6 +26,7 @@ from spotify_engine.playlists.outcomes import Outcome
 from spotify_engine.reading.formats.entries import Entry
 
 ALIKE = 85.0  # of 100: names less alike than this are not each other's misspelling
+SPACED = 95.0  # how alike names are at least that differ in spaces alone
 PROPOSED = 8  # tracks that may be what was misspelt
 SEARCHED = 300  # entries of a list that are looked for by likeness, which costs most
 MOST_READINGS = 24
@@ -194,7 +195,8 @@ def misspelt(one: str, other: str) -> float:
         return 100.0
     if _TELLING.findall(one) != _TELLING.findall(other):
         return 0.0
-    if one.replace(" ", "") != other.replace(" ", ""):
+    spaced = one.replace(" ", "") == other.replace(" ", "")
+    if not spaced:
         words, others = one.split(), other.split()
         if len(words) != len(others):
             return 0.0
@@ -206,7 +208,7 @@ def misspelt(one: str, other: str) -> float:
             same_letters = sorted(left) == sorted(right) or len(left) != len(right)
             if far > allowed or (far and size < 6 and not same_letters):
                 return 0.0
-    score = float(fuzz.ratio(one, other))
+    score = max(float(fuzz.ratio(one, other)), SPACED if spaced else 0.0)
     return score if score >= ALIKE else 0.0
 
 

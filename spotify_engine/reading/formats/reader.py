@@ -58,7 +58,8 @@ def _read(text: str, where: str) -> Pasted:
         return read_json(text, where)
     if is_m3u(text):
         return read_m3u(text)
-    return read_table(text, where) or read_lines(text)
+    table = read_table(text, where)
+    return read_lines(text) if table is None else table
 
 
 def _decoded(content: bytes, where: str) -> str:

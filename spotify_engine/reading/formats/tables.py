@@ -61,11 +61,15 @@ def read_table(text: str, where: str) -> Pasted | None:
         # Of the Kaggle file: a blank after the comma, and quotes escaped by a backslash.
         kaggle = "artistname" in header_line and "playlistname" in header_line
         rows = _rows(text, delimiter, kaggle)
+        sample: list[list[str]] = []
         try:
             header = next(rows)[1]
-            sample = [row for _, (_, row) in zip(range(_SAMPLE), rows, strict=False)]
-        except (StopIteration, csv.Error):
+            sample += (row for _, (_, row) in zip(range(_SAMPLE), rows, strict=False))
+        except StopIteration:
             continue
+        except csv.Error:
+            if not sample:
+                header = header_line.split(delimiter)
         columns = _columns(header, sample)
         if columns is not None:
             try:
@@ -98,6 +102,11 @@ def _plain(name: str) -> str:
 def _columns(header: Sequence[str], sample: Sequence[Sequence[str]]) -> _Columns | None:
     if not 2 <= len(header) <= _WIDEST:
         return None
+    # Exportify translates its header, but keeps the order: a track's URI and name, its artists'
+    # URIs and names.
+    tracks, performers = _holding(sample, "track"), _holding(sample, "artist")
+    if tracks is not None and performers == tracks + 2 and performers + 1 < len(header):
+        return _Columns(tracks + 1, performers + 1, tracks, None, translated=True)
     called = [_plain(name) for name in header]
 
     def first(names: Sequence[str]) -> int | None:
@@ -107,14 +116,9 @@ def _columns(header: Sequence[str], sample: Sequence[Sequence[str]]) -> _Columns
     if name is not None and (artists is not None or given is not None):
         owner = called.index("userid") if "userid" in called else None
         return _Columns(name, artists, given, first(_LISTS), owner)
-    # Exportify translates its header, but keeps the order: a track's URI and name, its artists'
-    # URIs and names.
-    tracks, performers = _holding(sample, "track"), _holding(sample, "artist")
-    if tracks is None:
-        return _Columns(name, artists, given, None) if given is not None else None
-    if performers is None or performers + 1 >= len(header):
-        return _Columns(name, artists, tracks, None, translated=True)
-    return _Columns(tracks + 1, performers + 1, tracks, None, translated=True)
+    if tracks is None and given is None:
+        return None
+    return _Columns(name, artists, given if tracks is None else tracks, first(_LISTS))
 
 
 def _holding(sample: Sequence[Sequence[str]], kind: str) -> int | None:
