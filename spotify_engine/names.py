@@ -87,6 +87,7 @@ _BRACKETS = re.compile(r"\s*[(\[{]([^()\[\]{}]*)[)\]}]")
 _AFTER_DASH = re.compile(r"^(.*\S)\s+-\s+(\S[^-]*)$")
 _FEATURED = re.compile(r"(?<=\S)\s+(?:feat\.?|ft\.?|featuring)\s+\S.*$")
 _INITIALS = re.compile(r"\b(\w)\.(?=\w\b)")
+_MARKS = re.compile(r"[(\[{]|\s-\s|\s(?:feat|ft)")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -107,6 +108,8 @@ def without_version(name: str) -> str:
     It may mean another recording: whoever takes one for the other has to say so.
     """
     spelled = without_accents(name)
+    if not _MARKS.search(spelled):
+        return bare(name)
 
     def kept(bracket: re.Match[str]) -> str:
         return "" if _VERSION.search(bracket[1].strip()) else bracket[0]

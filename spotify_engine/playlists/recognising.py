@@ -28,8 +28,11 @@ from spotify_engine.reading.formats.entries import Entry
 ALIKE = 85.0  # of 100: names less alike than this are not each other's misspelling
 SPACED = 95.0  # how alike names are at least that differ in spaces alone
 PROPOSED = 8  # tracks that may be what was misspelt
-SEARCHED = 300  # entries of a list that are looked for by likeness, which costs most
-MOST_READINGS = 24
+SEARCHED = 50  # entries of a list that are looked for in the whole catalogue, which costs most
+MOST_HALVES = 200  # tracks of an artist, or of a name, that an entry is compared with
+MOST_READINGS = 32
+MOST_DASHES = 8
+LONGEST = 200  # characters of a name
 _NUMBER = re.compile(r"^\s*(?:#?\d{1,4}\s*[.):\]]|\d{1,4}(?=\t)|[-*•·–—▪‣](?=\s))\s*")
 _LENGTH = re.compile(r"[\s(\[]+\d{1,2}:\d{2}[)\]]?\s*$")
 _QUOTED = re.compile(r"^([\"'“„«]).+[\"'”“»]$")
@@ -71,16 +74,23 @@ class Recogniser:
         return self._given or Catalogue(self.ids, self.names, self.artists, self.popularity)
 
     @cached_property
-    def _bare(self) -> _Keys:
-        return _Keys.of(map(_bare_key, self.artists, self.names))
-
-    @cached_property
-    def _short(self) -> _Keys:
-        return _Keys.of(map(_short_key, self.artists, self.names))
+    def _keys(self) -> dict[str, _Keys]:
+        """By ``bare`` and ``short`` names and artists, and by either of the bare ones."""
+        # Artists have several tracks each.
+        artists = {each: (bare(each), _short_artist(each)) for each in set(self.artists)}
+        both = [artists[each] for each in self.artists]
+        names = [bare(each) for each in self.names]
+        short = map(without_version, self.names)
+        return {
+            "bare": _Keys.of(_key(by, name) for (by, _), name in zip(both, names, strict=True)),
+            "short": _Keys.of(_key(by, name) for (_, by), name in zip(both, short, strict=True)),
+            "artist": _Keys.of(by for by, _ in both),
+            "name": _Keys.of(names),
+        }
 
     def prepare(self) -> None:
         """Build what the first entries would wait for."""
-        _ = self._catalogue, self._bare, self._short
+        _ = self._catalogue, self._keys
 
     def recognise(self, entries: Iterable[Entry]) -> list[Outcome]:
         """Each entry's track, in their order; the same text has the same outcome."""
@@ -127,14 +137,14 @@ class Recogniser:
             row = self._lookup.by_name(each.artist, each.name)
             if row is not None:
                 return Outcome(entry, "variant" if each.swapped else "exact", row)
-        for keys, key_of in ((self._bare, _bare_key), (self._short, _short_key)):
+        for kind, key_of in (("bare", _bare_key), ("short", _short_key)):
             for each in (*straight, *swapped):
                 if not each.sure:
                     continue
                 wanted = key_of(each.artist, each.name)
                 rows = [
                     row
-                    for row in keys.find(wanted)
+                    for row in self._keys[kind].find(wanted)
                     if key_of(self.artists[row], self.names[row]) == wanted
                 ]
                 if rows:
@@ -155,19 +165,17 @@ class Recogniser:
 
     def _unsure(self, entry: Entry, read: Sequence[_Reading], search: bool) -> Outcome:
         """By likeness, by artist, or not at all."""
-        nearest = None
-        if search:
-            plain = _stripped(entry.text) if entry.name is None else entry.text
-            rows = self._catalogue.nearest(bare(plain), PROPOSED) if not entry.id or read else []
-            likely = [
-                (score, -place, row)
-                for place, row in enumerate(rows)
-                if (score := max((self._alike(each, row) for each in read), default=0.0)) >= ALIKE
-            ]
-            if likely:
-                score, _, row = max(likely)
-                return Outcome(entry, "fuzzy", row, score=round(score, 1))
-            nearest = rows[0] if rows else None
+        sure = [each for each in read if each.sure]
+        rows = self._halves(sure)
+        likely = self._likeliest(sure, rows)
+        plain = bare(_stripped(entry.text) if entry.name is None else entry.text)
+        if likely is None and search and (read or not entry.id):
+            found = self._catalogue.nearest(plain, PROPOSED)
+            likely = self._likeliest(sure, found)
+            rows = found or rows
+        if likely is not None:
+            return Outcome(entry, "fuzzy", likely[1], score=round(likely[0], 1))
+        nearest = rows[0] if rows else None
         for order in (False, True):
             # The longest artist is the least likely to be one by chance.
             for each in reversed([each for each in read if each.swapped == order and each.sure]):
@@ -176,6 +184,27 @@ class Recogniser:
                         entry, "by artist", artist=each.artist, name=each.name, nearest=nearest
                     )
         return Outcome(entry, "not found", nearest=nearest)
+
+    def _halves(self, read: Sequence[_Reading]) -> list[int]:
+        """Rows that have the artist or the name, those that resemble a reading most first."""
+        rows: dict[int, float] = {}
+        for each in read:
+            artist, name = bare(each.artist), bare(each.name)
+            found = [*self._keys["artist"].find(artist), *self._keys["name"].find(name)]
+            wanted = f"{artist} {name}"
+            for row in found[: max(MOST_HALVES - len(rows), 0)]:
+                have = f"{bare(self.artists[row])} {bare(self.names[row])}"
+                rows[row] = max(rows.get(row, 0.0), fuzz.ratio(wanted, have))
+        return sorted(rows, key=lambda row: (-rows[row], row))
+
+    def _likeliest(self, read: Sequence[_Reading], rows: Sequence[int]) -> tuple[float, int] | None:
+        """(how alike, row) of the track that a reading is a misspelling of."""
+        best: tuple[float, int] | None = None
+        for row in rows[:PROPOSED]:
+            score = max((self._alike(each, row) for each in read), default=0.0)
+            if score >= ALIKE and (best is None or score > best[0]):
+                best = score, row
+        return best
 
     def _alike(self, each: _Reading, row: int) -> float:
         """How alike two names are, of 100; 0: not each other's misspelling."""
@@ -237,25 +266,35 @@ class _Keys:
         return found
 
 
+def _key(artist: str, name: str) -> str:
+    return f"{name}\x1f{artist}"
+
+
 def _bare_key(artist: str, name: str) -> str:
-    return f"{bare(name)}\x1f{bare(artist)}"
+    return _key(bare(artist), bare(name))
 
 
 def _short_key(artist: str, name: str) -> str:
-    return f"{without_version(name)}\x1f{without_version(artist).removeprefix('the ')}"
+    return _key(_short_artist(artist), without_version(name))
+
+
+def _short_artist(artist: str) -> str:
+    return without_version(artist).removeprefix("the ")
 
 
 def _readings(entry: Entry) -> list[_Reading]:
     """As what an entry can be read, likely ones first; few, whatever was written."""
     if entry.name is not None:
-        found = [_Reading(artist, entry.name) for artist in _each(entry.artists)]
+        # A semicolon may be part of a name after all.
+        artists = [*entry.artists, *([";".join(entry.artists)] if entry.artists[1:] else [])]
+        found = [_Reading(artist, entry.name) for artist in _each(artists)]
         return [*dict.fromkeys(found)][:MOST_READINGS]
     found = []
     for text in dict.fromkeys((entry.text, _stripped(entry.text))):
         columns = [part.strip() for part in text.split("\t") if part.strip()]
         if len(columns) > 1:
             found += [_Reading(columns[0], columns[1]), _Reading(columns[1], columns[0], True)]
-        for each in readings(text):
+        for each in readings(text)[:MOST_DASHES]:
             before, after = each.artist.strip(), each.name.strip()
             if before and after:
                 found.append(_Reading(before, after, False, each.sure))
@@ -273,7 +312,10 @@ def _readings(entry: Entry) -> list[_Reading]:
         if each.sure
         for artist in _each([each.artist])[1:2]
     ]
-    return [*dict.fromkeys([*found, *unquoted, *first])][: 4 * MOST_READINGS]
+    every = dict.fromkeys([*found, *unquoted, *first])
+    return [each for each in every if max(len(each.artist), len(each.name)) <= LONGEST][
+        :MOST_READINGS
+    ]
 
 
 def _each(artists: Sequence[str]) -> list[str]:

@@ -74,9 +74,9 @@ def one(recogniser: Recogniser, text: str) -> Outcome:
         ("Tyler, The Creator & Kali Uchis - See You Again", "variant", 4),
         ("Tyler, the Creator feat. Kali Uchis - See You Again", "variant", 4),
         ("Simon and Garfunkel - Mrs Robinson", "variant", 5),
-        ("ACDC - TNT", "not found", None),
-        ("AC DC - TNT", "not found", None),
-        ("AC/DC - T N T", "variant", 6),
+        ("ACDC - TNT", "fuzzy", 6),
+        ("AC DC - TNT", "variant", 6),
+        ("AC/DC - T N T", "fuzzy", 6),
         ("Radiohead - No Surprises", "variant", 1),
         ("Radiohead - Karma Police (2017 Remaster) [Official Video]", "variant", 0),
         ("Beatles - Here Comes the Sun - Remastered 2009", "variant", 9),
@@ -184,9 +184,7 @@ NAME = (
 
 @settings(max_examples=60)
 @given(
-    st.lists(
-        st.tuples(NAME, NAME), min_size=1, max_size=4, unique_by=lambda each: tuple(map(bare, each))
-    ),
+    st.lists(st.tuples(NAME, NAME), min_size=1, max_size=4, unique_by=lambda x: bare(" ".join(x))),
     st.sampled_from(["exportify", "soundiiz", "m3u", "text"]),
 )
 def test_a_written_playlist_is_recognised_as_the_same_tracks(
@@ -200,13 +198,4 @@ def test_a_written_playlist_is_recognised_as_the_same_tracks(
     written = [Written(*each) for each in zip(ids, names, artists, strict=True)]
     [playlist] = read_playlists(write_playlist(written, "x", format)).playlists
     found = recogniser.recognise(playlist.entries)
-    same = [
-        each.row is not None and (each.row == i or _alike(pairs, each.row, i))
-        for i, each in enumerate(found)
-    ]
-    assert all(same)
-
-
-def _alike(pairs: list[tuple[str, str]], one: int, other: int) -> bool:
-    """Whether two tracks can't be told apart by what is written of them in a line."""
-    return bare(" ".join(pairs[one])) == bare(" ".join(pairs[other]))
+    assert [each.row for each in found] == list(range(len(pairs)))
