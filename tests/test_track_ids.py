@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from spotify_engine.track_ids import linked_track, track_id, track_ids
+from spotify_engine.track_ids import is_spotify_id, linked_track, track_id, track_ids
 
 ID = "4uLU6hMCjMI75M1A2tKUQC"
 
@@ -62,3 +62,10 @@ def test_an_array_of_them() -> None:
     assert track_ids(pa.array(["b\ufeff", " a"], pa.string())).to_pylist() == ["b", "a"]
     assert track_ids(pa.array(["a", ""], pa.string())).to_pylist() == ["a", ""]
     assert track_ids(pa.array([], pa.string())).to_pylist() == []
+
+
+def test_ids_of_spotify_are_told_from_words() -> None:
+    assert is_spotify_id("6habFhsOp2NvshLv26DqMb")
+    assert not is_spotify_id("6habFhsOp2NvshLv26DqM")
+    assert not is_spotify_id("id0")
+    assert not any(map(is_spotify_id, ("counterrevolutionaries", "Counterrevolutionaries")))

@@ -16,7 +16,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.names import normalise
 from spotify_engine.playlists.explain import Explanation
 from spotify_engine.playlists.heatmap import plot_attention
-from spotify_engine.playlists.lookup import Resolved
+from spotify_engine.playlists.lookup import Asked, Resolved
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.recommendation import REST, Recommendation, counted
 
@@ -38,7 +38,7 @@ class Completion:
     """
 
     recommender: PlaylistRecommender
-    tracks: Sequence[str]
+    tracks: Sequence[Asked]
     title: str | None
     found: Resolved
     recommended: list[Recommendation]
@@ -130,7 +130,7 @@ class Completion:
 
 
 def complete_playlist(
-    recommender: PlaylistRecommender, tracks: Sequence[str], title: str | None, k: int
+    recommender: PlaylistRecommender, tracks: Sequence[Asked], title: str | None, k: int
 ) -> Completion:
     """Complete a playlist given by ids or ``Artist - Title`` texts."""
     recommended = recommender.complete(tracks, title=title, k=k)

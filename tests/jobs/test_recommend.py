@@ -121,7 +121,7 @@ def test_something_must_be_asked_for(run: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as stopped:
         recommend(run)
     assert stopped.value.code == 2
-    assert "give --playlist, --tracks or --title" in capsys.readouterr().err
+    assert "give --playlist, --tracks, --file or --title" in capsys.readouterr().err
 
 
 def test_an_unknown_playlist_is_refused_in_one_line(
