@@ -97,11 +97,8 @@ class SessionEngine:
 
     def describe(self, row: int) -> Described:
         """What is known of a song besides its name."""
-        explainer = self.recommender.explainer
         return Described(
-            genres=[
-                explainer.genre_names[genre] for genre in np.flatnonzero(explainer.has_genre[row])
-            ],
+            genres=self.recommender.explainer.genres_of(row),
             popularity=int(self.recommender.plays[row]),
             above=int(self._standing[row]),
         )
