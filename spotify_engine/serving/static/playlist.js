@@ -58,7 +58,7 @@ export function playlistTab({ answered, changed, invented }) {
         run: (each) => chosen.add({ ...each, text: `${each.artist} - ${each.name}` }),
       },
       {
-        label: "Not this one", kind: "without quiet", spoken: (each) => `Not this one: ${each.name}`,
+        label: "Not this one", kind: "without", quiet: true, spoken: (each) => `Not this one: ${each.name}`,
         run: (each) => {
           excluded.push({ id: each.id, name: each.name });
           announce(`${each.name} is left out`);

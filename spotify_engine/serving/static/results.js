@@ -231,8 +231,8 @@ export class Recommendations {
   /**
    * @param root     where they go
    * @param why      what shows the reasons; beside the list, on a phone in the row that was tapped
-   * @param acts     [{label, kind, run, spoken, offered?}]: the buttons of each; run(recommendation),
-   *                 spoken(recommendation) is what a button says to who can't see its row
+   * @param acts     [{label, kind, quiet?, run, spoken, offered?}]: the buttons of each;
+   *                 run(recommendation), spoken(recommendation) is what a button says to who can't see its row
    * @param invented () => whether no such tracks exist
    * @param selected (recommendation | null, answer) => void
    * @param picked   () => void, when a person selected one
@@ -358,7 +358,7 @@ export class Recommendations {
         match(each, this.answer)),
         h("span", { class: "acts" },
           this.acts.filter((act) => act.offered?.() ?? true).map((act) => h("button", {
-            type: "button", class: `act ${act.kind}`, "data-act": act.kind,
+            type: "button", class: act.quiet ? "act quiet" : "act", "data-act": act.kind,
             "aria-label": act.spoken(each), onclick: () => act.run(each),
           }, act.label)))),
       h("p", { class: "because" },

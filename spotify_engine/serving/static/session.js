@@ -66,7 +66,7 @@ export function sessionTab({ answered, changed, invented }) {
         run: (each) => chosen.add({ ...each, text: each.id }),
       },
       {
-        label: "Store a play", kind: "store quiet", run: store,
+        label: "Store a play", kind: "store", quiet: true, run: store,
         spoken: (each) => `Store that ${readable(user.value)} played ${each.name}`,
         offered: () => readable(user.value) !== "",
       },
