@@ -105,6 +105,7 @@ def test_playlists_file_has_the_dialect_of_the_real_one(
     assert not data.isascii()
 
 
+@pytest.mark.usefixtures("counts")
 def test_what_is_generated_says_so(folder: Path, tmp_path: Path) -> None:
     files = [folder / name for name in (PLAYLISTS_FILE, FEATURES_FILE)]
     assert is_invented([*files, None])

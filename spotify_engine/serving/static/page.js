@@ -64,7 +64,7 @@ function know({ versions }) {
     if (each.latest !== null) live[each.name].change();
   });
   byId("tabs").hidden = tabs.filter(({ tab }) => !tab.hidden).length < 2;
-  if (openTab().tab.hidden) go(tabs.find(({ tab }) => !tab.hidden).name);
+  if (openTab().tab.hidden) follow();
   byId("invented").hidden = !openTab().invented;
 }
 
@@ -98,7 +98,7 @@ function follow() {
 
 /** Opens a tab and says so in the address: Back leads to the other one. */
 function go(name, focus = false) {
-  const same = name === openTab().name || openTab().tab.hidden;
+  const same = name === openTab().name;
   history[same ? "replaceState" : "pushState"](null, "", addressOf(name, live[name].state()));
   open(name, focus);
 }
@@ -119,5 +119,7 @@ tabs.forEach(({ name, tab }) => {
 
 // Back, Forward, a link or an address that was typed; the focus stays on the tabs if it was there.
 addEventListener("hashchange", follow);
-follow();
-ask("v1/versions").then(({ data }) => know(data), () => (byId("tabs").hidden = false));
+// What isn't served is not asked; when nobody can say what is, everything is tried.
+ask("v1/versions")
+  .then(({ data }) => know(data), () => (byId("tabs").hidden = false))
+  .then(follow);
