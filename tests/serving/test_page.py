@@ -75,6 +75,11 @@ def test_reasons_and_charts_are_the_answers(open_page: Open, url: str) -> None:
             default=each.reasons[0],
         )
         said = re.sub(r" \((attention|affinity|score)[^()]*\)", "", strongest.text)
+        if strongest.kind == "genre" and each.explanation.matched_genres:
+            [first, *_] = said.split("; ")
+            of_artist = "" if first.startswith("Matches") else f"{first}, and it "
+            genres = " and ".join([*each.explanation.matched_genres][:2])
+            said = f"{of_artist}{'m' if of_artist else 'M'}atches the playlist’s {genres}"
         expect(rows(page).nth(place).locator(".because")).to_have_text(f"{said}.")
         why = each.explanation
         bars = chart(page, "What each track of the playlist adds")

@@ -211,10 +211,23 @@ function standing({ popularity, above }) {
 }
 
 /** The strongest reason as one sentence, without the figures that stand under Details. */
-function sentence({ reasons }) {
+function sentence({ reasons, explanation }) {
   const strongest = reasons.toSorted((a, b) => b.contribution - a.contribution);
   const found = strongest.find((each) => each.kind !== "rest") ?? strongest[0];
-  return found ? `${found.text.replace(FIGURES, "").replace(/\.$/, "")}.` : null;
+  if (!found) return null;
+  const matched = Object.keys(explanation?.matched_genres ?? {});
+  if (found.kind === "genre" && matched.length) {
+    const [first] = found.text.split("; ");
+    const genres = `matches the playlist’s ${both(matched)}`;
+    const artist = !first.startsWith("Matches ") && first.replace(FIGURES, "");
+    return artist ? `${artist}, and it ${genres}.` : `M${genres.slice(1)}.`;
+  }
+  return `${found.text.replace(FIGURES, "").replace(/\.$/, "")}.`;
+}
+
+/** The first two of some words. */
+function both(words) {
+  return words.slice(0, 2).join(" and ");
 }
 
 /** A link to a track that Spotify has; null for invented ones and ids of others. */
