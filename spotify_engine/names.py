@@ -69,6 +69,52 @@ def without_accents(name: str) -> str:
     return " ".join("".join(kept).translate(_UNDECOMPOSED).split())
 
 
+# What is said beside a name of how it was recorded, cut, mixed, published or with whom.
+_VERSION = re.compile(
+    r"""^(?:feat|ft|featuring|with)\b
+    | \bremaster(?:ed|izado|isé)?\b
+    | ^live\b | \blive(?:\s(?:version|session|recording|take|edit|mix))?(?:,.*)?$
+    | \b(?:radio|single|album|video|short|long|extended)\s(?:edit|version|mix|cut)$ | ^edit$
+    | \b(?:original|studio|lp|full\slength)\s(?:mix|version|recording)$
+    | ^(?:mono|stereo)\b | ^\d{4}\s(?:mix|version)$ | ^bonus\s?track\b
+    | ^(?:explicit|clean)(?:\sversion)?$ | \bdeluxe\b | \banniversary\b
+    | ^(?:official|lyrics?|music)\s?(?:music\s|lyrics?\s)?(?:video|audio|visuali[sz]er)?$
+    | ^(?:audio|video|visuali[sz]er|hd|hq|4k)$
+    | ^from\b.*\b(?:soundtrack|motion\spicture|film|movie)\b""",
+    re.VERBOSE,
+)
+_BRACKETS = re.compile(r"\s*[(\[{]([^()\[\]{}]*)[)\]}]")
+_AFTER_DASH = re.compile(r"^(.*\S)\s+-\s+(\S[^-]*)$")
+_FEATURED = re.compile(r"(?<=\S)\s+(?:feat\.?|ft\.?|featuring)\s+\S.*$")
+_WORD = re.compile(r"[^\W_]+")
+
+
+def bare(name: str) -> str:
+    """``without_accents``, and without punctuation; ``&`` is ``and``.
+
+    A name of nothing but punctuation keeps it.
+    """
+    spelled = without_accents(name)
+    words = _WORD.findall(spelled.replace("'", "").replace("&", " and "))
+    return " ".join(words) or spelled
+
+
+def without_version(name: str) -> str:
+    """``bare`` of what is left of a name without ``feat. X``, ``- Remastered 2011``, ``(Live)``.
+
+    It may mean another recording: whoever takes one for the other has to say so.
+    """
+    spelled = without_accents(name)
+
+    def kept(bracket: re.Match[str]) -> str:
+        return "" if _VERSION.search(bracket[1].strip()) else bracket[0]
+
+    short = _FEATURED.sub("", _BRACKETS.sub(kept, spelled))
+    while (dash := _AFTER_DASH.match(short)) and _VERSION.search(dash[2].strip()):
+        short = dash[1]
+    return bare(short) if short.strip() else bare(name)
+
+
 def _folded(text: str) -> str:
     """``normalise`` but for spaces: Unicode's NFKC_Casefold, and the signs."""
     # The signs first: some decompose to a space with an accent.

@@ -15,6 +15,7 @@ _LINK = re.compile(
     re.IGNORECASE,
 )
 _IN_LINKS = (b":", b"/", b"%")
+_SPOTIFY_ID = re.compile(r"[0-9A-Za-z]{22}")
 
 
 def linked_track(text: str) -> str | None:
@@ -26,6 +27,12 @@ def linked_track(text: str) -> str | None:
 def track_id(text: str) -> str:
     """The bare id of a URI, link or id."""
     return linked_track(text) or text.strip()
+
+
+def is_spotify_id(text: str) -> bool:
+    """Whether a text has the form of Spotify's ids, and is no long word."""
+    plain = text.islower() or text.isupper() or text.istitle()
+    return _SPOTIFY_ID.fullmatch(text) is not None and not (text.isalpha() and plain)
 
 
 def track_ids(texts: pa.StringArray) -> pa.StringArray:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+import httpx
 from pydantic import BaseModel, ValidationError
 
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import Pipeline
+from spotify_engine.reading.formats.kinds import ExportFormat
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
+    Exported,
     Health,
+    ReadAnswer,
     TracksAnswer,
     UnifiedAnswer,
     VersionOut,
@@ -26,9 +30,11 @@ from spotify_engine.serving.requests import (
     CompleteRequest,
     Event,
     EventsRequest,
+    ExportRequest,
     NextRequest,
     PlayEvent,
     PlaylistInput,
+    ReadRequest,
     RecommendRequest,
     RollbackRequest,
     SessionInput,
@@ -54,6 +60,8 @@ class Call(Generic[A]):
             knows whether it arrived.
         admin: needs the token.
         fine: statuses besides 2xx that bring an answer and no problem.
+        read: how a good answer is read that is no JSON; it raises LookupError or ValueError if
+            it can't be.
     """
 
     method: str
@@ -64,6 +72,7 @@ class Call(Generic[A]):
     repeatable: bool = True
     admin: bool = False
     fine: tuple[int, ...] = ()
+    read: Callable[[httpx.Response], A] | None = None
 
 
 def _made(message: type[A], **fields: Any) -> A:
@@ -196,6 +205,43 @@ def tracks(
     return Call(
         "GET", "/v1/tracks", TracksAnswer, params={"q": q, "k": k, "pipeline": pipeline}
     )  # fmt: skip
+
+
+def read(self: object, text: str, filename: str | None = None) -> Call[ReadAnswer]:
+    """Which tracks a playlist holds that somebody has as a text or file, and which are known.
+
+    Args:
+        text: links, ``Artist - Title`` a line, or what is in a CSV, JSON or M3U file.
+        filename: names the playlist if the format doesn't.
+
+    Raises: as :meth:`complete`.
+    """
+    request = _made(ReadRequest, text=text, filename=filename)
+    return _post("/v1/playlists/read", request, ReadAnswer)
+
+
+def export(
+    self: object,
+    tracks: Sequence[TrackLike],
+    title: str | None = None,
+    format: ExportFormat = "exportify",
+) -> Call[Exported]:
+    """A playlist as the text of a file that other programs read.
+
+    Args:
+        tracks: in order.
+        format: ``exportify`` or ``soundiiz`` (CSV), ``m3u``, ``uris`` or ``text``.
+
+    Raises: as :meth:`complete`.
+    """
+    request = _made(ExportRequest, tracks=_listed("tracks", tracks), title=title, format=format)
+    return _post("/v1/playlists/export", request, Exported, read=_exported)
+
+
+def _exported(response: httpx.Response) -> Exported:
+    named = response.headers["Content-Disposition"].partition("filename*=UTF-8''")[2]
+    left_out = int(response.headers["X-Left-Out"])
+    return Exported(text=response.content.decode(), filename=unquote(named), left_out=left_out)
 
 
 def versions(self: object) -> Call[VersionsAnswer]:

@@ -89,8 +89,10 @@ def _answer(call: Call[A], response: httpx.Response) -> A | None:
     if not response.is_success and response.status_code not in call.fine:
         return None
     try:
+        if call.read is not None:
+            return call.read(response)
         return call.answer.model_validate_json(response.content)
-    except ValidationError as error:
+    except (LookupError, ValueError) as error:
         if not response.is_success:
             return None
         detail = (

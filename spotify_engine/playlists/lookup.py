@@ -79,6 +79,18 @@ class Lookup:
         spelled = normalise_all(artists["name"].combine_chunks()).take(pa.array(known)).to_pylist()
         self._artists = dict(zip(reversed(spelled), reversed(known.tolist()), strict=True))
 
+    def by_id(self, text: str) -> int | None:
+        """The row of an id, URI or link."""
+        return self._by_id.get(track_id(text))
+
+    def by_name(self, artist: str, name: str) -> int | None:
+        """The row of a track whose names are the same, see ``names``."""
+        return self._by_key.get(track_key(name, artist))
+
+    def artist(self, name: str) -> int | None:
+        """The row of an artist who may stand in for a track that is not found."""
+        return self._artists.get(normalise(name))
+
     def resolve(self, tracks: Iterable[Asked]) -> Resolved:
         """Find each."""
         rows: dict[int, None] = {}
@@ -86,15 +98,15 @@ class Lookup:
         unknown: dict[str, None] = {}
         for track in tracks:
             text = track if isinstance(track, str) else " - ".join(track)
-            row = self._by_id.get(track_id(track)) if isinstance(track, str) else None
+            row = self.by_id(track) if isinstance(track, str) else None
             stand_in = None
-            for artist, name, sure in [] if row is not None else _readings(track):
+            for artist, name, sure in [] if row is not None else readings(track):
                 key = track_key(name, artist)
                 row = self._by_key.get(key)
                 if row is not None:
                     break
                 # The longest artist is the least likely to be one by chance, so a later one wins.
-                known = self._artists.get(normalise(artist))
+                known = self.artist(artist)
                 if known is not None and sure and name.strip():
                     stand_in = StandIn(text, name.strip(), known, key)
             if row is not None:
@@ -106,20 +118,22 @@ class Lookup:
         return Resolved(np.fromiter(rows, dtype=np.int64), [*by_artist.values()], [*unknown])
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
+    """As what a track can be read."""
+
     artist: str
     name: str
     sure: bool  # the dash has a blank beside it, so it isn't one within a word
 
 
-def _readings(track: Asked) -> list[_Reading]:
+def readings(track: Asked) -> list[Reading]:
     """As what a track can be read: the sure ones first, the shortest artist first."""
     if not isinstance(track, str):
-        return [_Reading(*track, sure=True)]
+        return [Reading(*track, sure=True)]
     # Both names may hold a dash themselves, so every one of them may be the one between.
-    readings = []
+    found = []
     for dash in _DASH.finditer(track):
         before, after = track[: dash.start()], track[dash.end() :]
-        readings.append(_Reading(before, after, before[-1:].isspace() or after[:1].isspace()))
-    sure = [each for each in readings if each.sure]
-    return sure[:MOST] + [each for each in readings if not each.sure][:MOST]
+        found.append(Reading(before, after, before[-1:].isspace() or after[:1].isspace()))
+    sure = [each for each in found if each.sure]
+    return sure[:MOST] + [each for each in found if not each.sure][:MOST]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
+from spotify_engine.catalogue import Catalogue
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import Projected
 from spotify_engine.learning.item_item import add_item_item_scores, playlists_with_both
@@ -27,14 +28,17 @@ from spotify_engine.playlists.explain import Explainer, Explanation, Seeds
 from spotify_engine.playlists.fallbacks import Fallbacks, best_of
 from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
-from spotify_engine.playlists.lookup import Asked, Lookup, Resolved
+from spotify_engine.playlists.lookup import Asked, Lookup, Resolved, readings
 from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.recognising import Recogniser
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
 from spotify_engine.playlists.stand_ins import StandIns
 from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
+from spotify_engine.reading.formats.writer import Written
 from spotify_engine.recommendation import Reason, Recommendation
 from spotify_engine.store.bundle import open_bundle
+from spotify_engine.track_ids import is_spotify_id, track_id
 
 MAX_SEEDS = 10_000
 
@@ -80,7 +84,7 @@ class PlaylistRecommender:
         self.ids: list[str] = tracks["id"].to_pylist()
         self.names: list[str] = tracks["name"].to_pylist()
         self.artists: list[str] = tracks["artist_name"].to_pylist()
-        self._lookup = Lookup(tracks, self.tables["artists"], self._heard_artists())
+        self.lookup = Lookup(tracks, self.tables["artists"], self._heard_artists())
         self.explainer = Explainer(self.tables, self.names, self.artists, popularity)
         genres = TitleGenres(self.tables["genres"]["name"].to_pylist(), load_vocabulary())
         self.fallbacks = Fallbacks(encoded, popularity, titles, genres, self.explainer)
@@ -147,13 +151,34 @@ class PlaylistRecommender:
             first = str(error).splitlines()[0]
             raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
 
+    def recogniser(self, catalogue: Catalogue | None = None) -> Recogniser:
+        """Tells which tracks people mean by what they wrote."""
+        return Recogniser(
+            self.lookup, self.ids, self.names, self.artists, self.popularity, catalogue
+        )
+
+    def written(self, track: Asked) -> Written | None:
+        """A track as it goes into a file; None: it is neither of the catalogue nor named."""
+        row = self.lookup.by_id(track) if isinstance(track, str) else None
+        if row is None:
+            read = readings(track)
+            found = [self.lookup.by_name(each.artist, each.name) for each in read]
+            row = next((each for each in found if each is not None), None)
+            if row is None and read:
+                return Written(None, read[0].name.strip(), read[0].artist.strip())
+        if row is not None:
+            return Written(self.ids[row], self.names[row], self.artists[row])
+        assert isinstance(track, str)
+        bare = track_id(track)
+        return Written(bare) if is_spotify_id(bare) else None
+
     def resolve(self, tracks: Iterable[Asked]) -> Resolved:
         """Find tracks by id, by (artist, name), or by a text like ``Artist - Title``.
 
         Tells those of the catalogue, those of which only the artist is known, and unknown ones
         apart.
         """
-        return self._lookup.resolve(tracks)
+        return self.lookup.resolve(tracks)
 
     def score(self, seeds: Ragged) -> np.ndarray:
         """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from spotify_engine.pipelines import Pipeline
+from spotify_engine.playlists.outcomes import How
 from spotify_engine.recommendation import Recommendation
 
 
@@ -190,6 +191,69 @@ class TracksAnswer(BaseModel):
     pipeline: Pipeline
     version: str
     tracks: list[TrackOut]
+
+
+class TrackRef(BaseModel):
+    """Which track of the catalogue."""
+
+    id: str
+    name: str
+    artist: str
+
+
+class EntryOut(BaseModel):
+    """A track as it was written, and what it was recognised as."""
+
+    text: str = Field(description="as it was written")
+    line: int = Field(description="of the text, from 1; in JSON, the place in its playlist")
+    how: How = Field(
+        description="exact: its id or names; variant: but for accents, punctuation, the order of "
+        "the names or what is said of a version; fuzzy: but for small misspellings; by artist: "
+        "only the artist is known; not found"
+    )
+    score: float | None = Field(None, description="of fuzzy: likeness, 0 to 100")
+    track: TrackRef | None = Field(None, description="None: by artist, or not found")
+    name: str | None = Field(None, description="by artist: to be given on with the artist")
+    artist: str | None = Field(None, description="by artist: who it is")
+    nearest: TrackRef | None = Field(
+        None, description="of one that isn't found: what resembles it most; never taken for it"
+    )
+
+
+class PlaylistOut(BaseModel):
+    """A playlist that was read."""
+
+    title: str | None
+    entries: list[EntryOut]
+
+
+class UnreadOut(BaseModel):
+    """A line that holds no track."""
+
+    line: int
+    text: str
+    why: str
+
+
+class ReadAnswer(BaseModel):
+    """What a text holds, and which of it is known."""
+
+    title: str | None = Field(description="the playlist's; None: it has none, or there are several")
+    format: str = Field(description="in words")
+    playlists: list[PlaylistOut]
+    unread: list[UnreadOut] = Field(description="lines that hold no track, the first 100")
+    summary: str = Field(description="32 known, 3 by their artist, 5 not found")
+    pipeline: Pipeline
+    version: str
+    ms: float = Field(0.0, description="milliseconds from the request's arrival to the answer")
+
+
+class Exported(BaseModel):
+    """A playlist's file."""
+
+    text: str
+    filename: str
+    left_out: int = Field(description="tracks that the format can't hold: they have no Spotify id")
 
 
 class VersionOut(BaseModel):

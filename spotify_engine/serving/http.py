@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel
@@ -25,12 +25,15 @@ from starlette.staticfiles import StaticFiles
 from spotify_engine import __version__
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import Pipeline
+from spotify_engine.reading.formats.kinds import FORMATS
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
+    Exported,
     FieldProblem,
     Health,
     Problem,
+    ReadAnswer,
     TrackDetails,
     TracksAnswer,
     UnifiedAnswer,
@@ -38,13 +41,16 @@ from spotify_engine.serving.answers import (
     VersionsAnswer,
 )
 from spotify_engine.serving.guard import ARRIVED, Guard
+from spotify_engine.serving.playlists import Unusable
 from spotify_engine.serving.problems import PROBLEM, problem
 from spotify_engine.serving.requests import (
     MAX_K,
     MAX_TEXT,
     CompleteRequest,
     EventsRequest,
+    ExportRequest,
     NextRequest,
+    ReadRequest,
     RecommendRequest,
     RollbackRequest,
     Text,
@@ -117,6 +123,20 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+LEFT_OUT = "X-Left-Out"
+EXPORTED: dict[str, Any] = {
+    "description": "The file's text; Content-Disposition names it",
+    "content": {
+        media: {"schema": {"type": "string"}}
+        for media in sorted({each.media for each in FORMATS.values()})
+    },
+    "headers": {
+        LEFT_OUT: {
+            "description": "tracks that the format can't hold: they have no Spotify id",
+            "schema": {"type": "integer"},
+        }
+    },
+}
 ASKED = _documented(400, 413, 415, 422, 503)
 
 
@@ -141,6 +161,21 @@ def _api(service: Service) -> APIRouter:
     async def complete(body: CompleteRequest, request: Request) -> Response:
         """Tracks that complete a playlist, best first."""
         return await _timed(service.complete(body), request)
+
+    @api.post("/playlists/read", response_model=ReadAnswer, responses=ASKED, tags=["playlists"])
+    async def read(body: ReadRequest, request: Request) -> Response:
+        """Read a playlist as people have it, and tell which of its tracks are known."""
+        return await _timed(service.read(body), request)
+
+    @api.post(
+        "/playlists/export",
+        response_class=PlainTextResponse,
+        responses={200: EXPORTED, **ASKED},
+        tags=["playlists"],
+    )
+    async def export(body: ExportRequest) -> Response:
+        """Write a playlist as a file that other programs read."""
+        return _file(await service.export(body), FORMATS[body.format].media)
 
     @api.post("/sessions/next", response_model=Answer, responses=ASKED, tags=["recommend"])
     async def next_song(body: NextRequest, request: Request) -> Response:
@@ -255,10 +290,21 @@ def _add_pages(app: FastAPI) -> None:
     app.mount("/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
 
 
-async def _timed(answer: Awaitable[Answer], request: Request) -> Response:
+async def _timed(answer: Awaitable[Answer | ReadAnswer], request: Request) -> Response:
     found = await answer
     found.ms = round(1000 * (perf_counter() - request.scope[ARRIVED]), 3)
     return _json(found)
+
+
+def _file(exported: Exported, media: str) -> Response:
+    """With a name in ASCII for old programs, and in UTF-8 (RFC 6266)."""
+    name = exported.filename
+    plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)
+    headers = {
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
+        LEFT_OUT: str(exported.left_out),
+    }
+    return Response(exported.text, media_type=f"{media}; charset=utf-8", headers=headers)
 
 
 def _json(message: BaseModel, status: int = 200) -> Response:
@@ -346,6 +392,11 @@ def _add_problem_handlers(app: FastAPI, service: Service) -> None:
     async def unknown_track(request: Request, error: UnknownTrack) -> Response:
         message = "the catalogue has no track of this id; GET /v1/tracks?q= finds by name"
         return problem(404, "Unknown track", message, [_field("track", message)])
+
+    @app.exception_handler(Unusable)
+    async def unusable(request: Request, error: Unusable) -> Response:
+        said = f"{error.field}: {error}"
+        return problem(422, "Invalid request", said, [_field(error.field, str(error))])
 
     @app.exception_handler(InputError)
     async def refused(request: Request, error: InputError) -> Response:

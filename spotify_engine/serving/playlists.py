@@ -10,26 +10,39 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
+from spotify_engine.catalogue import Catalogue
+from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores
 from spotify_engine.playlists.explain import Explanation, Seeds
 from spotify_engine.playlists.graph import audio_matrix
 from spotify_engine.playlists.lookup import Asked
+from spotify_engine.playlists.outcomes import Outcome, summary
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import AUDIO
 from spotify_engine.ragged import Ragged
+from spotify_engine.reading.formats.reader import read_playlists
+from spotify_engine.reading.formats.writer import file_name, write_playlist
 from spotify_engine.serving.answers import (
     Answer,
     Described,
+    EntryOut,
+    Exported,
     Path,
     PlaylistExplanation,
+    PlaylistOut,
+    ReadAnswer,
     RecommendationOut,
     Seed,
+    TrackRef,
+    UnreadOut,
 )
-from spotify_engine.serving.catalogue import Catalogue
 from spotify_engine.serving.index import ApproximateIndex, ExactIndex, Index
 from spotify_engine.serving.requests import (
+    MAX_TRACKS,
     CompleteRequest,
+    ExportRequest,
     PlaylistInput,
+    ReadRequest,
     Track,
     TrackName,
 )
@@ -38,7 +51,20 @@ from spotify_engine.store.cache import VectorCache
 from spotify_engine.store.events import EventStore, StoreUnavailable
 
 PATHS = 8  # of a recommendation: as many as a drawing can hold
+MAX_UNREAD = 100  # lines that are named of those that hold no track
 SAMPLES = 100  # playlists of one track that an approximate index is measured on
+
+
+class Unusable(InputError):
+    """A field of a request holds what can't be used.
+
+    Attributes:
+        field: which.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,8 @@ class PlaylistEngine:
             recommender.ids, recommender.names, recommender.artists, recommender.popularity
         )
         self._audio = audio_matrix(recommender.tables["tracks"])
+        self.recogniser = recommender.recogniser(self.catalogue)
+        self.recogniser.prepare()
         vectors = recommender.encoded.vectors.numpy()
         bias = recommender.encoded.bias.numpy()
         self.recall = 1.0
@@ -127,6 +155,77 @@ class PlaylistEngine:
     def unknown(self, tracks: Sequence[str]) -> list[str]:
         """Those of which not even the artist is known."""
         return self.recommender.resolve(tracks).unknown
+
+    def read(self, request: ReadRequest) -> ReadAnswer:
+        """What a text holds, and which of its tracks are known.
+
+        Raises:
+            Unusable: it can't be read.
+        """
+        try:
+            pasted = read_playlists(request.text, request.filename, MAX_TRACKS)
+        except InputError as error:
+            raise Unusable("text", str(error)) from error
+        outcomes = self.recogniser.recognise(
+            entry for playlist in pasted.playlists for entry in playlist.entries
+        )
+        each = iter(outcomes)
+        return ReadAnswer(
+            title=pasted.title,
+            format=pasted.format,
+            playlists=[
+                PlaylistOut(
+                    title=playlist.title,
+                    entries=[self._entry(next(each)) for _ in playlist.entries],
+                )
+                for playlist in pasted.playlists
+            ],
+            unread=[UnreadOut(**line._asdict()) for line in pasted.unread[:MAX_UNREAD]],
+            summary=summary(outcomes),
+            pipeline="playlists",
+            version=self.version,
+        )
+
+    def export(self, request: ExportRequest) -> Exported:
+        """A playlist as a file for another program.
+
+        Raises:
+            Unusable: a track isn't in the catalogue, or nothing would be written.
+        """
+        tracks = []
+        for place, given in enumerate(request.tracks):
+            written = self.recommender.written(_asked(given))
+            if written is None:
+                said = f"no track of the catalogue has the id {given!r}; name it as Artist - Title"
+                raise Unusable(f"tracks.{place}", said)
+            tracks.append(written)
+        try:
+            text = write_playlist(tracks, request.title, request.format)
+        except InputError as error:
+            raise Unusable("format", str(error)) from error
+        without = sum(each.uri is None for each in tracks) if request.format == "uris" else 0
+        name = file_name(request.title, request.format)
+        return Exported(text=text, filename=name, left_out=without)
+
+    def _entry(self, outcome: Outcome) -> EntryOut:
+        return EntryOut(
+            text=outcome.entry.text,
+            line=outcome.entry.line,
+            how=outcome.how,
+            score=outcome.score,
+            track=self._ref(outcome.row),
+            name=outcome.name,
+            artist=outcome.artist,
+            nearest=self._ref(outcome.nearest),
+        )
+
+    def _ref(self, row: int | None) -> TrackRef | None:
+        if row is None:
+            return None
+        catalogue = self.catalogue
+        return TrackRef(
+            id=catalogue.ids[row], name=catalogue.names[row], artist=catalogue.artists[row]
+        )
 
     def _ask(self, request: CompleteRequest) -> _Ask:
         tracks, learned = self._tracks(request)

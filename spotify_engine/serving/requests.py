@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spotify_engine.pipelines import Pipeline
+from spotify_engine.reading.formats.kinds import FORMATS, ExportFormat
 
 MAX_TRACKS = 1_000
 MAX_K = 100
 MAX_EVENTS = 1_000
 MAX_TEXT = 500
+MAX_PASTED = 1_000_000
 LAST_SECOND = 253_402_300_799  # of the year 9999
 DAY_MS = 86_400_000
 
@@ -213,6 +215,52 @@ class EventsRequest(Message):
     )  # fmt: skip
 
     events: list[Event] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class ReadRequest(Message):
+    """A playlist as somebody has it: pasted, or the text of a file."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"text": "1. Artist - Title\nTitle by Artist", "filename": "evening.txt"}]
+        },
+    )
+
+    text: str = Field(
+        min_length=1,
+        max_length=MAX_PASTED,
+        description="Spotify links or URIs, Artist - Title a line, CSV (Exportify, TuneMyMusic, "
+        "Soundiiz), JSON (a Spotify account export, the Million Playlist Dataset) or M3U",
+    )
+    filename: Title | None = Field(
+        None, description="names the playlist if the format has no name for it"
+    )
+
+
+class ExportRequest(Message):
+    """A playlist to be written for another program."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "tracks": ["Artist - Title", {"name": "Title", "artist": "Other"}],
+                    "title": "Evening",
+                    "format": "soundiiz",
+                }
+            ]
+        },
+    )
+
+    tracks: list[Track] = Field(min_length=1, max_length=MAX_TRACKS, description="in order")
+    title: Title | None = None
+    format: ExportFormat = Field(
+        description="; ".join(f"{name}: {each.said}" for name, each in FORMATS.items())
+    )
 
 
 class RollbackRequest(Message):

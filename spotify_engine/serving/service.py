@@ -15,7 +15,9 @@ from spotify_engine.recommendation import counted
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
+    Exported,
     Health,
+    ReadAnswer,
     TrackDetails,
     TrackOut,
     TracksAnswer,
@@ -30,8 +32,10 @@ from spotify_engine.serving.requests import (
     AddEvent,
     CompleteRequest,
     Event,
+    ExportRequest,
     NextRequest,
     PlayEvent,
+    ReadRequest,
     RecommendRequest,
 )
 from spotify_engine.serving.sessions import SessionEngine
@@ -232,6 +236,24 @@ class Service:
             artist=catalogue.artists[row],
             **dict(engine.describe(row)),
         )
+
+    async def read(self, request: ReadRequest) -> ReadAnswer:
+        """
+        Raises:
+            Unusable: the text can't be read.
+            NotServed
+        """
+        engine = self._playlists()
+        return await self._in_background(lambda: engine.read(request))
+
+    async def export(self, request: ExportRequest) -> Exported:
+        """
+        Raises:
+            Unusable: a track isn't in the catalogue, or nothing would be written.
+            NotServed
+        """
+        engine = self._playlists()
+        return await self._in_background(lambda: engine.export(request))
 
     async def versions(self) -> VersionsAnswer:
         """All registered versions."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from spotify_engine.catalogue import Catalogue
 from spotify_engine.recommendation import Recommendation
 from spotify_engine.serving.answers import (
     Answer,
@@ -14,7 +15,6 @@ from spotify_engine.serving.answers import (
     RecommendationOut,
     SessionExplanationOut,
 )
-from spotify_engine.serving.catalogue import Catalogue
 from spotify_engine.serving.requests import NextRequest, SessionInput
 from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.sessions.explain import SessionExplanation

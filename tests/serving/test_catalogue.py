@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotify_engine.serving.catalogue import Catalogue
+from spotify_engine.catalogue import Catalogue
 
 TRACKS = [
     ("Bohemian Rhapsody", "Queen", 90),

@@ -75,6 +75,10 @@ class Catalogue:
             return first
         return [*first, *(row for row in self._named(query, k) if row != given)][:k]
 
+    def nearest(self, text: str, k: int) -> list[int]:
+        """Rows of at most k tracks whose names and artists share most with a text, best first."""
+        return self._named(text, k)
+
     def _named(self, query: str, k: int) -> list[int]:
         query = without_accents(query)
         if not query:
