@@ -146,14 +146,18 @@ def test_what_is_not_known_is_said(open_page: Open, url: str) -> None:
     page.evaluate(PASTE, f"id3\n{evil}\r\n Artist 4\tNew one \n")
     chosen = page.locator("#playlist-chosen li")
     expect(chosen.nth(0)).to_contain_text("Alive - Live")  # an id gets its name
-    expect(chosen.nth(1)).to_contain_text("<img src=x onerror=alert(1)>Nobodynot in the catalogue")
-    expect(chosen.nth(2)).to_contain_text("New oneArtist 4only its artist is known")
+    expect(chosen.nth(1)).to_contain_text("New oneArtist 4only its artist is known")
     notes = page.locator("#playlist-results .notice")
-    expect(notes).to_have_text(
-        [f"Not in the catalogue: “{evil}”.", "Only the artist is known: “Artist 4 - New one”."]
-    )
+    expect(notes).to_have_text(["Only the artist is known: “Artist 4 - New one”."])
+    read = page.locator("#playlist-read")
+    expect(read).to_contain_text("1 known, 1 by their artist, 1 not found.")
+    expect(read.locator(".read li")).to_have_text([re.compile(re.escape(f"“{evil}” Nearest: "))])
     assert page.locator("img").count() == 0
-    shows(page, complete(url, ["id3", evil, "Artist 4 - New one"]))
+    shows(page, complete(url, ["id3", "Artist 4 - New one"]))
+    # What resembles it is added only by who wants it.
+    read.get_by_role("button", name=re.compile("^Add .* instead$")).click()
+    expect(chosen).to_have_count(3)
+    expect(read.locator(".read li")).to_have_count(0)
     page.get_by_role("button", name="Remove all").click()
     page.get_by_label("Title").fill("Rock morning")
     expect(notes).to_have_text([re.compile("completed from playlists with similar titles")])

@@ -222,3 +222,37 @@ def test_invented_data_and_what_is_not_served_are_told(
     expect(page.get_by_role("tabpanel")).to_have_id("panel-playlist")
     expect(rows(page)).to_have_count(10)
     page.close()
+
+
+def test_files_come_in_and_go_out(open_page: Open, url: str, tmp_path: Path) -> None:
+    page = open_page(url)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="open one").click()
+    file = tmp_path / "Sunday morning.csv"
+    file.write_text("Track Name,Artist Name(s)\nSong 12,Artist 6\nsong 14,ARTIST 3\n")
+    chooser.value.set_files(file)
+    expect(page.locator(CHOSEN)).to_have_text(["Song 12", "Song 14"])
+    expect(page.locator("#playlist-read")).to_contain_text("2 known")
+    shows(page, complete(url, ["id12", "id14"], title=page.get_by_label("Title").input_value()))
+    page.get_by_label("Save as").select_option("text")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save").click()
+    assert saved.value.path().read_text() == "Artist 6 - Song 12\nArtist 3 - Song 14\n"
+    assert saved.value.suggested_filename.endswith(".txt")
+    page.get_by_label("Save as").select_option("uris")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".save")).to_contain_text("id")
+    # Several playlists in one text: which of them is asked.
+    lists = [{"name": f"List {i}", "tracks": [{"track_name": f"Song {i}",
+              "artist_name": f"Artist {i % 11}", "track_uri": f"id{i}"}]} for i in (1, 5)]  # fmt: skip
+    data = page.evaluate_handle(
+        """text => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], "mpd.slice.json"));
+            return data;
+        }""",
+        json.dumps({"playlists": lists}),
+    )
+    page.dispatch_event("#panel-playlist", "drop", {"dataTransfer": data})
+    page.get_by_role("button", name="List 5").click()
+    expect(page.locator(CHOSEN)).to_have_count(3)

@@ -12,11 +12,12 @@ const FOUND = 8;
  * @param pipeline whose catalogue is searched
  * @param add      (track) => void; a track has id (null when typed), name, artist, text
  * @param typed    whether "Artist - Title" may be added as it stands, found or not
+ * @param pasted   (text) => void, takes several lines that are pasted; null: they are one
  *
  * Enter on "Artist - Title" adds the track of that very name and artist, or none: a track that is
  * only like it has to be chosen from the list.
  */
-export function combobox({ id, pipeline, add, typed }) {
+export function combobox({ id, pipeline, add, typed, pasted = null }) {
   const input = byId(id);
   const list = byId(id.replace("-search", "-options"));
   let options = [];
@@ -163,14 +164,12 @@ export function combobox({ id, pipeline, add, typed }) {
     close();
   });
 
-  if (typed) {
+  if (pasted) {
     input.addEventListener("paste", (event) => {
-      const lines = event.clipboardData.getData("text").split(/[\r\n]+/);
-      // Columns of a spreadsheet are artist and title.
-      const texts = lines.map((line) => readable(line.trim().replace(/\t+/g, " - "))).filter(Boolean);
-      if (texts.length < 2) return;
+      const text = event.clipboardData.getData("text");
+      if (!/[\r\n]/.test(text.trim())) return;
       event.preventDefault();
-      add(...texts.map(asWritten));
+      pasted(text);
     });
   }
 }

@@ -5,6 +5,7 @@ import { ask, Live, readable } from "./api.js";
 import { barChart, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, name, plural, some } from "./dom.js";
+import { reader, saver } from "./files.js";
 import { paths, profile } from "./profile.js";
 import {
   asAddressed, Chosen, ground, nothingLeft, notice, reasonTerms, Recommendations, subject,
@@ -98,6 +99,7 @@ export function playlistTab({ answered, changed, invented }) {
         ...data.unmatched.map((text) => [text, "not in the catalogue"]),
       ]));
       results.show(data, k);
+      saved.hidden = !chosen.tracks.length;
       answered(data, ms);
     },
     status: (state) => results.status(state),
@@ -109,9 +111,21 @@ export function playlistTab({ answered, changed, invented }) {
   }
 
   combobox({
-    id: "playlist-search", pipeline: "playlists", typed: true,
+    id: "playlist-search", pipeline: "playlists", typed: true, pasted: (text) => files.read(text),
     add: (...tracks) => chosen.add(...tracks),
   });
+  const files = reader({
+    tab: "playlist",
+    add: (...tracks) => chosen.add(...tracks),
+    named: (called) => {
+      if (!readable(title.value)) title.value = readable(called);
+    },
+  });
+  const saved = byId("playlist-save");
+  saved.append(saver({
+    tab: "playlist",
+    content: () => ({ tracks: chosen.sent().slice(0, MOST), title: readable(title.value) }),
+  }));
   title.addEventListener("input", () => askAgain(TYPING_MS));
   comparison.addEventListener("toggle", compare);
 
