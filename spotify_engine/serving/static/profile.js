@@ -37,7 +37,7 @@ function genres(answer, recommendation) {
     caption: `Genres, by share of its tracks${left > 0 ? `; ${plural(left, "rarer one")} left out` : ""}`,
     rows: shown.map(([genre, part]) => ({
       label: genre, value: part, kind: mine.has(genre) ? "matched" : "genre",
-      remark: mine.has(genre) ? `✓ ${recommendation.name}, too` : null,
+      remark: mine.has(genre) ? "✓ this track, too" : null,
     })),
     show: (part) => percent(part),
   });

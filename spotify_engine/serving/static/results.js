@@ -3,7 +3,7 @@
 import { STEP } from "./address.js";
 import { announce, h, name, plural, some, svg } from "./dom.js";
 
-const NARROW = matchMedia("(max-width: 720px)");
+const NARROW = matchMedia("(max-width: 1100px)"); // no room beside the list
 const LEAST_BAR = 3; // percent of the width, so that a poor match is seen at all
 const GENRES_SHOWN = 3;
 const SPOTIFY_ID = /^[0-9A-Za-z]{22}$/;
@@ -243,7 +243,7 @@ export function spotifyLink({ id, name: called }, invented) {
 export class Recommendations {
   /**
    * @param root     where they go
-   * @param why      what shows the reasons; beside the list, on a phone in the row that was tapped
+   * @param why      what shows the reasons; beside the list or, without room, in the row that was tapped
    * @param acts     [{label, kind, quiet?, run, spoken, offered?}]: the buttons of each;
    *                 run(recommendation), spoken(recommendation) is what a button says to who can't see its row
    * @param invented () => whether no such tracks exist
@@ -270,7 +270,7 @@ export class Recommendations {
     this.reach = null; // the row that gets the focus once there are more
     this.picked = null; // by a person; stays selected as long as it is recommended
     this.chosen = null;
-    this.expanded = false; // on a phone: whether the row is open
+    this.expanded = false; // without room beside the list: whether the row is open
     this.skeleton();
     NARROW.addEventListener("change", () => this.answer && this.select(this.chosen, this.expanded));
   }
