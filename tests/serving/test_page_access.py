@@ -156,4 +156,4 @@ def assert_accessible(page: Page) -> None:
 def test_the_documentation_needs_no_network(open_page: Open, url: str) -> None:
     page = open_page(f"{url}/docs")
     expect(page.get_by_text("/v1/playlists/complete")).to_be_visible()
-    expect(page.locator(".opblock")).to_have_count(12)
+    expect(page.locator(".opblock")).to_have_count(14)
