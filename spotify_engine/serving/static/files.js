@@ -100,7 +100,7 @@ export function reader({ tab, add, named }) {
     const more = entries.length - items.length;
     return h("details", { open: true },
       h("summary", {}, `${title}: ${entries.length.toLocaleString("en")}`),
-      h("ul", { class: "read" }, items, more > 0 && h("li", {}, `and ${more.toLocaleString("en")} more`)));
+      h("ul", { class: "read", "aria-label": title, tabindex: "0" }, items, more > 0 && h("li", {}, `and ${more.toLocaleString("en")} more`)));
   }
 
   async function open(file) {
