@@ -63,9 +63,13 @@ class Catalogue:
         run("CREATE INDEX start_text ON start(text, row)")
         self._database.commit()
 
+    def row(self, id_: str) -> int | None:
+        """The track of an id, URI or link; None if there is none."""
+        return self._row.get(track_id(id_))
+
     def search(self, query: str, k: int) -> list[int]:
         """Rows of at most k tracks, best first; an id comes first, a URI or link alone."""
-        given = self._row.get(track_id(query))
+        given = self.row(query)
         first = [] if given is None else [given]
         if linked_track(query) is not None:
             return first

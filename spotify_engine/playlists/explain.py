@@ -70,6 +70,7 @@ class Explanation:
         seeds: float ``[seeds]``, each seed track's contribution: attention x value . t over heads,
             and its item-item weight.
         attention: float ``[seeds]``, mean over heads; sums to 1.
+        through: by part, float ``[seeds]``: each seed's contribution through it.
         parts: the same sum by what t is made of: the track itself, the playlists it is in, its
             artists with their genres; and the item-item term.
         bias: the track's own popularity term.
@@ -86,6 +87,7 @@ class Explanation:
     score: float
     seeds: np.ndarray
     attention: np.ndarray
+    through: dict[str, np.ndarray]
     parts: dict[str, float]
     bias: float
     matched_genres: list[str]
@@ -220,6 +222,7 @@ class Explainer:
             score=score,
             seeds=terms.sum(0) + together,
             attention=attention,
+            through={**by_part, "item_item": together},
             parts=parts,
             bias=bias,
             matched_genres=genres,

@@ -44,6 +44,7 @@ from spotify_engine.runtime.train import (
     train,
 )
 from spotify_engine.store.files import write_text
+from spotify_engine.store.invented import is_invented
 from spotify_engine.strict_json import to_json
 
 
@@ -277,6 +278,7 @@ class PlaylistPipeline(PlaylistFiles):
                 "release": __version__,
                 "config": self.config.model_dump(mode="json"),
                 "data_fingerprint": self.fingerprint,
+                "invented": is_invented(self.config.inputs.model_dump().values()),
                 "metrics": found["metrics"],
             }
             self.recommender.save(self.run.bundle, manifest)

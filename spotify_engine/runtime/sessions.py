@@ -65,6 +65,7 @@ from spotify_engine.sessions.synthetic import ORACLE_FILE, Asked, find_plays, lo
 from spotify_engine.sessions.tables import check_files, edges_of_events, load_tables
 from spotify_engine.sessions.vectors import GATVectors
 from spotify_engine.store.files import write_text
+from spotify_engine.store.invented import is_invented
 from spotify_engine.strict_json import to_json
 
 
@@ -326,6 +327,7 @@ class SessionPipeline:
                 "release": __version__,
                 "config": self.config.model_dump(mode="json"),
                 "data_fingerprint": digest.hexdigest(),
+                "invented": is_invented([self.folder]),
                 "metrics": {
                     name: metrics[name] for name in SESSION_MODELS.values() if name in metrics
                 },

@@ -22,6 +22,15 @@ class ReasonOut(BaseModel):
     track: str | None = Field(None, description="id of the seed track that it is about")
 
 
+class Path(BaseModel):
+    """What a seed adds to a score, by what it shares with the track; the three sum to the whole."""
+
+    seed: int = Field(description="place in the answer's seeds")
+    listening: float = Field(description="similar listening, as learned")
+    artists: float = Field(description="artists and genres")
+    item_item: float = Field(description="playlists that hold both")
+
+
 class PlaylistExplanation(BaseModel):
     """Why a track suits a playlist; filled in when ``explain`` was asked for."""
 
@@ -35,6 +44,9 @@ class PlaylistExplanation(BaseModel):
     influence: dict[str, float] = Field(description="shares of the score's movement; sum to 1")
     matched_genres: dict[str, float] = Field(
         description="genres shared with the playlist: share of its tracks that have them"
+    )
+    paths: list[Path] = Field(
+        default=[], description="the seeds that add or take away most, strongest first"
     )
     text: str
 
@@ -60,8 +72,25 @@ class SessionExplanationOut(BaseModel):
     text: str
 
 
-class RecommendationOut(BaseModel):
-    """One track or song."""
+class Described(BaseModel):
+    """What is known of a track besides its name."""
+
+    genres: list[str] = Field(default=[], description="of its first artist, or of the song")
+    popularity: int | None = Field(
+        None, description="training playlists that hold it, or training plays"
+    )
+    above: int | None = Field(
+        None, description="percent of all tracks that it is more popular than, rounded down"
+    )
+    audio: dict[str, float] | None = Field(
+        None,
+        description="tempo in beats a minute, loudness in dB, others 0 to 1; what isn't known is "
+        "left out; None: nothing is known",
+    )
+
+
+class RecommendationOut(Described):
+    """One track or song; genres, popularity and audio only when asked to explain."""
 
     id: str
     name: str
@@ -96,7 +125,7 @@ class RecommendationOut(BaseModel):
         )
 
 
-class Seed(BaseModel):
+class Seed(Described):
     """A track that was completed from."""
 
     id: str | None = Field(None, description="None: only the artist is known")
@@ -144,6 +173,16 @@ class TrackOut(BaseModel):
     name: str
     artist: str
     popularity: int = Field(description="training playlists that hold it, or training plays")
+
+
+class TrackDetails(Described):
+    """All that the catalogue says of one track."""
+
+    pipeline: Pipeline
+    version: str
+    id: str
+    name: str
+    artist: str
 
 
 class TracksAnswer(BaseModel):
@@ -229,6 +268,9 @@ class VersionOut(BaseModel):
     metrics: dict[str, float]
     main: list[str] = Field(
         default=[], description="the metrics to know it by, the first before all others"
+    )
+    invented: bool = Field(
+        False, description="trained on generated data: no such tracks and artists exist"
     )
     lineage: dict[str, Any]
 

@@ -34,6 +34,7 @@ from spotify_engine.serving.answers import (
     Health,
     Problem,
     ReadAnswer,
+    TrackDetails,
     TracksAnswer,
     UnifiedAnswer,
     VersionOut,
@@ -55,7 +56,7 @@ from spotify_engine.serving.requests import (
     Text,
     readable,
 )
-from spotify_engine.serving.service import NotServed, Service
+from spotify_engine.serving.service import NotServed, Service, UnknownTrack
 from spotify_engine.store.events import StoreUnavailable
 from spotify_engine.store.registry import UnknownVersion
 
@@ -106,7 +107,7 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body is not JSON",
         401: "The admin token is missing or wrong",
-        404: "There is no such version",
+        404: "There is no such track or version",
         409: "Not possible now; the detail says why",
         413: "The body is too long",
         415: "The body is not sent as JSON in UTF-8",
@@ -205,6 +206,16 @@ def _api(service: Service) -> APIRouter:
     ) -> Response:
         """Find tracks by part of their name or artist, also misspelt."""
         return _json(await service.tracks(pipeline, q, k))
+
+    @api.get(
+        "/tracks/{track}",
+        response_model=TrackDetails,
+        responses=_documented(404, 422, 503),
+        tags=["catalogue"],
+    )
+    async def track(track: Text, pipeline: Pipeline = "playlists") -> Response:
+        """One track by its id: genres, popularity and, where they are known, audio features."""
+        return _json(await service.track(pipeline, track))
 
     @api.get("/versions", response_model=VersionsAnswer, tags=["versions"])
     async def versions() -> Response:
@@ -378,6 +389,11 @@ def _add_problem_handlers(app: FastAPI, service: Service) -> None:
     async def unknown(request: Request, error: UnknownVersion) -> Response:
         message = "there is no such version; GET /v1/versions lists all"
         return problem(404, "Unknown version", message, [_field("version", message)])
+
+    @app.exception_handler(UnknownTrack)
+    async def unknown_track(request: Request, error: UnknownTrack) -> Response:
+        message = "the catalogue has no track of this id; GET /v1/tracks?q= finds by name"
+        return problem(404, "Unknown track", message, [_field("track", message)])
 
     @app.exception_handler(Unusable)
     async def unusable(request: Request, error: Unusable) -> Response:

@@ -14,16 +14,20 @@ from spotify_engine.catalogue import Catalogue
 from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores
 from spotify_engine.playlists.explain import Explanation, Seeds
+from spotify_engine.playlists.graph import audio_matrix
 from spotify_engine.playlists.lookup import Asked
 from spotify_engine.playlists.outcomes import Outcome, summary
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.schema import AUDIO
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.reader import read_playlists
 from spotify_engine.reading.formats.writer import file_name, write_playlist
 from spotify_engine.serving.answers import (
     Answer,
+    Described,
     EntryOut,
     Exported,
+    Path,
     PlaylistExplanation,
     PlaylistOut,
     ReadAnswer,
@@ -46,6 +50,7 @@ from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.store.cache import VectorCache
 from spotify_engine.store.events import EventStore, StoreUnavailable
 
+PATHS = 8  # of a recommendation: as many as a drawing can hold
 MAX_UNREAD = 100  # lines that are named of those that hold no track
 SAMPLES = 100  # playlists of one track that an approximate index is measured on
 
@@ -94,6 +99,7 @@ class PlaylistEngine:
         self.catalogue = Catalogue(
             recommender.ids, recommender.names, recommender.artists, recommender.popularity
         )
+        self._audio = audio_matrix(recommender.tables["tracks"])
         self.recogniser = recommender.recogniser(self.catalogue)
         self.recogniser.prepare()
         vectors = recommender.encoded.vectors.numpy()
@@ -130,6 +136,21 @@ class PlaylistEngine:
         """(tracks of the playlist that are known, all of them)."""
         tracks, _ = self._tracks(given)
         return len(self.recommender.resolve(tracks)), len(tracks)
+
+    def describe(self, row: int) -> Described:
+        """What is known of a track besides its name."""
+        explainer = self.recommender.explainer
+        return Described(
+            genres=[explainer.genre_names[genre] for genre in explainer.genres_of(row)],
+            popularity=int(self.recommender.popularity[row]),
+            above=int(explainer.standing[row]),
+            audio={
+                column.name: round(float(column.low + value * (column.high - column.low)), 3)
+                for column, value in zip(AUDIO, self._audio[row], strict=True)
+                if not np.isnan(value)
+            }
+            or None,
+        )
 
     def unknown(self, tracks: Sequence[str]) -> list[str]:
         """Those of which not even the artist is known."""
@@ -232,14 +253,14 @@ class PlaylistEngine:
         hidden = Ragged.from_lists([ask.hidden])
         found = self.recommender.fallbacks.complete(ask.request.title, k, hidden)
         recommended = [self.recommender.recommendation(*each) for each in found]
-        return self._answer(
-            ask,
-            recommended[0].fallback if recommended else "popularity",
-            [
-                RecommendationOut.of(each, self.recommender.ids, reasons=ask.request.explain)
-                for each in recommended
-            ],
-        )
+        out = [
+            RecommendationOut.of(each, self.recommender.ids, reasons=ask.request.explain)
+            for each in recommended
+        ]
+        if ask.request.explain:
+            for each, (row, *_) in zip(out, found, strict=True):
+                _fill(each, self.describe(row))
+        return self._answer(ask, recommended[0].fallback if recommended else "popularity", out)
 
     def _by_seeds(self, asks: Sequence[_Ask]) -> list[Answer]:
         recommender = self.recommender
@@ -264,6 +285,7 @@ class PlaylistEngine:
                 out = RecommendationOut.of(each, recommender.ids)
                 if explained:
                     out.explanation = _explanation(explained[place])
+                    _fill(out, self.describe(row))
                 recommended.append(out)
             answer = self._answer(ask, seeds[i].fallback, recommended)
             if ask.request.explain:
@@ -324,6 +346,7 @@ class PlaylistEngine:
                 name=name,
                 artist=explainer.artist_names[artist],
                 attention=weight,
+                **(dict(self.describe(row)) if row >= 0 else {}),
             )
             for row, name, artist, weight in zip(
                 seeds.rows.tolist(), seeds.names, seeds.artists.tolist(), attention, strict=True
@@ -340,6 +363,11 @@ def _asked(track: Track) -> Asked:
     return (track.artist, track.name) if isinstance(track, TrackName) else track
 
 
+def _fill(out: RecommendationOut, known: Described) -> None:
+    for name, value in known:
+        setattr(out, name, value)
+
+
 def _explanation(each: Explanation) -> PlaylistExplanation:
     return PlaylistExplanation(
         seeds=each.seeds.tolist(),
@@ -347,5 +375,14 @@ def _explanation(each: Explanation) -> PlaylistExplanation:
         parts=each.parts,
         influence=each.influence,
         matched_genres=dict(zip(each.matched_genres, each.affinity, strict=True)),
+        paths=[
+            Path(
+                seed=seed,
+                listening=float(each.through["track"][seed] + each.through["playlists"][seed]),
+                artists=float(each.through["artists"][seed]),
+                item_item=float(each.through["item_item"][seed]),
+            )
+            for seed in np.argsort(-np.abs(each.seeds), kind="stable")[:PATHS].tolist()
+        ],
         text=each.text,
     )

@@ -18,6 +18,7 @@ from spotify_engine.serving.answers import (
     Exported,
     Health,
     ReadAnswer,
+    TrackDetails,
     TrackOut,
     TracksAnswer,
     UnifiedAnswer,
@@ -56,6 +57,10 @@ class NotServed(Exception):
         super().__init__(
             f"no version of {pipeline} is served; publish and activate one (jobs/versions.py)"
         )
+
+
+class UnknownTrack(LookupError):
+    """The catalogue has no track of this id."""
 
 
 class Service:
@@ -210,6 +215,29 @@ class Service:
             ],
         )
 
+    async def track(self, pipeline: Pipeline, id_: str) -> TrackDetails:
+        """What is known of one track of the catalogue.
+
+        Args:
+            id_: an id, URI or link.
+
+        Raises:
+            NotServed, UnknownTrack
+        """
+        engine = self._engine(pipeline)
+        row = engine.catalogue.row(id_)
+        if row is None:
+            raise UnknownTrack
+        catalogue = engine.catalogue
+        return TrackDetails(
+            pipeline=pipeline,
+            version=engine.version,
+            id=catalogue.ids[row],
+            name=catalogue.names[row],
+            artist=catalogue.artists[row],
+            **dict(engine.describe(row)),
+        )
+
     async def read(self, request: ReadRequest) -> ReadAnswer:
         """
         Raises:
@@ -299,6 +327,7 @@ class Service:
             served=served is not None and served.version == version.id,
             metrics=version.metrics,
             main=main_figures(version.pipeline, version.metrics),
+            invented=version.invented,
             lineage=version.lineage,
         )
 

@@ -10,6 +10,7 @@ from spotify_engine.catalogue import Catalogue
 from spotify_engine.recommendation import Recommendation
 from spotify_engine.serving.answers import (
     Answer,
+    Described,
     Neighbour,
     RecommendationOut,
     SessionExplanationOut,
@@ -19,6 +20,7 @@ from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.sessions.explain import SessionExplanation
 from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender
+from spotify_engine.shares import standings
 from spotify_engine.store.events import EventStore, Play, StoreUnavailable
 from spotify_engine.track_ids import track_id
 
@@ -73,6 +75,7 @@ class SessionEngine:
         self.catalogue = Catalogue(
             recommender.ids, recommender.names, recommender.artists, recommender.plays
         )
+        self._standing = standings(recommender.plays)
         self._pause_ms = settings.session_minutes * 60_000
 
     def answer(self, requests: Sequence[NextRequest]) -> list[Answer | StoreUnavailable]:
@@ -91,6 +94,14 @@ class SessionEngine:
         songs = list({track_id(song): song for song in (*heard.now, *given.recent)}.values())
         user = given.user is not None and (bool(heard.before) or self.recommender.knows(given.user))
         return len(self.recommender.resolve(songs)[0]), len(songs), user
+
+    def describe(self, row: int) -> Described:
+        """What is known of a song besides its name."""
+        return Described(
+            genres=self.recommender.explainer.genres_of(row),
+            popularity=int(self.recommender.plays[row]),
+            above=int(self._standing[row]),
+        )
 
     def unknown(self, tracks: Sequence[str]) -> list[str]:
         """Those that are not in the catalogue."""
@@ -115,6 +126,11 @@ class SessionEngine:
             out.append(RecommendationOut.of(each, recommender.ids, reasons=request.explain))
             if explanation is not None:
                 out[-1].explanation = self._explanation(explanation)
+            if request.explain:
+                row = self.catalogue.row(each.id)
+                assert row is not None
+                for name, value in self.describe(row):
+                    setattr(out[-1], name, value)
         fallbacks = {each.fallback for each, _ in found}
         return Answer(
             pipeline="sessions",

@@ -47,6 +47,7 @@ class Version:
         created: ISO 8601, UTC.
         metrics: the numbers among the bundle's metrics, by dotted keys.
         fingerprint: of the data it was trained on; empty if the bundle names none.
+        invented: whether that data was generated, as far as the bundle says.
         lineage: what it was made from, as the publisher said.
         path: the bundle's folder.
     """
@@ -56,6 +57,7 @@ class Version:
     created: str
     metrics: dict[str, float] = field(hash=False)
     fingerprint: str
+    invented: bool
     lineage: dict[str, Any] = field(hash=False)
     path: Path
 
@@ -309,6 +311,7 @@ def _describe(folder: Path, pipeline: str) -> Version:
             created=created,
             metrics=_numbers(manifest.get("metrics")),
             fingerprint=str(manifest.get("data_fingerprint") or ""),
+            invented=manifest.get("invented") is True,
             lineage=lineage,
             path=folder / "bundle",
         )

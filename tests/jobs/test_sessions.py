@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_generate_then_validate(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate(f"--out={data}", "--oracle", "--workers=1", *TINY) == 0
     assert "oracle events" in capsys.readouterr().out
-    assert len(list(data.iterdir())) == 7
+    assert len(list(data.iterdir())) == 8  # six tables, the oracle, the note that all is invented
     report = data.parent / "report"
     assert validate(f"--data={data}", f"--out={report}", "--set=max_unheard=0.9") == 0
     assert json.loads((report / "validation.json").read_text())["passed"] is True

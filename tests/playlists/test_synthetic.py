@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -36,6 +37,7 @@ from spotify_engine.playlists.synthetic import (
     write_sample,
 )
 from spotify_engine.playlists.synthetic.listening import write_playlists
+from spotify_engine.store.invented import is_invented
 
 Row = tuple[str, str, str, str]  # user, artist, track, title
 
@@ -101,6 +103,15 @@ def test_playlists_file_has_the_dialect_of_the_real_one(
     assert b'""' in body.replace(b'"","', b"").replace(b',""', b"")
     assert b"/\\\\ " in body  # a doubled backslash
     assert not data.isascii()
+
+
+@pytest.mark.usefixtures("counts")
+def test_what_is_generated_says_so(folder: Path, tmp_path: Path) -> None:
+    files = [folder / name for name in (PLAYLISTS_FILE, FEATURES_FILE)]
+    assert is_invented([*files, None])
+    assert not is_invented([shutil.copy(file, tmp_path) for file in files])
+    assert not is_invented(["none", None])
+    assert is_invented([tmp_path / "absent.csv", folder])
 
 
 def test_faults_have_the_shares_of_the_real_file(folder: Path, counts: dict[str, int]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.schema import AUDIO_COLUMNS
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.sessions.recommender import SessionRecommender
@@ -142,6 +143,52 @@ def test_an_explanation_says_what_each_seed_adds(client: httpx.Client) -> None:
         assert sum(explained["seeds"]) + explained["bias"] == pytest.approx(each["score"], abs=1e-4)
         parts = sum(explained["parts"].values()) + explained["bias"]
         assert parts == pytest.approx(each["score"], abs=1e-4)
+
+
+def test_paths_and_parts_are_the_same_sum(client: httpx.Client) -> None:
+    answer = complete(client, tracks=["id0", "id4", "id12"], k=4, explain=True)
+    for each in answer["recommendations"]:
+        why = each["explanation"]
+        assert sorted(path["seed"] for path in why["paths"]) == [0, 1, 2]
+        for path in why["paths"]:
+            whole = path["listening"] + path["artists"] + path["item_item"]
+            assert whole == pytest.approx(why["seeds"][path["seed"]], abs=1e-5)
+        for kind in ("artists", "item_item"):
+            total = sum(path[kind] for path in why["paths"])
+            assert total == pytest.approx(why["parts"][kind], abs=1e-5)
+
+
+def test_a_track_is_described_alike_everywhere(
+    client: httpx.Client, recommender: PlaylistRecommender
+) -> None:
+    answer = complete(client, tracks=["id0"], k=3, explain=True)
+    tracks = recommender.tables["tracks"].to_pylist()
+    for each in (*answer["recommendations"], *answer["seeds"]):
+        found = client.get(f"/v1/tracks/{each['id']}").json()
+        for field in ("name", "artist", "genres", "popularity", "above", "audio"):
+            assert found[field] == each[field], field
+        [row] = [row for row in tracks if row["id"] == each["id"]]
+        assert found["popularity"] == recommender.popularity[tracks.index(row)]
+        audio = found["audio"] or {}
+        for name in AUDIO_COLUMNS:
+            known = row[name] is not None and not np.isnan(row[name])
+            assert (name in audio) == known
+        if "tempo" in audio:
+            assert audio["tempo"] == pytest.approx(250 * row["tempo"], abs=1e-3)
+    plain = complete(client, tracks=["id0"], k=1)["recommendations"][0]
+    assert plain["genres"] == []
+    assert plain["audio"] is None
+
+
+def test_a_track_that_is_not_there_is_not_found(client: httpx.Client) -> None:
+    for pipeline in ("playlists", "sessions"):
+        answer = client.get("/v1/tracks/nothing", params={"pipeline": pipeline})
+        assert answer.status_code == 404
+        assert answer.json()["errors"][0]["field"] == "track"
+    song = ask(client, "/v1/sessions/next", k=1, explain=True)["recommendations"][0]
+    found = client.get(f"/v1/tracks/{song['id']}", params={"pipeline": "sessions"}).json()
+    assert (found["name"], found["genres"]) == (song["name"], song["genres"])
+    assert found["genres"]
 
 
 def test_tracks_by_name_and_artist_are_the_same_as_by_id(client: httpx.Client) -> None:

@@ -30,7 +30,7 @@ def test_every_answer_is_as_documented(shared_url: str, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout[-8_000:] + found.stderr[-2_000:]
     assert "Traceback" not in found.stdout
     assert "Unresolvable" not in found.stdout
-    assert "Tested: 13" in found.stdout
+    assert "Tested: 14" in found.stdout
 
 
 def test_examples_are_answered(shared_url: str) -> None:

@@ -8,6 +8,7 @@ from spotify_engine.playlists.synthetic.catalogue import SampleConfig, build_cat
 from spotify_engine.playlists.synthetic.features import write_features, write_genres
 from spotify_engine.playlists.synthetic.listening import write_playlists
 from spotify_engine.store.files import new_folder
+from spotify_engine.store.invented import mark_invented
 
 PLAYLISTS_FILE = "spotify_dataset.csv"
 FEATURES_FILE = "tracks_features.csv"
@@ -15,7 +16,9 @@ GENRES_FILE = "artist_genres.csv"
 
 
 def write_sample(out: Path, config: SampleConfig) -> dict[str, int]:
-    """Write the playlists, features and genres files under ``out``, which appears once complete.
+    """Write the playlists, features and genres files, and a note that they are invented.
+
+    ``out`` appears once complete.
 
     Returns:
         Counts: users, playlists, rows, tracks, artists, featured_tracks, feature_rows, genre_rows;
@@ -29,6 +32,7 @@ def write_sample(out: Path, config: SampleConfig) -> dict[str, int]:
         rows, seen = write_playlists(partial / PLAYLISTS_FILE, config, catalogue)
         featured = write_features(partial / FEATURES_FILE, config, catalogue, seen)
         genre_rows = write_genres(partial / GENRES_FILE, config, catalogue)
+        mark_invented(partial)
     return {
         "users": config.users,
         "playlists": config.playlists,

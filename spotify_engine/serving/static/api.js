@@ -30,9 +30,13 @@ export class Unavailable extends Error {
   }
 }
 
-/** Returns {data, ms}: the answer, and the milliseconds it took as seen from here. */
-export async function ask(path, { body, query, token, signal } = {}) {
-  const headers = { Accept: "application/json" };
+/**
+ * Returns {data, ms, headers}: the answer, and the milliseconds it took as seen from here.
+ *
+ * @param text whether the answer is a text instead of JSON
+ */
+export async function ask(path, { body, query, token, signal, text = false } = {}) {
+  const headers = { Accept: text ? "*/*" : "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
   const address = new URL(query ? `${path}?${new URLSearchParams(query)}` : path, ROOT);
@@ -44,7 +48,8 @@ export async function ask(path, { body, query, token, signal } = {}) {
       method, headers, signal, cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    data = await response.json().catch((error) => {
+    const read = response.ok && text ? response.text() : response.json();
+    data = await read.catch((error) => {
       if (error instanceof SyntaxError) return null;
       throw error;
     });
@@ -53,7 +58,7 @@ export async function ask(path, { body, query, token, signal } = {}) {
     throw new Unavailable("The server can’t be reached.", RETRY_S, false);
   }
   const ms = performance.now() - started;
-  if (response.ok && data !== null) return { data, ms };
+  if (response.ok && data !== null) return { data, ms, headers: response.headers };
   const problem = data ?? {
     title: response.status === 503
       ? "The server is busy." : `The server answered ${response.status} without saying why.`,

@@ -2,6 +2,7 @@
 
 import { ask, readable, Refused, Unavailable } from "./api.js";
 import { announce, byId, h, name, plural } from "./dom.js";
+import { asWritten } from "./results.js";
 
 const PAUSE_MS = 120; // of typing, before it searches
 const FOUND = 8;
@@ -11,13 +12,18 @@ const FOUND = 8;
  * @param pipeline whose catalogue is searched
  * @param add      (track) => void; a track has id (null when typed), name, artist, text
  * @param typed    whether "Artist - Title" may be added as it stands, found or not
+ * @param pasted   (text) => void, takes several lines that are pasted; null: they are one
+ *
+ * Enter on "Artist - Title" adds the track of that very name and artist, or none: a track that is
+ * only like it has to be chosen from the list.
  */
-export function combobox({ id, pipeline, add, typed }) {
+export function combobox({ id, pipeline, add, typed, pasted = null }) {
   const input = byId(id);
   const list = byId(id.replace("-search", "-options"));
   let options = [];
   let active = -1;
   let listed = ""; // what the options were found for
+  let entered = false; // Enter was pressed before anything was found
   let controller = new AbortController();
   let timer;
 
@@ -32,6 +38,7 @@ export function combobox({ id, pipeline, add, typed }) {
   function stop() {
     clearTimeout(timer);
     controller.abort();
+    entered = false;
   }
 
   function activate(index) {
@@ -55,9 +62,15 @@ export function combobox({ id, pipeline, add, typed }) {
     add(track);
   }
 
-  function open(q, items, message) {
+  /**
+   * @param items   tracks
+   * @param message null, or why there is none, or none of that name
+   * @param first   the option that Enter takes; -1 for none
+   */
+  function open(q, items, message, first = items.length ? 0 : -1) {
     options = items;
     listed = q;
+    const remark = message && h("li", { role: "option", "aria-disabled": "true", class: "none" }, message);
     list.replaceChildren(
       ...items.map((track, index) =>
         h(
@@ -73,18 +86,18 @@ export function combobox({ id, pipeline, add, typed }) {
             : [name(track.name, { class: "track" }), name(track.artist, { class: "artist" })],
         ),
       ),
+      // An option that can't be chosen says why there is none. It is last, as options have places.
+      ...(remark ? [remark] : []),
     );
-    // An option that can't be chosen says why there is none.
-    if (message) {
-      list.append(h("li", { role: "option", "aria-disabled": "true", class: "none" }, message));
-    }
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
-    activate(items.length ? 0 : -1);
-    announce(items.length ? `${plural(items.length, "result")}, Enter adds` : message);
+    activate(first);
+    const counted = `${plural(items.length, "result")}${first < 0 ? "" : ", Enter adds"}`;
+    announce([message, items.length && counted].filter(Boolean).join(" "));
   }
 
   async function search() {
+    const wanted = entered;
     stop();
     const q = readable(input.value);
     if (!q) {
@@ -92,16 +105,26 @@ export function combobox({ id, pipeline, add, typed }) {
       return;
     }
     const { signal } = (controller = new AbortController());
-    const asTyped = typed && /\S - \S/.test(q) ? [asWritten(q)] : [];
+    entered = wanted;
+    const named = /\S - \S/.test(q);
+    const asTyped = typed && named ? [asWritten(q)] : [];
     try {
       const { data } = await ask("v1/tracks", { query: { q, k: FOUND, pipeline }, signal });
       if (signal.aborted) return;
       const found = data.tracks.map((each) => ({ ...each, text: `${each.artist} - ${each.name}` }));
-      open(q, [...found, ...asTyped], found.length ? null : `Nothing is like “${q}”.`);
+      const exact = found.findIndex((each) => isNamed(each, q));
+      const [nearest] = found;
+      let message = null;
+      if (!nearest) message = `Nothing is like “${q}”.`;
+      else if (named && exact < 0) message = `Not found: “${q}”. Nearest: “${nearest.text}”.`;
+      const taken = entered && named && exact >= 0;
+      entered = false;
+      open(q, [...found, ...asTyped], message, named || !nearest ? exact : 0);
+      if (taken) take(exact);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refused || error instanceof Unavailable)) throw error;
-      open(q, asTyped, error.message);
+      open(q, asTyped, error.message, -1);
       if (error instanceof Unavailable) timer = setTimeout(search, error.seconds * 1000);
     }
   }
@@ -119,13 +142,16 @@ export function combobox({ id, pipeline, add, typed }) {
       if (list.hidden || stale) search();
       else if (options.length) {
         const step = event.key === "ArrowDown" ? 1 : -1;
-        activate((active + step + options.length) % options.length);
+        const from = active < 0 && step < 0 ? 0 : active;
+        activate((from + step + options.length) % options.length);
       }
     } else if (event.key === "Enter") {
       event.preventDefault();
       // What is listed may belong to an earlier text; never add that.
-      if (list.hidden || stale) search();
-      else take(active);
+      if (list.hidden || stale) {
+        entered = true;
+        search();
+      } else take(active);
     } else if (event.key === "Escape") {
       if (list.hidden) input.value = "";
       stop();
@@ -138,24 +164,27 @@ export function combobox({ id, pipeline, add, typed }) {
     close();
   });
 
-  if (typed) {
+  if (pasted) {
     input.addEventListener("paste", (event) => {
-      const lines = event.clipboardData.getData("text").split(/[\r\n]+/);
-      // Columns of a spreadsheet are artist and title.
-      const texts = lines.map((line) => readable(line.trim().replace(/\t+/g, " - "))).filter(Boolean);
-      if (texts.length < 2) return;
+      const text = event.clipboardData.getData("text");
+      if (!/[\r\n]/.test(text.trim())) return;
       event.preventDefault();
-      add(...texts.map(asWritten));
+      pasted(text);
     });
   }
 }
 
-/** A track as somebody wrote it: "Artist - Title", or an id. */
-function asWritten(text) {
-  const cut = text.indexOf(" - ");
-  return {
-    id: null, text,
-    name: cut < 0 ? text : text.slice(cut + 3),
-    artist: cut < 0 ? "" : text.slice(0, cut),
-  };
+/** Whether a text is a track's artist and name, in either order. */
+function isNamed(track, text) {
+  const [artist, called] = [plain(track.artist), plain(track.name)];
+  return [...text.matchAll(/ - /g)].some(({ index }) => {
+    const [before, after] = [plain(text.slice(0, index)), plain(text.slice(index + 3))];
+    return (before === artist && after === called) || (before === called && after === artist);
+  });
+}
+
+/** Letters and digits alone, small and without accents; a text that has none as it is. */
+function plain(text) {
+  const all = text.normalize("NFKD").toLowerCase().replace(/[\u0300-\u036f]/g, "");
+  return all.replace(/[^\p{L}\p{N}\p{M}]+/gu, " ").trim() || all.trim();
 }

@@ -1,17 +1,20 @@
 // The playlist tab: choose tracks, see the completion as it changes, and why.
 
+import { count, more, parameters, STEP, texts } from "./address.js";
 import { ask, Live, readable } from "./api.js";
-import { barChart, fixed, heatmap, percent, shareChart } from "./charts.js";
+import { barChart, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
-import { byId, h, plural, some } from "./dom.js";
+import { announce, byId, h, name, plural, some } from "./dom.js";
+import { reader, saver } from "./files.js";
+import { paths, profile } from "./profile.js";
 import {
-  Chosen, ground, nothingLeft, notice, reasonTerms, Recommendations, subject,
+  asAddressed, Chosen, ground, nothingLeft, notice, reasonTerms, Recommendations, subject,
 } from "./results.js";
 
 const SEEDS_DRAWN = 15; // in the bar chart; the others are summed
 const COLUMNS = 24; // of the heatmap
-const GENRES = 12;
 const EXAMPLE = 3;
+const MOST_K = 100;
 const MOST = 1000; // tracks that a request may have
 const TYPING_MS = 300;
 
@@ -32,30 +35,61 @@ const PARTS = {
   item_item: "playlists with both",
 };
 
-export function playlistTab({ answered }) {
+/**
+ * @param answered (answer, ms) => void
+ * @param changed  () => void, when what {@link state} gives may be another
+ * @param invented () => whether the served tracks don't exist
+ */
+export function playlistTab({ answered, changed, invented }) {
   const title = byId("playlist-title");
   const why = byId("playlist-why");
   const map = byId("playlist-heatmap");
+  const comparison = byId("playlist-comparison");
+  const sound = byId("playlist-profile");
+  let k = STEP;
+  let excluded = []; // [{id, name}], the last one last
+  let detailed = false; // whether the details stay open
+  let shown = null; // {recommendation, answer}, as explained last
   const results = new Recommendations({
     root: byId("playlist-results"),
-    act: { label: "Add", run: (each) => chosen.add({ ...each, text: `${each.artist} - ${each.name}` }) },
-    score: (each) =>
-      COUNTED.has(each.fallback) ? plural(each.score, "playlist") : fixed(each.score, 2),
+    why,
+    acts: [
+      {
+        label: "Add", kind: "add", spoken: (each) => `Add ${each.name}`,
+        run: (each) => chosen.add({ ...each, text: `${each.artist} - ${each.name}` }),
+      },
+      {
+        label: "Not this one", kind: "without", quiet: true, spoken: (each) => `Not this one: ${each.name}`,
+        run: (each) => {
+          excluded.push({ id: each.id, name: each.name });
+          announce(`${each.name} is left out`);
+          askAgain();
+        },
+      },
+    ],
+    invented,
     selected: explain,
+    picked: changed,
+    more: () => {
+      k = more(k);
+      askAgain();
+    },
+    most: MOST_K,
     retry: () => live.change(),
     lead,
   });
   const chosen = new Chosen({
     root: byId("playlist-chosen"),
     words: { label: "Tracks", empty: "No tracks yet.", count: (n) => plural(n, "track") },
-    changed: () => live.change(),
+    changed: () => askAgain(),
     home: byId("playlist-search"),
     once: true,
   });
   const live = new Live({
     request: (signal) => {
-      const body = { tracks: chosen.sent().slice(0, MOST), explain: true };
+      const body = { tracks: chosen.sent().slice(0, MOST), explain: true, k };
       if (readable(title.value)) body.title = readable(title.value);
+      if (excluded.length) body.exclude = excluded.map(({ id }) => id).slice(-MOST);
       return ask("v1/playlists/complete", { body, signal });
     },
     show: ({ data, ms }) => {
@@ -64,17 +98,36 @@ export function playlistTab({ answered }) {
         ...data.by_artist.map((text) => [text, "only its artist is known"]),
         ...data.unmatched.map((text) => [text, "not in the catalogue"]),
       ]));
-      results.show(data);
+      results.show(data, k);
+      saved.hidden = !chosen.tracks.length;
       answered(data, ms);
     },
     status: (state) => results.status(state),
   });
 
+  function askAgain(delay = 0) {
+    changed();
+    live.change(delay);
+  }
+
   combobox({
-    id: "playlist-search", pipeline: "playlists", typed: true,
+    id: "playlist-search", pipeline: "playlists", typed: true, pasted: (text) => files.read(text),
     add: (...tracks) => chosen.add(...tracks),
   });
-  title.addEventListener("input", () => live.change(TYPING_MS));
+  const files = reader({
+    tab: "playlist",
+    add: (...tracks) => chosen.add(...tracks),
+    named: (called) => {
+      if (!readable(title.value)) title.value = readable(called);
+    },
+  });
+  const saved = byId("playlist-save");
+  saved.append(saver({
+    tab: "playlist",
+    content: () => ({ tracks: chosen.sent().slice(0, MOST), title: readable(title.value) }),
+  }));
+  title.addEventListener("input", () => askAgain(TYPING_MS));
+  comparison.addEventListener("toggle", compare);
 
   /** What was typed as an id has a name once the server has found it. */
   function nameTyped(seeds) {
@@ -104,28 +157,76 @@ export function playlistTab({ answered }) {
     if (chosen.tracks.length > MOST) {
       notes.push(notice(`Only the first ${plural(MOST, "track")} count.`));
     }
+    if (excluded.length) notes.push(leftOut());
     return [...notes, ...nothingLeft(answer)];
   }
 
+  /** What was left out as "not this one", and the way back. */
+  function leftOut() {
+    const last = excluded.at(-1).name;
+    const back = (label, spoken, kept) => h("button", {
+      type: "button", class: "quiet", "aria-label": spoken,
+      onclick: () => {
+        excluded = kept();
+        announce(excluded.length ? `${plural(excluded.length, "track")} left out` : "Nothing is left out");
+        results.focusFirst();
+        askAgain();
+      },
+    }, label);
+    return h("p", { class: "hint undo" },
+      h("span", {}, excluded.length === 1 && last
+        ? ["Left out: ", name(last)] : `Left out: ${plural(excluded.length, "track")}`),
+      back("Undo", last ? `Undo: ${last} was left out` : "Undo the last one left out",
+        () => excluded.slice(0, -1)),
+      excluded.length > 1 && back("Undo all", "Leave nothing out", () => []));
+  }
+
   function explain(recommendation, answer) {
-    const card = map.closest("section");
-    if (!recommendation) {
-      why.replaceChildren(subject(recommendation));
-      card.hidden = true;
-      return;
-    }
+    shown = recommendation && { recommendation, answer };
+    const explanation = recommendation?.explanation;
+    comparison.hidden = !explanation;
+    compare();
+    const drawn = explanation ? profile(answer, recommendation) : null;
+    sound.closest("section").hidden = !drawn;
+    sound.replaceChildren(...(drawn ? [drawn] : []));
+    why.replaceChildren(subject(recommendation), ...(recommendation ? reasons(recommendation, answer) : []));
+  }
+
+  function reasons(recommendation, answer) {
     const explanation = recommendation.explanation;
-    card.hidden = !explanation;
-    why.replaceChildren(
-      subject(recommendation),
-      ...(explanation
-        ? explained(recommendation, explanation, answer)
-        : [byReasons(recommendation)]),
-    );
-    if (explanation) drawHeatmap(map, answer, recommendation);
+    const charts = explanation
+      ? explained(recommendation, explanation, answer) : [byReasons(recommendation)];
+    return [
+      explanation && paths(answer, recommendation),
+      h("details", {
+        class: "figures", open: detailed, ontoggle: (event) => (detailed = event.target.open),
+      }, h("summary", {}, "Details"), charts),
+    ].filter(Boolean);
+  }
+
+  /** The comparison of all recommendations is drawn when it is looked at. */
+  function compare() {
+    const wanted = comparison.open && shown?.recommendation.explanation;
+    if (wanted) drawHeatmap(map, shown.answer, shown.recommendation);
     else map.replaceChildren();
   }
-  return live;
+
+  return {
+    change: () => live.change(),
+    state: () => parameters({
+      t: chosen.sent(), title: readable(title.value), x: excluded.map(({ id }) => id),
+      k: k === STEP ? "" : String(k), at: results.picked,
+    }),
+    restore(params) {
+      const known = new Map(excluded.map((each) => [each.id, each.name]));
+      excluded = texts(params, "x", MOST).map((id) => ({ id, name: known.get(id) ?? null }));
+      title.value = readable(params.get("title") ?? "");
+      k = count(params);
+      results.pick(params.get("at"));
+      const here = new Map(chosen.tracks.map((each) => [each.id ?? each.text, each]));
+      chosen.restore(texts(params, "t", MOST).map((text) => here.get(text) ?? asAddressed(text)));
+    },
+  };
 }
 
 function byReasons(recommendation) {
@@ -162,27 +263,7 @@ function explained(recommendation, explanation, answer) {
     shareChart("What moved the score", Object.entries(explanation.influence)),
     h("details", {}, h("summary", {}, "The same score by what the track is made of"),
       barChart({ caption: "Parts of the score", rows: parts, total })),
-    genreProfile(explanation, answer),
-    h("details", {}, h("summary", {}, "In words"), h("p", { class: "words" }, explanation.text)),
   ].filter(Boolean);
-}
-
-function genreProfile(explanation, answer) {
-  const matched = explanation.matched_genres;
-  // What is matched is shown in any case.
-  const genres = Object.entries(answer.genres).sort(
-    ([a, x], [b, y]) => (b in matched) - (a in matched) || y - x,
-  ).slice(0, GENRES).sort(([, x], [, y]) => y - x);
-  if (!genres.length) return null;
-  const left = Object.keys(answer.genres).length - genres.length;
-  return barChart({
-    caption: `Genres of the playlist, by share of its tracks${left > 0 ? `; ${plural(left, "rarer one")} left out` : ""}`,
-    rows: genres.map(([genre, share]) => ({
-      label: genre, value: share, kind: genre in matched ? "matched" : "genre",
-      remark: genre in matched ? "✓ its genre, too" : null,
-    })),
-    show: (share) => percent(share),
-  });
 }
 
 function drawHeatmap(root, answer, selected) {

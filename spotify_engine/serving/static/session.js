@@ -1,12 +1,17 @@
 // The session tab: what was played, what comes next, and why.
 
+import { count, more, parameters, STEP, texts } from "./address.js";
 import { ask, Live, readable, Refused, Unavailable } from "./api.js";
 import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, plural } from "./dom.js";
-import { Chosen, ground, nothingLeft, reasonTerms, Recommendations, subject } from "./results.js";
+import {
+  asWritten, Chosen, ground, nothingLeft, reasonTerms, Recommendations, subject,
+} from "./results.js";
 
 const EXAMPLE = 2;
+const MOST_K = 100;
+const NAMED = 50; // songs of an address whose names are asked for
 const MOST = 1000; // songs that a request may have
 const TYPING_MS = 300;
 const PLAYED_MS = 180_000; // what "played" is sent as: the page knows no durations
@@ -40,16 +45,40 @@ function fallbacks({ who, songs, known }) {
   };
 }
 
-export function sessionTab({ answered }) {
+/**
+ * @param answered (answer, ms) => void
+ * @param changed  () => void, when what {@link state} gives may be another
+ * @param invented () => whether the served songs don't exist
+ */
+export function sessionTab({ answered, changed, invented }) {
   const user = byId("session-user");
   const at = byId("session-at");
   const why = byId("session-why");
-  let event = null; // {message, failed}: what became of the last play event
+  let k = STEP;
+  let event = null; // {message, failed}: what became of the last play that was to be stored
+  let detailed = false; // whether the details stay open
   const results = new Recommendations({
     root: byId("session-results"),
-    act: { label: "Played", run: played },
-    score: (each) => scoreText(each)(each.score),
+    why,
+    acts: [
+      {
+        label: "Add", kind: "add", spoken: (each) => `Add ${each.name} to this session`,
+        run: (each) => chosen.add({ ...each, text: each.id }),
+      },
+      {
+        label: "Store a play", kind: "store", quiet: true, run: store,
+        spoken: (each) => `Store that ${readable(user.value)} played ${each.name}`,
+        offered: () => readable(user.value) !== "",
+      },
+    ],
+    invented,
     selected: explain,
+    picked: changed,
+    more: () => {
+      k = more(k);
+      askAgain();
+    },
+    most: MOST_K,
     retry: () => live.change(),
     lead,
   });
@@ -61,21 +90,21 @@ export function sessionTab({ answered }) {
     },
     changed: () => {
       event = null;
-      live.change();
+      askAgain();
     },
     home: byId("session-search"),
     once: false,
   });
   const live = new Live({
     request: (signal) => {
-      const body = { recent: chosen.sent().slice(-MOST), explain: true };
+      const body = { recent: chosen.sent().slice(-MOST), explain: true, k };
       if (readable(user.value)) body.user = readable(user.value);
       if (at.value) body.at = new Date(at.value).toISOString();
       return ask("v1/sessions/next", { body, signal });
     },
     show: ({ data, ms }) => {
       chosen.mark(new Map(data.unmatched.map((text) => [text, "not in the catalogue"])));
-      results.show(data);
+      results.show(data, k);
       answered(data, ms);
     },
     status: (state) => results.status(state),
@@ -87,15 +116,18 @@ export function sessionTab({ answered }) {
   });
   user.addEventListener("input", () => {
     event = null;
-    live.change(TYPING_MS);
+    askAgain(TYPING_MS);
   });
-  at.addEventListener("input", () => live.change(TYPING_MS));
+  at.addEventListener("input", () => askAgain(TYPING_MS));
 
-  async function played(song) {
-    const who = readable(user.value);
-    chosen.add({ ...song, text: song.id });
-    if (!who) return;
-    event = await sendPlay(who, song);
+  function askAgain(delay = 0) {
+    changed();
+    live.change(delay);
+  }
+
+  /** Stores that the user has played a song; it counts from then on, in this session and later. */
+  async function store(song) {
+    event = await sendPlay(readable(user.value), song);
     announce(event.message);
     live.change();
   }
@@ -135,11 +167,50 @@ export function sessionTab({ answered }) {
     const explanation = recommendation.explanation;
     why.replaceChildren(
       subject(recommendation),
-      ...terms(recommendation),
-      ...(explanation ? explained(explanation) : []),
+      ...(explanation ? influence(explanation) : []),
+      h("details", {
+        class: "figures", open: detailed, ontoggle: (event) => (detailed = event.target.open),
+      }, h("summary", {}, "Details"),
+      terms(recommendation), explanation ? explained(explanation) : []),
     );
   }
-  return live;
+
+  /** Songs of an address have ids; their names are the catalogue's. */
+  async function nameSongs(songs) {
+    await Promise.all(songs.map(async (song) => {
+      try {
+        const path = `v1/tracks/${encodeURIComponent(song.text)}`;
+        const { data } = await ask(path, { query: { pipeline: "sessions" } });
+        Object.assign(song, { name: data.name, artist: data.artist });
+      } catch (error) {
+        // Unknown, or the server is busy: its id stands for it.
+        if (!(error instanceof Refused || error instanceof Unavailable)) throw error;
+      }
+      song.pending = false;
+    }));
+    chosen.render();
+  }
+
+  return {
+    change: () => live.change(),
+    state: () => parameters({
+      user: readable(user.value), s: chosen.sent(), when: at.value,
+      k: k === STEP ? "" : String(k), at: results.picked,
+    }),
+    restore(params) {
+      user.value = readable(params.get("user") ?? "");
+      at.value = params.get("when") ?? "";
+      k = count(params);
+      event = null;
+      results.pick(params.get("at"));
+      const here = new Map(chosen.tracks.map((each) => [each.id ?? each.text, each]));
+      const songs = texts(params, "s", MOST).map((text) => here.get(text) ?? asWritten(text));
+      const unnamed = songs.filter((song) => song.id === null && song.name === song.text).slice(0, NAMED);
+      for (const song of unnamed) song.pending = true;
+      chosen.restore(songs);
+      nameSongs(unnamed);
+    },
+  };
 }
 
 /** Stores that somebody played a song; again, if the server is busy. */
@@ -184,12 +255,15 @@ function terms(recommendation) {
   ];
 }
 
+function influence(explanation) {
+  const shares = Object.entries(explanation.percent).filter(([, share]) => share > 0);
+  return shares.length
+    ? [shareChart("What it goes by", shares.map(([label, share]) => [label, share / 100]))] : [];
+}
+
 function explained(explanation) {
-  const influence = Object.entries(explanation.percent);
   const { collaborative_score: listening, genre_score: genre, final_score: final } = explanation.genre;
   return [
-    influence.some(([, share]) => share > 0) &&
-      shareChart("Influence", influence.map(([label, share]) => [label, share / 100])),
     explanation.neighbours.length > 0 &&
       barChart({
         caption: "Songs of the user's history that are like it, and their attention",
@@ -208,6 +282,5 @@ function explained(explanation) {
         h("p", { class: "hint" },
           `Listening ${signed(listening)}, genre ${signed(genre)}, together ${signed(final)}; ` +
           `genre has ${percent(explanation.genre.genre_influence)} of the influence.`)),
-    h("details", {}, h("summary", {}, "In words"), h("p", { class: "words" }, explanation.text)),
   ].filter(Boolean);
 }

@@ -7,7 +7,11 @@ import { announce, byId, h } from "./dom.js";
 const POLL_MS = 1000;
 const POLLS = 60; // while a version loads
 
-export function versionsPanel({ switched }) {
+/**
+ * @param switched (pipeline) => void, once another version is served
+ * @param seen     (answer) => void, with every list of versions
+ */
+export function versionsPanel({ switched, seen }) {
   const panel = byId("versions");
   const body = byId("versions-body");
   const token = h("input", {
@@ -47,6 +51,7 @@ export function versionsPanel({ switched }) {
   async function refresh() {
     try {
       ({ data: answer } = await ask("v1/versions"));
+      seen(answer);
     } catch (error) {
       say(spelled(error), true);
       return false;

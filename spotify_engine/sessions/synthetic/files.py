@@ -43,6 +43,7 @@ from spotify_engine.sessions.synthetic.oracle import (
 )
 from spotify_engine.sessions.synthetic.world import World, build_world
 from spotify_engine.store.files import new_folder
+from spotify_engine.store.invented import mark_invented
 
 _DAY = 86_400
 
@@ -76,7 +77,8 @@ def write_folder(
     world: World,
     blocks: Callable[[Path], Iterator[dict[str, int]]],
 ) -> dict[str, int]:
-    """Put ``out`` together from its blocks; it appears once complete.
+    """Put ``out`` together from its blocks, and a note that all is invented; it appears once
+    complete.
 
     Args:
         blocks: calls :func:`write_block` for every block on the folder given, in any order and
@@ -101,6 +103,7 @@ def write_folder(
         if (scratch / f"0.{ORACLE_FILE}").exists():
             _join_oracle(partial / ORACLE_FILE, scratch, config.blocks)
         shutil.rmtree(scratch)
+        mark_invented(partial)
     sizes = {name: getattr(config, name) for name in ("users", "songs", "artists", "genres")}
     return {**sizes, **totals}
 
