@@ -1,58 +1,10 @@
-"""Complete a playlist from a trained run, with reasons."""
+"""``spotify-engine recommend`` as a job."""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from spotify_engine.command import STOPPED, job
+from spotify_engine.cli.recommend import main, parser
 
-
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    flags.add_argument("--run", type=Path, required=True, help="run directory of train_kaggle.py")
-    which = flags.add_mutually_exclusive_group()
-    which.add_argument("--playlist", help="name or number of a playlist of the run")
-    which.add_argument(
-        "--tracks", nargs="+", metavar="'ARTIST - TITLE'", help="a new playlist (or track ids)"
-    )
-    flags.add_argument("--title", help="title of a new playlist, alone or for unknown tracks")
-    flags.add_argument("--k", type=int, default=10, help="how many (10)")
-    flags.add_argument("--explain", action="store_true", help="say why, for each track")
-    flags.add_argument("--plot", type=Path, metavar="PNG", help="draw an attention heatmap")
-    return flags
-
-
-@job(STOPPED)
-def main(argv: Sequence[str] | None = None) -> int:
-    flags = parser()
-    arguments = flags.parse_args(argv)
-    if not (arguments.playlist or arguments.tracks or arguments.title):
-        flags.error("give --playlist, --tracks or --title")
-    from spotify_engine.console import console, say
-    from spotify_engine.playlists.completion import complete_playlist, find_playlist
-    from spotify_engine.playlists.recommender import PlaylistRecommender
-
-    recommender = PlaylistRecommender.load(arguments.run / "bundle")
-    if arguments.playlist:
-        tracks, title = find_playlist(arguments.run, arguments.playlist)
-    else:
-        tracks, title = arguments.tracks or [], arguments.title
-    completion = complete_playlist(recommender, tracks, title, arguments.k)
-    if arguments.plot:
-        completion.plot(arguments.plot)
-    for line in completion.remarks():
-        say(line, "yellow")
-    console.print(completion.table())
-    if arguments.explain:
-        for text in completion.texts():
-            say(f"\n{text}")
-    if arguments.plot:
-        say(f"\nHeatmap: {arguments.plot}")
-    return 0
-
+__all__ = ["main", "parser"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -468,7 +468,7 @@ def session_config(
             if "://" not in str(arguments.data) and not (Path(arguments.data) / name).exists():
                 raise InputError(
                     f"{Path(arguments.data) / name}: no such file; give --data a folder of session "
-                    "CSVs (jobs/generate_sessions.py makes one), or leave it out"
+                    "CSVs (spotify-engine generate sessions makes one), or leave it out"
                 )
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}

@@ -50,7 +50,7 @@ class NotServed(Exception):
 
     def __init__(self, pipeline: str) -> None:
         super().__init__(
-            f"no version of {pipeline} is served; publish and activate one (jobs/versions.py)"
+            f"no version of {pipeline} is served; publish and activate one (spotify-engine versions)"
         )
 
 

@@ -133,7 +133,9 @@ class Registry:
         match = ID.fullmatch(id)
         folder = self.root / match[1] / id if match else None
         if match is None or folder is None or not folder.is_dir():
-            raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+            raise UnknownVersion(
+                f"{self.root}: no version {id!r}; spotify-engine versions list shows all"
+            )
         return _describe(folder, match[1])
 
     def current(self, pipeline: str) -> Version | None:
@@ -209,7 +211,9 @@ class Registry:
         with self._writing():
             match = ID.fullmatch(id)
             if match is None or not (self.root / match[1] / id).is_dir():
-                raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+                raise UnknownVersion(
+                    f"{self.root}: no version {id!r}; spotify-engine versions list shows all"
+                )
             folder = self.root / match[1]
             for role, active in self._active(match[1]).items():
                 if active == id:
