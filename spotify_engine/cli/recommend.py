@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from spotify_engine.cli.flags import new_parser
+from spotify_engine.cli.output import CSV, add_forms, print_csv, print_json
 from spotify_engine.command import STOPPED, job
+
+COLUMNS = ("rank", "id", "name", "artist", "score", "fallback", "reasons")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--k", type=int, default=10, help="how many (10)")
     flags.add_argument("--explain", action="store_true", help="say why, for each track (in short)")
     flags.add_argument("--plot", type=Path, metavar="PNG", help="draw an attention heatmap (none)")
+    add_forms(flags)
     return flags
 
 
@@ -36,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = flags.parse_args(argv)
     if not (arguments.playlist or arguments.tracks or arguments.title):
         flags.error("give --playlist, --tracks or --title")
+    if sys.stderr.isatty():  # what follows takes seconds to import
+        print(f"Completing from {arguments.run} ...", file=sys.stderr, flush=True)
     from spotify_engine.console import console, say
     from spotify_engine.playlists.completion import complete_playlist, find_playlist
     from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -48,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     completion = complete_playlist(recommender, tracks, title, arguments.k)
     if arguments.plot:
         completion.plot(arguments.plot)
+    if arguments.form:
+        for line in completion.remarks():
+            print(line, file=sys.stderr)
+        records = completion.records()
+        print_csv(records, COLUMNS) if arguments.form == CSV else print_json(records)
+        return 0
     for line in completion.remarks():
         say(line, "yellow")
     console.print(completion.table())

@@ -124,6 +124,19 @@ class Registry:
         """Why a version can't be listed, by id. Looks at descriptions only, not at the weights."""
         return {id: str(why) for id, why in self._scan(pipeline).items() if isinstance(why, str)}
 
+    def whole(self, start: str) -> str:
+        """The id that begins like this; ``start`` itself where none does, for others to refuse.
+
+        Raises:
+            InputError: several begin like this.
+        """
+        ids = [id for pipeline in PIPELINES for id in self._scan(pipeline) if id.startswith(start)]
+        if start in ids or not ids:
+            return start
+        if len(ids) > 1:
+            raise InputError(f"{start}: {len(ids)} versions begin like this: {', '.join(ids[:5])}")
+        return ids[0]
+
     def get(self, id: str) -> Version:
         """
         Raises:
