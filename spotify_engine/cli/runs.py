@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from spotify_engine.cli.flags import new_parser
+from spotify_engine.cli.output import JSON, add_forms, add_wide, print_csv, print_json
 from spotify_engine.command import STOPPED, job
+
+if TYPE_CHECKING:
+    from spotify_engine.tracking.history import RecordedRun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,17 +24,24 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--uri", help="tracking server (the folder's SQLite store)")
     commands = flags.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="the newest runs first")
-    listing.add_argument("--pipeline", choices=("playlists", "sessions"))
-    listing.add_argument("--kind", choices=("train", "search", "trial", "evaluate"))
+    listing.add_argument(
+        "--pipeline", choices=("playlists", "sessions"), help="only this one's (both)"
+    )
+    listing.add_argument(
+        "--kind", choices=("train", "search", "trial", "evaluate"), help="only these (all)"
+    )
     listing.add_argument("--limit", type=int, default=30, help="most runs to list (30)")
+    add_wide(listing)
     show = commands.add_parser("show", help="one run: facts, metrics by epoch, settings")
     show.add_argument("run")
     compare = commands.add_parser("compare", help="two runs: settings and metrics that differ")
     compare.add_argument("first")
     compare.add_argument("second")
+    for command in (listing, show, compare):
+        add_forms(command)
     for command in (show, compare):
         command.add_argument(
-            "--plot", type=Path, help="PNG of metrics by epoch (compare: runs/comparison.png)"
+            "--plot", type=Path, help="PNG of metrics by epoch (of two, runs/comparison.png)"
         )
         command.add_argument("--metric", action="append", default=[], help="what to draw (all)")
     return flags
@@ -45,12 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     history = History(arguments.runs, arguments.uri)
     if arguments.command == "list":
         runs = history.runs(arguments.pipeline, arguments.kind, arguments.limit)
-        console.print(tables.runs_table(runs))
+        if arguments.form:
+            _print(arguments.form, [tables.run_record(run) for run in runs], tables.RECORDED)
+        else:
+            console.print(tables.runs_table(runs, arguments.wide))
         return 0
     names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
     found = [history.get(name) for name in names]
     if arguments.command == "compare":
         check_comparable(*found)
+    if arguments.form:
+        if arguments.command == "compare":
+            _print(arguments.form, tables.difference_records(*found), tables.DIFFERING)
+        elif arguments.form == JSON:
+            print_json(tables.run_record(found[0]) | _whole(found[0]))
+        else:
+            rows = [{"metric": name, "value": v} for name, v in found[0].metrics.items()]
+            print_csv(rows, ("metric", "value"))
+        return 0
     curves = [history.epochs(run) for run in found]
     if arguments.command == "show":
         console.print(tables.run_table(found[0]))
@@ -67,3 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         plot_epochs(list(zip(labels, curves, strict=True)), arguments.metric, path)
         say(f"Plot: {path}")
     return 0
+
+
+def _whole(run: RecordedRun) -> dict[str, Any]:
+    """What a list of runs has no room for."""
+    return {"error": run.error, "settings": run.settings, "metrics": run.metrics}
+
+
+def _print(form: str, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+    print_json(rows) if form == JSON else print_csv(rows, columns)

@@ -26,7 +26,11 @@ def parser() -> argparse.ArgumentParser:
         help="whose settings (playlists)",
     )
     flags.add_argument(
-        "--space", type=Path, required=True, help="YAML, as in configs/tune/ (required)"
+        "--space",
+        type=Path,
+        required=True,
+        help="YAML, or one that comes along: playlists, playlists-fast, playlists-grid or "
+        "sessions (required)",
     )
     flags.add_argument("--out", type=Path, help="the search's folder (runs/tune-SPACE)")
     add_register(flags, "the winner")

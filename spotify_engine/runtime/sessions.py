@@ -16,7 +16,7 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import CONFIGS, load_config, read_yaml
-from spotify_engine.console import console
+from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
 from spotify_engine.evaluation.fingerprint import fingerprint
@@ -179,6 +179,7 @@ class SessionPipeline:
         self.add_oracle(board)
         self._save_rankings(board)
         console.print(board.render())
+        say(board.in_words(self.last))
         found = self.findings(board)
         for name, each in found["faithfulness"].items():
             console.print(described(name, each), highlight=False)
