@@ -2,9 +2,9 @@
 
 import sys
 
-from spotify_engine.cli.serve import main, parser
+from spotify_engine.cli.serve import main, parser, process
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "parser", "process"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

@@ -166,7 +166,7 @@ def test_a_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "spotify_engine", "generate", "sessions", "--workers", "1",
-            "--users", "20", "--songs", "60", "--artists", "12", "--genres", "8", "--out", "data",
+            "--users", "20", "--songs", "60", "--artists", "12", "--genres", "12", "--out", "data",
         ],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(place)}, capture_output=True, text=True,
     )  # fmt: skip

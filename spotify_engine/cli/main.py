@@ -23,12 +23,14 @@ class Verb:
         module: of this package, where both pipelines share it; else empty.
         modules: by pipeline, which a word after the verb chooses; the first one without it.
         flags: what that word adds to the flags.
+        start: the function of the module that does it.
     """
 
     does: str
     module: str = ""
     modules: dict[str, str] = field(default_factory=dict)
     flags: dict[str, list[str]] = field(default_factory=dict)
+    start: str = "main"
 
     @property
     def choice(self) -> str:
@@ -44,7 +46,7 @@ VERBS = {
     ),
     "recommend": Verb("complete a playlist, with reasons", "recommend"),
     "evaluate": Verb("recompute every figure of a run's report, and compare", "evaluate"),
-    "serve": Verb("answer over HTTP, with a page to try it", "serve"),
+    "serve": Verb("answer over HTTP, with a page to try it", "serve", start="process"),
     "tune": Verb(
         "search for better settings",
         modules={PLAYLISTS: "tune", SESSIONS: "tune"},
@@ -87,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Its parser names the program after this, and so do its help and errors.
     sys.argv = [called, *more, *rest]
     try:
-        status: int = import_module(f"spotify_engine.cli.{module}").main()
+        status: int = getattr(import_module(f"spotify_engine.cli.{module}"), verb.start)()
     finally:
         sys.argv = before
     return status
