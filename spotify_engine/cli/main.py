@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 from spotify_engine import __version__
-from spotify_engine.command import BAD_INPUT
+from spotify_engine.command import BAD_INPUT, STOPPED, job
 from spotify_engine.next_step import SCRIPT
 
 PLAYLISTS, SESSIONS = "playlists", "sessions"
@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb with the flags that follow it."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0 if given else BAD_INPUT
+        return _tell() or (0 if given else BAD_INPUT)
     if given[0] == "--version":
         print(f"{SCRIPT} {__version__}")
         return 0
@@ -93,6 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         sys.argv = before
     return status
+
+
+@job(STOPPED)
+def _tell(argv: Sequence[str] | None = None) -> int:
+    print(_help())
+    return 0
 
 
 def _help() -> str:
