@@ -165,13 +165,14 @@ def test_a_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(place)
     done = subprocess.run(
         [
-            sys.executable, "-m", "spotify_engine", "generate", "sessions", "--workers", "1",
-            "--users", "20", "--songs", "60", "--artists", "12", "--genres", "12", "--out", "data",
+            sys.executable, "-m", "spotify_engine", "generate", "--demo", "--out", "data",
+            "--rows=4500", "--users=30", "--playlists=160", "--tracks=600", "--artists=120",
+            "--groups=6", "--feature-rows=900",
         ],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(place)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert (folder / "data" / "raw_sessions.csv").exists()
+    assert (folder / "data" / "spotify_dataset.csv").exists()
     [points] = place.glob("*.dist-info/entry_points.txt")
     assert "spotify-engine = spotify_engine.cli.main:main" in points.read_text()
     packed = {path.relative_to(place) for path in place.rglob("*.yaml")}
