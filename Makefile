@@ -41,7 +41,14 @@ $(STAMP): pyproject.toml constraints.txt
 		"needed$(if $(PYTHON),; $(PYTHON) is another); name one: make PYTHON=/path/to/python3.11" \
 		>&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@echo "Installing the engine and what it needs into .venv, once:" \
+		"minutes, most of them PyTorch and Ray"
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-color \
+		-c constraints.txt -e '.[dev]' || echo "pip failed"; } | awk '\
+		/^ *Downloading/ { printf "\r  %d packages downloaded", ++n; fflush() } \
+		/^Installing collected/ { printf "; unpacking"; fflush() } \
+		/^pip failed$$/ { failed = 1 } \
+		END { print ""; exit failed }'
 	@touch $@
 
 clean:

@@ -1,77 +1,10 @@
-"""Recorded runs: list them, show one, compare two. Tables on the console, curves as PNG.
+"""``spotify-engine runs`` as a job."""
 
-A run is named by its id, the beginning of it, or the name of its folder.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from spotify_engine.command import STOPPED, job
+from spotify_engine.cli.runs import main
 
-
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    flags.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (runs)")
-    flags.add_argument("--uri", help="tracking server, in place of the folder's SQLite store")
-    commands = flags.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="the newest runs first")
-    listing.add_argument("--pipeline", choices=("playlists", "sessions"))
-    listing.add_argument("--kind", choices=("train", "search", "trial", "evaluate"))
-    listing.add_argument("--limit", type=int, default=30, help="most runs to list (30)")
-    show = commands.add_parser("show", help="one run: facts, metrics by epoch, settings")
-    show.add_argument("run")
-    compare = commands.add_parser("compare", help="two runs: settings and metrics that differ")
-    compare.add_argument("first")
-    compare.add_argument("second")
-    for command in (show, compare):
-        command.add_argument(
-            "--plot", type=Path, help="PNG of metrics by epoch (compare: runs/comparison.png)"
-        )
-        command.add_argument("--metric", action="append", default=[], help="what to draw (all)")
-    return flags
-
-
-@job(STOPPED)
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    from spotify_engine.console import console, say
-    from spotify_engine.tracking import tables
-    from spotify_engine.tracking.history import History, check_comparable, plot_epochs
-
-    history = History(arguments.runs, arguments.uri)
-    if arguments.command == "list":
-        runs = history.runs(arguments.pipeline, arguments.kind, arguments.limit)
-        console.print(tables.runs_table(runs))
-        return 0
-    names = [arguments.run] if "run" in arguments else [arguments.first, arguments.second]
-    found = [history.get(name) for name in names]
-    if arguments.command == "compare":
-        check_comparable(*found)
-    curves = [history.epochs(run) for run in found]
-    if arguments.command == "show":
-        console.print(tables.run_table(found[0]))
-        console.print(tables.settings_table(found[0]))
-        console.print(tables.metrics_table(found[0], curves[0]))
-    else:
-        console.print(tables.settings_differ_table(*found))
-        console.print(tables.metrics_differ_table(*found))
-    path = arguments.plot
-    if path is None and arguments.command == "compare":
-        path = arguments.runs / "comparison.png"
-    if path is not None:
-        labels = [f"{run.name} {run.id[: tables.ID]}" for run in found]
-        plot_epochs(list(zip(labels, curves, strict=True)), arguments.metric, path)
-        say(f"Plot: {path}")
-    return 0
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,93 +1,10 @@
-"""Serve both recommenders over HTTP, with a page, until Ctrl-C.
+"""``spotify-engine serve`` as a job."""
 
-Bundles that are given become registered versions and are served; without any, what is current in
-the registry is. See README.md for the API.
-"""
-
-from __future__ import annotations
-
-import argparse
-import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from spotify_engine.command import STOPPED, job
-from spotify_engine.errors import InputError
-from spotify_engine.network import checked_port, port_kept
-from spotify_engine.supervision import supervised
+from spotify_engine.cli.serve import main, parser, process
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "serve.yaml"
-
-
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    flags.add_argument("--playlists", type=Path, metavar="BUNDLE", help="of train_kaggle.py")
-    flags.add_argument("--sessions", type=Path, metavar="BUNDLE", help="of train_synthetic.py")
-    flags.add_argument(
-        "--config", type=Path, default=CONFIG, help="Serve file (configs/serve.yaml)"
-    )
-    flags.add_argument("--registry", type=Path, help="folder of versions (runs/registry)")
-    flags.add_argument("--events", help="sqlite:///FILE or postgresql://... (runs/events.db)")
-    flags.add_argument("--admin-token", type=Path, help="file, made if missing (runs/admin_token)")
-    flags.add_argument("--host", help="address to listen at (127.0.0.1)")
-    flags.add_argument("--port", help="8000")
-    flags.add_argument(
-        "--root-path", metavar="PATH", help="prefix that a proxy serves it at, such as /music"
-    )
-    flags.add_argument("--replicas", help="2")
-    flags.add_argument(
-        "--trust-network",
-        action="store_true",
-        help="serve beyond loopback without Ray's TLS: a firewall lets only trusted machines in",
-    )
-    flags.add_argument("--dashboard", action="store_true", help="Ray's, when Ray is started here")
-    return flags
-
-
-@job(STOPPED, uses_ray=True, ends_well=True)
-def main(argv: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(argv)
-    port = None if given.port is None else checked_port(given.port, "--port")
-    replicas = None if given.replicas is None else _count(given.replicas, "--replicas")
-    # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
-    from spotify_engine.config import ClusterConfig
-    from spotify_engine.console import say
-    from spotify_engine.runtime.serve import running
-    from spotify_engine.runtime.session import ray_session
-    from spotify_engine.store.registry import Registry
-
-    file = running.ServeFile(given.config)
-    token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")
-    settings = running.with_flags(
-        file, given.registry, given.events, token, given.host, port, replicas,
-        given.root_path, given.trust_network,
-    )  # fmt: skip
-    running.require_startable(file, settings)
-    bundles = {"playlists": given.playlists, "sessions": given.sessions}
-    with port_kept(file.http["host"], file.http["port"]):
-        versions = running.publish(Registry(settings.registry), bundles)
-        running.ensure_token(token)
-        for version in versions:
-            say(f"{version.pipeline}: {version.id}")
-        with (
-            ray_session(ClusterConfig(dashboard=given.dashboard)),
-            running.served(file, settings) as url,
-        ):
-            say(f"\nPage:  {url}/\nAPI:   {url}/docs\nToken: {token}\nCtrl-C ends it.")
-            signal.pause()
-    return 0
-
-
-def _count(text: str, flag: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise InputError(f"{flag} {text}: must be a whole number, at least 1")
-    return int(text)
-
+__all__ = ["main", "parser", "process"]
 
 if __name__ == "__main__":
-    sys.exit(supervised(main))
+    sys.exit(process())

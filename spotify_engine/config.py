@@ -25,7 +25,7 @@ from spotify_engine.playlists.start import StartConfig
 from spotify_engine.playlists.titles import TitleConfig
 from spotify_engine.tracking.settings import TrackingConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
 
 

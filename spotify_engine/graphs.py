@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.table import Table as RichTable
-from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
 from spotify_engine.strict_json import to_json
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 EdgeType = tuple[str, str, str]
 
@@ -95,6 +97,8 @@ def load_graph(
         InputError: the folder holds no graph.
     """
     read_metadata(folder)
+    from torch_geometric.data import HeteroData
+
     data = HeteroData()
     for kind in node_types:
         data[kind].x = _mapped(folder / f"x__{kind}.npy")

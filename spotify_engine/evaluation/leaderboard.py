@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -245,11 +245,52 @@ def baseline_rows(split: Split, catalogue: Catalogue, config: EvaluationConfig) 
     return [_baseline_row(name, split, catalogue, config) for name in config.baselines]
 
 
-def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig) -> Table:
-    """Test figures, the best recall@selection_k on top, skipped scorers last; notes below."""
+def leaderboard_in_words(rows: Sequence[Row], config: EvaluationConfig) -> str:
+    """What the leaderboard says of its first row: ours, beside the best baseline of the others.
+
+    Args:
+        rows: ours, those of parts of it, then the baselines, as ``config`` names them.
+    """
+    key = f"recall@{config.selection_k}"
+    recalls = {row.name: row.test[key] for row in rows if row.test.get(key) is not None}
+    return found_in_words(
+        rows[0].name, recalls, config.baselines, "held-out tracks", config.selection_k
+    )
+
+
+def found_in_words(
+    ours: str, recalls: Mapping[str, float | None], baselines: Sequence[str], what: str, k: int
+) -> str:
+    """One sentence: what share of ``what`` ours and the best of the baselines find.
+
+    Args:
+        recalls: by scorer, 0 to 1; only of those that were measured.
+    """
+    first = {5: "five", 10: "ten", 20: "twenty"}.get(k, str(k))
+    said = f"{ours} finds {_percent(recalls[ours])} of {what} in its first {first}"
+    measured = {name: value for name in baselines if (value := recalls.get(name)) is not None}
+    if measured:
+        best = max(measured, key=measured.__getitem__)
+        said += f"; the best baseline, {best}, {_percent(measured[best])}"
+    return f"{said}."
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0.0):.1f} %"
+
+
+def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig, wide: bool = False) -> Table:
+    """Test figures, the best recall@selection_k on top, skipped scorers last; notes below.
+
+    Args:
+        wide: with all of them, and seconds; else those that fit 80 characters.
+    """
     k = config.selection_k
     columns = {f"recall@{each}": f"recall @{each}" for each in config.ks}
     columns |= {f"{name}@{k}": f"{head} @{k}" for name, head in HEADINGS.items()}
+    if not wide:
+        kept = {f"{name}@{k}" for name in ("recall", "ndcg", "artist_diversity", "coverage")}
+        columns = {name: head for name, head in columns.items() if name in kept}
     columns = {
         name: head for name, head in columns.items() if any(row.test.get(name) for row in rows)
     }
@@ -263,12 +304,12 @@ def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("scorer", no_wrap=True)
-    for head in [*columns.values(), "fit s", "rank s"]:
+    for head in [*columns.values(), *(["fit s", "rank s"] if wide else [])]:
         table.add_column(head, justify="right")
     for row in best_first:
         figures = [_cell(row.test.get(name), 4) for name in columns]
         seconds = [_cell(row.fit_seconds, 1), _cell(row.score_seconds, 1)]
-        table.add_row(row.name, *figures, *seconds)
+        table.add_row(row.name, *figures, *(seconds if wide else []))
     return table
 
 

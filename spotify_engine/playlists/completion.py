@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -66,6 +67,23 @@ class Completion:
             cells = (str(number), each.name, each.artist, f"{each.score:.2f}", why)
             table.add_row(*(Text(cell) for cell in cells))
         return table
+
+    def records(self) -> list[dict[str, Any]]:
+        """Plain values, a recommendation each; ``reasons`` are texts, the strongest first."""
+        explained = [each.reasons for each in self.explanations]
+        reasons = explained or [each.reasons for each in self.recommended]
+        return [
+            {
+                "rank": rank,
+                "id": each.id,
+                "name": each.name,
+                "artist": each.artist,
+                "score": each.score,
+                "fallback": each.fallback,
+                "reasons": [str(reason) for reason in why],
+            }
+            for rank, (each, why) in enumerate(zip(self.recommended, reasons, strict=True), start=1)
+        ]
 
     def remarks(self) -> list[str]:
         """What of the tracks asked for is unknown or known in part, a line each."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.data import HeteroData
 
 from spotify_engine.learning.attention import Neighbours, Projected
-from spotify_engine.learning.sampler import IncomingEdges
+from spotify_engine.learning.incoming_edges import IncomingEdges
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.layer import HeteroGATLayer
 from spotify_engine.playlists.model import EPSILON, PlaylistGAT
@@ -27,6 +27,9 @@ from spotify_engine.playlists.schema import (
     EdgeType,
 )
 from spotify_engine.ragged import Ragged
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 # A destination chunk bounds what one attention call holds in memory.
 CHUNK = 16_384

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch_geometric.data import HeteroData
 
 from spotify_engine import graphs
 from spotify_engine.playlists.schema import (
@@ -29,6 +29,9 @@ from spotify_engine.playlists.schema import (
     EdgeType,
 )
 from spotify_engine.ragged import Ragged
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 REVERSE: dict[EdgeType, EdgeType] = {CONTAINS: IN, BY: MADE, PERFORMS: PERFORMED_BY}
 
@@ -126,6 +129,8 @@ def build_graph(
         a relation and its reverse list their edges in the same order. ``scale`` is None without
         audio.
     """
+    from torch_geometric.data import HeteroData
+
     data = HeteroData()
     sizes = {
         PLAYLIST: len(train),

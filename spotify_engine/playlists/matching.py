@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -66,6 +65,8 @@ class KeyTable:
 
     @classmethod
     def of(cls, features: Features) -> KeyTable:
+        import pandas as pd  # slow, and keys alone need none of it
+
         others, n = features.others, len(features)
         names, artists = (
             normalise_all(pa.concat_arrays(each))
@@ -230,6 +231,8 @@ def factorise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (int64 ``[n]``, the number of each value; int64 ``[distinct]``, where each first appears).
     """
+    import pandas as pd
+
     codes, distinct = pd.factorize(values)
     first = np.flatnonzero(~pd.Series(codes).duplicated().to_numpy())
     assert len(first) == len(distinct)

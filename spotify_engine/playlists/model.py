@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.data import HeteroData
 
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.playlists.layer import HeteroGATLayer
 from spotify_engine.playlists.schema import ARTIST, IN, MADE, PLAYLIST, TRACK, EdgeType
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 EPSILON = 1e-12  # below any length of a vector that is not zero
 

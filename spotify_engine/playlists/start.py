@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 from torch.nn import functional as F
-from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import playlist_matrix
@@ -21,6 +21,9 @@ from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics
 from spotify_engine.playlists.model import PlaylistGAT, PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 SETTINGS = "start.json"
 TRIED = ("regularisation", "unobserved", "popularity", "val_recall@10")

@@ -22,6 +22,7 @@ from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.evaluation.leaderboard import (
     Row,
     baseline_rows,
+    leaderboard_in_words,
     measure,
     measured_part,
     render_leaderboard,
@@ -60,18 +61,27 @@ class Audit:
         differences: "name: recomputed X, reported Y".
         compared: how many figures were compared.
         left_out: what of the report was not, patterns of dotted keys.
-        names: dotted keys of the figures that were.
+        figures: those that were, recomputed, by dotted keys.
+        said: the leaderboard in one sentence.
     """
 
     table: Table
     differences: list[str]
     compared: int
     left_out: Sequence[str]
-    names: frozenset[str]
+    figures: dict[str, Any]
+    said: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.figures)
 
 
-def audit_run(run: Path, baselines: bool) -> Audit:
+def audit_run(run: Path, baselines: bool, wide: bool = False) -> Audit:
     """Recompute a finished run's figures, those of its baselines too if asked for.
+
+    Args:
+        wide: a leaderboard of all figures, wider than 80 characters.
 
     Raises:
         InputError: a file of the run is missing or damaged.
@@ -83,12 +93,14 @@ def audit_run(run: Path, baselines: bool) -> Audit:
     values = read_yaml(run / "config.yaml")
     layers = [("config.yaml", values)]
     if "generator" in values:
-        return _audit_sessions(run, load_config(SyntheticJob, layers, []), report, baselines, began)
-    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines, began)
+        return _audit_sessions(
+            run, load_config(SyntheticJob, layers, []), report, baselines, began, wide
+        )
+    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines, began, wide)
 
 
 def _audit_playlists(
-    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool, began: float
+    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool, began: float, wide: bool
 ) -> Audit:
     """Test figures from ``predictions.parquet``, the others from the bundle; baselines are fitted
     again."""
@@ -154,8 +166,10 @@ def _audit_playlists(
         {_said_of_playlists(name, ours.name): value for name, value in reported.items()},
     )
     record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
-    table = render_leaderboard(rows, settings)
-    return Audit(table, differences, len(named), left_out, frozenset(named))
+    table = render_leaderboard(rows, settings, wide)
+    return Audit(
+        table, differences, len(named), left_out, named, leaderboard_in_words(rows, settings)
+    )
 
 
 def _said_of_playlists(name: str, ours: str) -> str:
@@ -170,7 +184,12 @@ def _said_of_playlists(name: str, ours: str) -> str:
 
 
 def _audit_sessions(
-    run: Path, config: SyntheticJob, report: dict[str, Any], baselines: bool, began: float
+    run: Path,
+    config: SyntheticJob,
+    report: dict[str, Any],
+    baselines: bool,
+    began: float,
+    wide: bool,
 ) -> Audit:
     """Every figure: of the leaderboard from the files of lists, the others from the checkpoints.
 
@@ -210,7 +229,8 @@ def _audit_sessions(
     # As the run itself is recorded, so that the two compare.
     recorded = {ours.name: {"next_song": ours.next_song}}
     record_audit(run, "sessions", config, recorded, len(differences), began)
-    return Audit(board.render(), differences, len(found), left_out, frozenset(found))
+    said = board.in_words(pipeline.last)
+    return Audit(board.render(wide), differences, len(found), left_out, found, said)
 
 
 def _named(tree: dict[str, Any], left_out: Sequence[str]) -> dict[str, Any]:

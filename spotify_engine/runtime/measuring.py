@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from spotify_engine.config import KaggleJob
-from spotify_engine.console import console
+from spotify_engine.console import console, say
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.challenge_report import render_breakdown
 from spotify_engine.evaluation.faithfulness import deletion_test, described
@@ -17,6 +17,7 @@ from spotify_engine.evaluation.leaderboard import (
     Catalogue,
     Row,
     baseline_rows,
+    leaderboard_in_words,
     render_leaderboard,
     score_row,
 )
@@ -56,6 +57,7 @@ def measure_run(
         baselines = baseline_rows(split, catalogue, settings)
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
+    say(leaderboard_in_words(rows, settings))
     breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
     if breakdown:
         console.print(render_breakdown(breakdown))

@@ -9,6 +9,7 @@ from typing import Any
 
 from spotify_engine.config import dump_yaml
 from spotify_engine.console import say
+from spotify_engine.next_step import command
 from spotify_engine.runtime.run import Run
 from spotify_engine.store.registry import Registry, Version
 from spotify_engine.tracking.code import code_version
@@ -35,6 +36,6 @@ def register(run: Run[Any], registry: Path, origin: Mapping[str, Any] | None = N
     version = Registry(registry).publish(run.bundle, lineage)
     say(
         f"Version: {version.id}\n"
-        f"Next:    python jobs/versions.py activate {version.id} --registry {registry}"
+        f"Next:    {command('versions', 'activate', version.id, '--registry', registry)}"
     )
     return version

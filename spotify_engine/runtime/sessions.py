@@ -16,7 +16,7 @@ from scipy import sparse
 
 from spotify_engine import __version__
 from spotify_engine.config import CONFIGS, load_config, read_yaml
-from spotify_engine.console import console
+from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
 from spotify_engine.evaluation.fingerprint import fingerprint
@@ -180,6 +180,7 @@ class SessionPipeline:
         self.add_oracle(board)
         self._save_rankings(board)
         console.print(board.render())
+        say(board.in_words(self.last))
         found = self.findings(board)
         for name, each in found["faithfulness"].items():
             console.print(described(name, each), highlight=False)
@@ -470,7 +471,7 @@ def session_config(
             if "://" not in str(arguments.data) and not (Path(arguments.data) / name).exists():
                 raise InputError(
                     f"{Path(arguments.data) / name}: no such file; give --data a folder of session "
-                    "CSVs (jobs/generate_sessions.py makes one), or leave it out"
+                    "CSVs (spotify-engine generate sessions makes one), or leave it out"
                 )
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}

@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
 
-from spotify_engine.config import JobConfig, read_yaml
+from spotify_engine.config import CONFIGS, JobConfig, read_yaml
 from spotify_engine.console import console, say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
@@ -310,7 +310,7 @@ def open_search(arguments: argparse.Namespace) -> Search:
     Raises:
         InputError: an input is missing, the space can't be searched, or the folder holds another.
     """
-    config = read_search(arguments.space)
+    config = read_search(_space(arguments.space))
     layers = [(f"{arguments.space}: base", config.base)]
     base: JobConfig
     if arguments.pipeline == "playlists":
@@ -320,6 +320,12 @@ def open_search(arguments: argparse.Namespace) -> Search:
         base = session_config(arguments, layers)
     out = arguments.out or Path("runs") / f"tune-{arguments.space.stem}"
     return Search(out, arguments.pipeline, config, base)
+
+
+def _space(given: Path) -> Path:
+    """The file, or else the space of that name that comes with the package."""
+    named = CONFIGS / "tune" / f"{given}.yaml"
+    return named if named.exists() and not given.exists() else given
 
 
 def _for_trials(base: JobConfig) -> Any:

@@ -55,7 +55,8 @@ class NotServed(Exception):
 
     def __init__(self, pipeline: str) -> None:
         super().__init__(
-            f"no version of {pipeline} is served; publish and activate one (jobs/versions.py)"
+            f"no version of {pipeline} is served; publish and activate one "
+            "(spotify-engine versions)"
         )
 
 

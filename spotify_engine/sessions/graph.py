@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch_geometric.data import HeteroData
 
 from spotify_engine import graphs
 from spotify_engine.sessions.edges import song_artists
@@ -26,6 +26,9 @@ from spotify_engine.sessions.schema import (
     USER,
     EdgeType,
 )
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 _TABLE_OF = {USER: "users", SONG: "songs", ARTIST: "artists", GENRE: "genres"}
 
@@ -61,6 +64,8 @@ def build_session_graph(
         ``data.genre_names`` is a list, ``data.genre_songs``, ``data.genre_artists`` and
         ``data.genre_users`` int64 ``[genres]``: how many songs, artists and users each has.
     """
+    from torch_geometric.data import HeteroData
+
     data = HeteroData()
     sizes = {kind: len(tables[name]) for kind, name in _TABLE_OF.items()}
     for kind, n in sizes.items():

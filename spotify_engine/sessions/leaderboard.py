@@ -19,6 +19,7 @@ from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.evaluation.baselines.markov import Markov, MarkovConfig
 from spotify_engine.evaluation.baselines.popularity import Popularity
 from spotify_engine.evaluation.baselines.session_knn import SessionKNN, SessionKNNConfig
+from spotify_engine.evaluation.leaderboard import found_in_words
 from spotify_engine.evaluation.next_song import (
     ScoreNext,
     by_group,
@@ -33,6 +34,8 @@ from spotify_engine.sessions.queries import Queries, queries_of_events
 from spotify_engine.sessions.splits import EventSplit
 
 K = 10
+BASELINES = ("popularity", "itemknn", "ials", "markov", "session-knn")
+NARROW = ("next recall@10", "of oracle", "ndcg@10", "held-out recall@10", "cover")
 HEARD_BEFORE = ("popularity", "itemknn", "ials")  # rank by what the user heard, not by the session
 
 
@@ -310,8 +313,17 @@ class Leaderboard:
             best = fitted[int(np.argmax(recalls))]
             self.add(name, by_session(best), None, _settings(best))
 
-    def render(self) -> Table:
-        """The best next-song recall on top."""
+    def in_words(self, ours: str) -> str:
+        """What the leaderboard says of one model, beside the best baseline."""
+        recalls = {row.name: row.next_song[f"recall@{K}"] for row in self.rows}
+        return found_in_words(ours, recalls, BASELINES, "next songs", K)
+
+    def render(self, wide: bool = False) -> Table:
+        """The best next-song recall on top.
+
+        Args:
+            wide: with all figures; else those that fit 80 characters.
+        """
         table = Table(
             title=f"{len(self.test.song):,} test plays: same plays, same function for all",
             box=SIMPLE_HEAD,
@@ -319,12 +331,12 @@ class Leaderboard:
         table.add_column("scorer", no_wrap=True)
         heads = ("next recall@10", "of oracle", "ndcg@10", "mrr@10", "held-out recall@10",
                  "genres", "cover", "across", "bits")  # fmt: skip
-        for head in heads:
-            table.add_column(head, justify="right")
+        shown = [i for i, head in enumerate(heads) if wide or head in NARROW]
+        for i in shown:
+            table.add_column(heads[i], justify="right")
         for row in sorted(self.rows, key=lambda each: -each.next_song[f"recall@{K}"]):
             figures = row.next_song
-            table.add_row(
-                row.name,
+            cells = (
                 _cell(figures["recall@10"], ".4f"),
                 _cell(row.share_of_oracle, ".1%"),
                 _cell(figures["ndcg@10"], ".4f"),
@@ -335,6 +347,7 @@ class Leaderboard:
                 _cell(figures["diversity@10"], ".3f"),
                 _cell(figures["novelty@10"], ".2f"),
             )
+            table.add_row(row.name, *(cells[i] for i in shown))
         return table
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch_geometric.data import HeteroData
 
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import GAT, Neighbours
 from spotify_engine.sessions.schema import ARTIST, BY, LISTENS_TO, REVERSE, SONG, USER, EdgeType
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 LEAST_WEIGHT = 1e-3  # of an edge: a song skipped at once is still a neighbour
 Attention = tuple[Tensor, Tensor]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.linalg import svds
 from torch import Tensor
-from torch_geometric.data import HeteroData
 
 from spotify_engine.sessions.schema import ARTIST, BELONGS_TO, BY, GENRE, LISTENS_TO, SONG, USER
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 
 def spectral_embeddings(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch_geometric.data import HeteroData
 
 from spotify_engine.evaluation.next_song import rank_next, single_targets
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
@@ -20,6 +19,9 @@ from spotify_engine.sessions.mixture import Counts, SessionModel, Shares
 from spotify_engine.sessions.models import Relations, SessionGAT
 from spotify_engine.sessions.queries import Queries
 from spotify_engine.sessions.schema import LISTENS_TO
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 TINY = 1e-12
 AT_ONCE = 500  # users ranked at a time

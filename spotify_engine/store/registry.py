@@ -126,6 +126,19 @@ class Registry:
         """Why a version can't be listed, by id. Looks at descriptions only, not at the weights."""
         return {id: str(why) for id, why in self._scan(pipeline).items() if isinstance(why, str)}
 
+    def whole(self, start: str) -> str:
+        """The id that begins like this; ``start`` itself where none does, for others to refuse.
+
+        Raises:
+            InputError: several begin like this.
+        """
+        ids = [id for pipeline in PIPELINES for id in self._scan(pipeline) if id.startswith(start)]
+        if start in ids or not ids:
+            return start
+        if len(ids) > 1:
+            raise InputError(f"{start}: {len(ids)} versions begin like this: {', '.join(ids[:5])}")
+        return ids[0]
+
     def get(self, id: str) -> Version:
         """
         Raises:
@@ -135,7 +148,9 @@ class Registry:
         match = ID.fullmatch(id)
         folder = self.root / match[1] / id if match else None
         if match is None or folder is None or not folder.is_dir():
-            raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+            raise UnknownVersion(
+                f"{self.root}: no version {id!r}; spotify-engine versions list shows all"
+            )
         return _describe(folder, match[1])
 
     def current(self, pipeline: str) -> Version | None:
@@ -211,7 +226,9 @@ class Registry:
         with self._writing():
             match = ID.fullmatch(id)
             if match is None or not (self.root / match[1] / id).is_dir():
-                raise UnknownVersion(f"{self.root}: no version {id!r}; versions.py list shows all")
+                raise UnknownVersion(
+                    f"{self.root}: no version {id!r}; spotify-engine versions list shows all"
+                )
             folder = self.root / match[1]
             for role, active in self._active(match[1]).items():
                 if active == id:

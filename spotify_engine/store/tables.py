@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -12,8 +14,53 @@ from spotify_engine.pipelines import main_figures
 from spotify_engine.store.registry import Registry, Version
 
 
-def listing(registry: Registry, pipeline: str) -> tuple[Table, list[str]]:
-    """Versions, newest first; and a line on each broken one, and on a broken choice of them."""
+def listed(registry: Registry, pipeline: str) -> list[dict[str, Any]]:
+    """Versions as plain values, newest first, without broken ones."""
+    roles, _ = _roles(registry, pipeline)
+    rows = []
+    for version in registry.versions(pipeline):
+        figure = next(iter(main_figures(pipeline, version.metrics)), None)
+        rows.append(
+            {
+                "id": version.id,
+                "role": roles.get(version.id),
+                "pipeline": pipeline,
+                "created": version.created,
+                "fingerprint": version.fingerprint,
+                "figure": figure,
+                "value": None if figure is None else version.metrics[figure],
+            }
+        )
+    return rows
+
+
+def described(version: Version) -> dict[str, Any]:
+    """One version as plain values."""
+    return vars(version) | {"path": str(version.path)}
+
+
+def listing(registry: Registry, pipeline: str, wide: bool = False) -> tuple[Table, list[str]]:
+    """Versions, newest first; and a line on each broken one, and on a broken choice of them.
+
+    Args:
+        wide: with the time of publication in full, which the id says, too.
+    """
+    _, damage = _roles(registry, pipeline)
+    published = ["published (UTC)"] if wide else []
+    table = Table(
+        Column("version", no_wrap=True), "", *published, "data",
+        Column("recall@10", justify="right"),
+        title=pipeline, title_justify="left", box=SIMPLE_HEAD,
+    )  # fmt: skip
+    for row in listed(registry, pipeline):
+        at = [row["created"][:19].replace("T", " ")] if wide else []
+        figure = "" if row["value"] is None else f"{row['value']:.4f}"
+        table.add_row(row["id"], row["role"] or "", *at, row["fingerprint"][:12], figure)
+    return table, [*damage, *(f"broken: {why}" for why in registry.broken(pipeline).values())]
+
+
+def _roles(registry: Registry, pipeline: str) -> tuple[dict[str, str], list[str]]:
+    """What a version is now, by id; and a line on each role that can't be told."""
     roles, damage = {}, []
     for role, find in (("current", registry.current), ("previous", registry.previous)):
         try:
@@ -21,17 +68,7 @@ def listing(registry: Registry, pipeline: str) -> tuple[Table, list[str]]:
                 roles[found.id] = role
         except InputError as error:
             damage.append(f"{role}: {error}")
-    table = Table(
-        "version", "", "published (UTC)", "data", Column("recall@10", justify="right"),
-        title=pipeline, title_justify="left",
-    )  # fmt: skip
-    for version in registry.versions(pipeline):
-        published = version.created[:19].replace("T", " ")
-        main = [f"{version.metrics[name]:.4f}" for name in main_figures(pipeline, version.metrics)]
-        table.add_row(
-            version.id, roles.get(version.id, ""), published, version.fingerprint[:12], *main[:1]
-        )
-    return table, [*damage, *(f"broken: {why}" for why in registry.broken(pipeline).values())]
+    return roles, damage
 
 
 def description(version: Version) -> Table:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from spotify_engine.errors import InputError
+from spotify_engine.next_step import command
 from spotify_engine.pipelines import SESSION_MODELS, main_figures
 from spotify_engine.tracking.settings import DATABASE, local_uri
 from spotify_engine.tracking.store import PARENT, figure_name, metric_name, open_client, quiet
@@ -113,7 +114,9 @@ class History:
         found = named or [each for each in known if run and each.id.startswith(run)]
         if len(found) != 1:
             what = "no run" if not found else f"{len(found)} runs"
-            raise InputError(f"{run}: {what} of that id or name; jobs/runs.py list shows them all")
+            raise InputError(
+                f"{run}: {what} of that id or name; {command('runs', 'list')} shows them all"
+            )
         return found[0]
 
     def epochs(self, run: RecordedRun) -> dict[str, list[Point]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -10,10 +11,58 @@ from rich.table import Table
 from spotify_engine.tracking.history import Point, RecordedRun, differing_settings, sparkline
 
 ID = 8  # characters of a run's id that tables show
+RECORDED = (
+    "run", "started", "pipeline", "kind", "name", "status", "seconds", "figure", "value", "code",
+    "fingerprint", "parent",
+)  # fmt: skip
+DIFFERING = ("what", "name", "first", "second")
 
 
-def runs_table(runs: Sequence[RecordedRun]) -> Table:
+def run_record(run: RecordedRun) -> dict[str, Any]:
+    """One line of a list of runs, as plain values."""
+    figure, value = run.figure or (None, None)
+    return {
+        "run": run.id,
+        "started": f"{run.started:%Y-%m-%dT%H:%M:%SZ}",
+        "pipeline": run.pipeline,
+        "kind": run.kind,
+        "name": run.name,
+        "status": run.status,
+        "seconds": run.seconds,
+        "figure": figure,
+        "value": value,
+        "code": run.code,
+        "fingerprint": run.fingerprint,
+        "parent": run.parent or None,
+    }
+
+
+def difference_records(first: RecordedRun, second: RecordedRun) -> list[dict[str, Any]]:
+    """Settings that differ, and all metrics, as plain values."""
+    settings = [("setting", *row) for row in differing_settings(first, second)]
+    names = sorted(first.metrics.keys() | second.metrics.keys())
+    metrics = [
+        ("metric", name, first.metrics.get(name), second.metrics.get(name)) for name in names
+    ]
+    return [dict(zip(DIFFERING, row, strict=True)) for row in (*settings, *metrics)]
+
+
+def runs_table(runs: Sequence[RecordedRun], wide: bool = False) -> Table:
+    """Runs in lines of 80 characters; one that failed says so in place of its figure.
+
+    Args:
+        wide: with pipeline, status, seconds and code.
+    """
     table = Table(box=SIMPLE_HEAD)
+    if not wide:
+        for head in ("run", "started (UTC)", "kind", "name", "figure"):
+            table.add_column(head, no_wrap=head != "name", overflow="fold")
+        for run in runs:
+            shown = f"{run.figure[0]} {run.figure[1]:.4f}" if run.figure else ""
+            if run.status != "finished":
+                shown = f"{run.status} {shown}".rstrip()
+            table.add_row(run.id[:ID], f"{run.started:%Y-%m-%d %H:%M}", run.kind, run.name, shown)
+        return table
     for head in ("run", "started (UTC)", "pipeline", "kind", "name", "status"):
         table.add_column(head, no_wrap=head == "run")
     table.add_column("seconds", justify="right")

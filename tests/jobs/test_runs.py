@@ -98,7 +98,7 @@ def test_runs_are_listed_shown_and_compared(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["show", "no-such-run"], "no-such-run: no run of that id or name; jobs/runs.py list"),
+        (["show", "no-such-run"], "no-such-run: no run of that id or name; "),
         (["show", "mini", "--plot=x.png", "--metric=speed"], "no metric by epoch to draw"),
     ],
 )

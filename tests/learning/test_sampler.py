@@ -11,10 +11,9 @@ from torch_geometric.data import HeteroData
 from torch_geometric.sampler import NodeSamplerInput
 
 from spotify_engine.learning.draws import NodeDraws
+from spotify_engine.learning.incoming_edges import IncomingEdges, _distinct
 from spotify_engine.learning.sampler import (
-    IncomingEdges,
     NeighbourSampler,
-    _distinct,
     neighbours_of,
 )
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch_geometric.data import HeteroData
 
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.learning.attention import Neighbours
@@ -25,6 +24,9 @@ from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.model import PlaylistGAT
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
+
+if TYPE_CHECKING:  # importing it costs seconds
+    from torch_geometric.data import HeteroData
 
 MONITOR = "val_recall@10"  # what stopping early and keeping the best checkpoint go by
 

@@ -160,7 +160,7 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
     if not current:
         raise InputError(
             f"{registry.root}: no version is current; give --playlists BUNDLE, --sessions BUNDLE, "
-            "or activate one (jobs/versions.py)"
+            "or activate one (spotify-engine versions)"
         )
     return current
 

@@ -205,8 +205,8 @@ def find_plays(path: Path, tables: dict[str, pa.Table], wanted: np.ndarray) -> n
     if missing:
         raise InputError(
             f"{path}: has no row for {missing:,} of the {len(wanted):,} plays that are tested; "
-            "generate the data again (jobs/generate_sessions.py --oracle), or remove the file to "
-            "do without the oracle"
+            "generate the data again (spotify-engine generate sessions --oracle), or remove the "
+            "file to do without the oracle"
         )
     return event
 

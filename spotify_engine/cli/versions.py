@@ -1,0 +1,117 @@
+"""Published versions. An id may be cut short, as long as one version alone begins like that.
+
+publish copies a run's bundle/; it serves once activated, which a running server sees in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spotify_engine.cli.flags import REGISTRY, new_parser
+from spotify_engine.cli.output import CSV, JSON, add_forms, add_wide, print_csv, print_json
+from spotify_engine.command import STOPPED, job
+
+ARGUMENTS: dict[str, list[str]] = {
+    "list": [],
+    "publish": ["bundle"],
+    "show": ["id"],
+    "compare": ["first", "second"],
+    "activate": ["id"],
+    "rollback": ["pipeline"],
+    "remove": ["id"],
+}
+
+
+LISTED = ("id", "role", "pipeline", "created", "fingerprint", "figure", "value")
+DOES = {
+    "list": "the newest first",
+    "publish": "copy a bundle, wholly checked",
+    "show": "one version: lineage and metrics",
+    "compare": "metrics of two versions side by side",
+    "activate": "let one serve",
+    "rollback": "let the one before serve again",
+    "remove": "delete one that doesn't serve",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = new_parser(__doc__, "list", "publish runs/demo/bundle", "activate playlists-2026")
+    flags.add_argument(
+        "--registry", type=Path, default=REGISTRY, metavar="DIR", help=f"of versions ({REGISTRY})"
+    )
+    commands = flags.add_subparsers(dest="command", required=True)
+    for command, names in ARGUMENTS.items():
+        its = commands.add_parser(command, help=DOES[command])
+        # Here as well as above, wherever one is used to write it.
+        its.add_argument(
+            "--registry",
+            type=Path,
+            default=argparse.SUPPRESS,
+            metavar="DIR",
+            help=f"of versions ({REGISTRY})",
+        )
+        for name in names:
+            its.add_argument(name, type=Path if name == "bundle" else str)
+    commands.choices["list"].add_argument("--pipeline", help="only this one's (both)")
+    add_wide(commands.choices["list"])
+    for command in ("list", "show", "compare"):
+        add_forms(commands.choices[command])
+    return flags
+
+
+@job(STOPPED)
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from spotify_engine.console import console, say
+    from spotify_engine.pipelines import PIPELINES
+    from spotify_engine.store.registry import Registry
+    from spotify_engine.store.tables import comparison, described, description, listed, listing
+
+    registry = Registry(arguments.registry)
+    match arguments.command:
+        case "list":
+            pipelines = [arguments.pipeline] if arguments.pipeline else list(PIPELINES)
+            if arguments.form:
+                found = [row for pipeline in pipelines for row in listed(registry, pipeline)]
+                _print(arguments.form, found, LISTED)
+                return 0
+            for pipeline in pipelines:
+                table, damage = listing(registry, pipeline, arguments.wide)
+                console.print(table)
+                for line in damage:
+                    say(line, "red")
+        case "publish":
+            say(f"Published {registry.publish(arguments.bundle).id}")
+        case "show":
+            version = registry.get(registry.whole(arguments.id))
+            if arguments.form == JSON:
+                print_json(described(version))
+            elif arguments.form == CSV:
+                metrics = [{"metric": name, "value": v} for name, v in version.metrics.items()]
+                print_csv(metrics, ("metric", "value"))
+            else:
+                console.print(description(version))
+        case "compare":
+            first, second = map(registry.whole, (arguments.first, arguments.second))
+            if arguments.form:
+                columns = ("metric", "first", "second")
+                rows = [
+                    dict(zip(columns, row, strict=True)) for row in registry.compare(first, second)
+                ]
+                _print(arguments.form, rows, columns)
+            else:
+                console.print(comparison(registry, first, second))
+        case "activate":
+            say(f"Current: {registry.activate(registry.whole(arguments.id)).id}")
+        case "rollback":
+            say(f"Current: {registry.rollback(arguments.pipeline).id}")
+        case "remove":
+            registry.remove(registry.whole(arguments.id))
+    return 0
+
+
+def _print(form: str, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+    print_json(rows) if form == JSON else print_csv(rows, columns)
