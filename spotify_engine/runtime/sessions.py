@@ -24,6 +24,7 @@ from spotify_engine.graphs import render_summary, summary
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.playlists.model import parameter_counts
+from spotify_engine.runtime.etl import render_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Run
@@ -111,7 +112,7 @@ class SessionPipeline:
     def prepare(self) -> None:
         """The CSV files, generated where none are given, to ``tables/``."""
         self.generate()
-        self.run.stage(
+        counts = self.run.stage(
             "prepare",
             lambda: prepare_sessions(
                 self.folder,
@@ -121,6 +122,7 @@ class SessionPipeline:
                 latest=LATEST if self.config.inputs.data is None else None,
             ),
         )
+        console.print(render_counts(counts))
 
     def hold_out(self) -> None:
         """``split.parquet``, unless everything is trained on."""
