@@ -80,7 +80,7 @@ def test_a_track_is_known_in_every_form(
     given = form.format(artist=row["artist_name"], name=row["name"], id=row["id"])
     assert recommend(run, "--tracks", given, "--k", "3") == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1 known tracks" in printed
+    assert "1 known track" in printed
     assert "not in the catalogue" not in printed
 
 
