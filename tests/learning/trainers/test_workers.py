@@ -96,4 +96,5 @@ def test_several_workers_learn_what_one_does(found, scenes, name):
     assert our_best == best
     for epoch, expected in zip(our_history, history, strict=True):
         for metric in ("loss", "val_recall@10", "val_loss"):
-            assert epoch[metric] == pytest.approx(expected[metric], rel=1e-4), metric
+            # As close as the weights: how far such queries go differs between processors, too.
+            assert epoch[metric] == pytest.approx(expected[metric], rel=1e-3), metric
