@@ -56,7 +56,8 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
     Args:
         stopped: the line that says how to go on.
         uses_ray: whether to refuse a ``RAY_ADDRESS`` that can't be used before anything is done.
-        ends_well: whether being stopped is how the job is meant to end (exit code 0).
+        ends_well: whether being stopped is how the job is meant to end: the exit code is 0, and who
+            supervises it decides how long it may take.
     """
 
     def decorate(main: Main) -> Main:
@@ -101,7 +102,7 @@ def stopped_by_signals(line: str, ends_well: bool = False) -> Iterator[Callable[
 
     Args:
         line: the last that is printed, to standard error.
-        ends_well: whether the exit code is then 0.
+        ends_well: whether the exit code is then 0, and nothing is cut off.
 
     Yields:
         Gives the exit code of a job that was stopped.
@@ -119,7 +120,8 @@ def stopped_by_signals(line: str, ends_well: bool = False) -> Iterator[Callable[
         number = received
         late = threading.Timer(_SECONDS_TO_STOP, os._exit, [code()])
         late.daemon = True
-        late.start()
+        if not ends_well:
+            late.start()
         # The streams may be in the middle of a line of their own.
         os.write(2, f"\n{line}\n".encode())
         # What processes say that end around this one is of no use to anybody.
