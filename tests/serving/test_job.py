@@ -105,11 +105,19 @@ class Server:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
-        left = [each.name() for each in family if each.is_running()]
+        left = [each.name() for each in family if _runs(each)]
         left += [path.name for path in self.temporary.glob("spotify_engine-*")]
         shutil.rmtree(self.temporary)
         self.sockets.end()
         return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it goes on; one that has ended stays listed until its new parent asks."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Load:

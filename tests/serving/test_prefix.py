@@ -142,7 +142,7 @@ def test_the_page_works_below_the_prefix(
     assert page.evaluate(background) != "0px", "styled"
     page.get_by_role("link", name="API documentation").click()
     expect(page).to_have_url(f"{base}/docs")
-    expect(page.locator(".opblock")).to_have_count(11)
+    expect(page.locator(".opblock")).to_have_count(14)
     page.locator("#operations-operations-alive_healthz_get").get_by_role("button").first.click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
