@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 
 # Loaded before any fork, so that a process starts at once.
+import torch_geometric.nn  # noqa: F401
+
 import spotify_engine.playlists.recommender  # noqa: F401
 from spotify_engine.store.registry import Registry
 

@@ -350,7 +350,8 @@ def test_a_damaged_pointer_is_named(registry: Registry, first: Path, content: st
 
 def test_a_registry_that_can_not_be_written_is_named(tmp_path: Path, first: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"registry: can't be written \(Not a directory\); nothing was published"):
+    said = r"registry: can't be written \(Not a directory\); nothing was published"
+    with pytest.raises(InputError, match=said):
         Registry(tmp_path / "file" / "registry").publish(first)
 
 
