@@ -34,16 +34,6 @@ class Main(Protocol):
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
-class Stop:
-    """Whether somebody asked the job to stop, and how.
-
-    Attributes:
-        number: of the signal; None while nobody has.
-    """
-
-    number: int | None = None
-
-
 def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Callable[[Main], Main]:
     """Make a job's ``main`` end as a command should.
 
@@ -107,19 +97,17 @@ def stopped_by_signals(line: str, ends_well: bool = False) -> Iterator[Callable[
     Yields:
         Gives the exit code of a job that was stopped.
     """
-    late: threading.Timer | None = None
-    number = int(signal.SIGINT)
+    told: list[int] = []
+    late = threading.Timer(_SECONDS_TO_STOP, lambda: os._exit(code()))
+    late.daemon = True
 
     def code() -> int:
-        return 0 if ends_well else 128 + number
+        return 0 if ends_well else 128 + (told or [signal.SIGINT])[0]
 
-    def stop(received: int, frame: FrameType | None) -> None:
-        nonlocal late, number
-        if late is not None:  # whoever asks again doesn't make the cleaning up fail
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        if len(told) > 1:  # whoever asks again doesn't make the cleaning up fail
             return
-        number = received
-        late = threading.Timer(_SECONDS_TO_STOP, os._exit, [code()])
-        late.daemon = True
         if not ends_well:
             late.start()
         # The streams may be in the middle of a line of their own.
@@ -137,8 +125,7 @@ def stopped_by_signals(line: str, ends_well: bool = False) -> Iterator[Callable[
     try:
         yield code
     finally:
-        if late is not None:
-            late.cancel()
-        else:
+        late.cancel()
+        if not told:
             for each, handler in before.items():
                 signal.signal(each, handler)
