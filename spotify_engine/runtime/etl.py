@@ -34,6 +34,7 @@ from spotify_engine.playlists.reading import (
 )
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
+from spotify_engine.runtime.session import refusals_as_raised
 from spotify_engine.runtime.tasks import Clock, replaced_folder, run_tasks
 
 _ROW_GROUP = 1 << 20
@@ -79,12 +80,13 @@ def prepare_tables(
         open_csv(features, DOUBLED, FEATURE_COLUMNS, limit=limit)
     # The first chunks are parsed, by workers that are only starting, while another reads features.
     described, keys = _read_features.remote(features)
-    try:
-        matched, rejected = _match(file, keys, config, parallelism)
-    except ray.exceptions.RayError:
-        _get(described)  # without features the chunks fail too, and say less
-        raise
-    known, several = _get(described)
+    with refusals_as_raised():
+        try:
+            matched, rejected = _match(file, keys, config, parallelism)
+        except ray.exceptions.RayError:
+            ray.get(described)  # without features the chunks fail too, and say less
+            raise
+        known, several = ray.get(described)
     features_rejected = Rejected.of(known.rejects, known.rows, 0)
     feature_reasons = check_rejects(str(features), [features_rejected], 0, limit, FEATURE_REMEDIES)
     clock.lap("reading")
@@ -118,16 +120,6 @@ def _read_features(path: str | None) -> tuple[tuple[Features, dict[str, int]], K
     keys = KeyTable.of(known)
     counts = {"keys": len(keys.rows), "keys_with_several_ids": keys.with_several_ids}
     return (known, counts), keys
-
-
-def _get(result: ray.ObjectRef) -> Any:
-    """What a task returned; bad input that it found is raised without Ray's traceback."""
-    try:
-        return ray.get(result)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise error.cause from None
-        raise
 
 
 def _match(

@@ -55,14 +55,22 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
     if ours:
         _connect(config, show_workers)
     try:
-        yield perf_counter() - started if ours else 0.0
+        with refusals_as_raised():
+            yield perf_counter() - started if ours else 0.0
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+@contextmanager
+def refusals_as_raised() -> Iterator[None]:
+    """Raise what a task refused as the task did, without Ray's traceback around it."""
+    try:
+        yield
     except RayTaskError as error:
         if isinstance(error.cause, InputError | OSError):
             raise error.cause from None
         raise
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def _connect(config: ClusterConfig, show_workers: bool) -> None:
@@ -133,19 +141,23 @@ def _folder() -> str:
     Raises:
         InputError: that is too long, too, or can't be used.
     """
-    asked = os.environ.get("RAY_TMPDIR")
-    folder = asked or os.environ.get("TMPDIR") or "/tmp"
-    if len(os.fsencode(os.path.join(folder, _SOCKET))) > _LONGEST_SOCKET:
-        if asked:
+    folder = _temporary()
+    if len(os.fsencode(folder / _SOCKET)) > _LONGEST_SOCKET:
+        if asked := os.environ.get("RAY_TMPDIR"):
             raise InputError(
                 f"RAY_TMPDIR={asked}: too long for the paths of Ray's sockets; set RAY_TMPDIR=/tmp"
             )
-        folder = "/tmp"
-    with writing(Path(folder), "Ray needs it; set RAY_TMPDIR=/tmp"):
-        os.makedirs(os.path.join(folder, "ray"), exist_ok=True)
-        with TemporaryFile(dir=os.path.join(folder, "ray")):
+        folder = Path("/tmp")
+    with writing(folder, "Ray needs it; set RAY_TMPDIR=/tmp"):
+        (folder / "ray").mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder / "ray"):
             pass
-    return os.path.join(folder, "ray")
+    return str(folder / "ray")
+
+
+def _temporary() -> Path:
+    """The folder that Ray takes for temporary files."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
 
 
 def _joined(asked: str | None, show_workers: bool) -> bool:
@@ -187,8 +199,7 @@ def _recorded_address() -> str | None:
     Left to itself, Ray joins whatever instance it finds on the machine, such as another job's own,
     which ends with that job.
     """
-    temp = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    note = Path(temp, "ray", "ray_current_cluster")
+    note = _temporary() / "ray" / "ray_current_cluster"
     return note.read_text(encoding="utf-8").strip() if note.exists() else None
 
 

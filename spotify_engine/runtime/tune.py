@@ -280,10 +280,7 @@ class Search:
     def _check_same(self, given: Path, content: dict[str, Any]) -> None:
         path = self.out / NOTE
         if path.exists():
-            here, asked = (
-                flatten(read_yaml(path)),
-                flatten(content),
-            )
+            here, asked = flatten(read_yaml(path)), flatten(content)
             for key in sorted(here.keys() | asked.keys()):
                 if here.get(key) != asked.get(key):
                     raise InputError(

@@ -16,7 +16,8 @@ import ray
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
-from spotify_engine.runtime.etl import _get, prepare_tables
+from spotify_engine.runtime.etl import prepare_tables
+from spotify_engine.runtime.session import refusals_as_raised
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -271,6 +272,6 @@ def refuse() -> None:
 
 
 def test_bad_input_found_by_a_worker_is_told_without_rays_traceback() -> None:
-    with pytest.raises(InputError) as caught:
-        _get(refuse.remote())
+    with pytest.raises(InputError) as caught, refusals_as_raised():
+        ray.get(refuse.remote())
     assert (type(caught.value), str(caught.value)) == (InputError, "f.csv: is odd")
