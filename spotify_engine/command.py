@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 from spotify_engine.errors import InputError
-from spotify_engine.runtime.address import named_cluster
+from spotify_engine.ray_address import named_cluster
 
 BAD_INPUT = 2
 _BROKEN_PIPE = 128 + signal.SIGPIPE

@@ -24,7 +24,7 @@ from ray.exceptions import AuthenticationError, RayTaskError
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.network import LOOPBACK
-from spotify_engine.runtime.address import AUTO, LOCAL, named_cluster
+from spotify_engine.ray_address import AUTO, LOCAL, named_cluster
 from spotify_engine.store.files import writing
 
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store_00000"
