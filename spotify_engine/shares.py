@@ -28,3 +28,16 @@ def standings(popularity: np.ndarray) -> np.ndarray:
     below = np.searchsorted(np.sort(popularity), popularity, side="left")
     found: np.ndarray = 100 * below // max(len(popularity), 1)
     return found
+
+
+def shown_of(weights: np.ndarray, shown: np.ndarray) -> str:
+    """What a picture of some of many weights leaves out, in brackets; empty where it shows all.
+
+    Args:
+        weights: ``[n]``.
+        shown: places in ``weights``.
+    """
+    if len(shown) == len(weights):
+        return ""
+    covered = int(100 * weights[shown].sum() / weights.sum())
+    return f" ({len(shown)} of {len(weights)}, {covered}% of it)"

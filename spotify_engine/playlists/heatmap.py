@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spotify_engine.playlists.explain import Explanation
+from spotify_engine.shares import shown_of
 
 
 def plot_attention(
@@ -33,11 +34,7 @@ def plot_attention(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
     heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
     top.set_yticks([0], ["attention"])
-    attention = explanations[0].attention
-    some = ""
-    if len(shown) < len(attention):
-        covered = int(100 * attention[shown].sum() / attention.sum())
-        some = f" ({len(shown)} of {len(attention)}, {covered}% of it)"
+    some = shown_of(explanations[0].attention, shown)
     figure.suptitle(
         f"Attention over the playlist's tracks{some},\nand what each adds to each score"
     )

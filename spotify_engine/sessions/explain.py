@@ -22,7 +22,7 @@ from spotify_engine.recommendation import (
 from spotify_engine.sessions.cold_start import ColdStartConfig, similar_users
 from spotify_engine.sessions.mixture import TERMS, Counts
 from spotify_engine.sessions.vectors import GATVectors
-from spotify_engine.shares import percentages, standings
+from spotify_engine.shares import percentages, shown_of, standings
 
 LISTENING = ("transition", "artist", "follow", "replay", "collaborative")
 HEADINGS = {
@@ -396,10 +396,7 @@ def plot_session_attention(
     heat = top.imshow(weights[shown][None], cmap="Blues", aspect="auto", vmin=0)
     top.set_yticks([0], ["attention"])
     figure.colorbar(heat, ax=top, pad=0.01)
-    some = ""
-    if len(shown) < len(heard):
-        covered = int(100 * weights[shown].sum() / weights.sum())
-        some = f" ({len(shown)} of {len(heard)}, {covered}% of it)"
+    some = shown_of(weights, shown)
     figure.suptitle(
         f"Attention over the user's songs{some},\nand how like each recommended song they are"
     )
