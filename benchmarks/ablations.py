@@ -34,7 +34,8 @@ from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer
 from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.graph import load_graph, playlist_features
 from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape
 from spotify_engine.playlists.schema import ARTIST, CONTAINS, GENRE, IN, TRACK
 from spotify_engine.playlists.start import find_start
 from spotify_engine.ragged import Ragged

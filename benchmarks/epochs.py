@@ -32,7 +32,8 @@ from spotify_engine.config import KaggleJob, load_config, read_yaml
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.trainers.playlist import PlaylistTrainer
 from spotify_engine.playlists.graph import load_graph
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
 

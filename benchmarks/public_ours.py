@@ -17,7 +17,8 @@ from spotify_engine.learning.trainers.playlist import PlaylistTrainer, TrainingC
 from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.playlists.start import StartConfig, find_start
 from spotify_engine.ragged import Ragged

@@ -33,6 +33,7 @@ from rich.table import Table
 
 from spotify_engine.config import ClusterConfig
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.recommenders import open_registry
 from spotify_engine.runtime.serve.deployment import application
 from spotify_engine.runtime.serve.running import ServeFile
 from spotify_engine.runtime.session import ray_session
@@ -322,7 +323,7 @@ def main() -> None:
     make = requests_of(recommender)
     with TemporaryDirectory() as name, ray_session(ClusterConfig()):
         folder = Path(name)
-        registry = Registry(folder / "registry")
+        registry = open_registry(folder / "registry")
         for bundle in (given.playlists, given.sessions):
             if bundle is not None:
                 registry.activate(registry.publish(bundle).id)

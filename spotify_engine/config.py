@@ -20,7 +20,7 @@ from spotify_engine.playlists.cold_start import ColdStartConfig
 from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.genres import GenreConfig
 from spotify_engine.playlists.graph import GraphConfig
-from spotify_engine.playlists.model import PlaylistGATConfig
+from spotify_engine.playlists.network import PlaylistGATConfig
 from spotify_engine.playlists.start import StartConfig
 from spotify_engine.playlists.titles import TitleConfig
 from spotify_engine.tracking.settings import TrackingConfig

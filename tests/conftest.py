@@ -122,7 +122,8 @@ def make_recommender(world: World) -> Callable[..., Any]:
     def make(of: World = world, graph: dict[str, Any] | None = None, **model: Any) -> Any:
         import torch
 
-        from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+        from spotify_engine.playlists.model import PlaylistGAT
+        from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
         from spotify_engine.playlists.recommender import PlaylistRecommender
 
         data, scale = of.graph(**(graph or {}))

@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.config import ClusterConfig
     from spotify_engine.console import say
+    from spotify_engine.recommenders import open_registry
     from spotify_engine.runtime.serve import running
     from spotify_engine.runtime.session import ray_session
-    from spotify_engine.store.registry import Registry
 
     file = running.ServeFile(given.config)
     token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     running.require_startable(file, settings)
     bundles = {"playlists": given.playlists, "sessions": given.sessions}
     with port_kept(file.http["host"], file.http["port"]):
-        versions = running.publish(Registry(settings.registry), bundles)
+        versions = running.publish(open_registry(settings.registry), bundles)
         running.ensure_token(token)
         for version in versions:
             say(f"{version.pipeline}: {version.id}")

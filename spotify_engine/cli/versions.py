@@ -67,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from spotify_engine.console import console, say
     from spotify_engine.pipelines import PIPELINES
-    from spotify_engine.store.registry import Registry
+    from spotify_engine.recommenders import open_registry
     from spotify_engine.store.tables import comparison, described, description, listed, listing
 
-    registry = Registry(arguments.registry)
+    registry = open_registry(arguments.registry)
     match arguments.command:
         case "list":
             pipelines = [arguments.pipeline] if arguments.pipeline else list(PIPELINES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,12 @@ from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.encoding import EncodedTracks
 from spotify_engine.playlists.graph import AudioScale
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import TRACK
 from spotify_engine.playlists.stand_ins import StandIns
 from spotify_engine.playlists.titles import TitleModel, TitleSettings
 from spotify_engine.store.bundle import Bundle, write_bundle
-
-if TYPE_CHECKING:
-    from spotify_engine.playlists.recommender import PlaylistRecommender
 
 PIPELINE = "playlists"
 TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
@@ -43,38 +41,38 @@ class Parts(NamedTuple):
     together: sparse.csr_array | None
 
 
-def save(recommender: PlaylistRecommender, folder: Path, manifest: Mapping[str, Any]) -> None:
+def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-    encoded, titles = recommender.encoded, recommender.fallbacks.titles
+    encoded, titles = parts.encoded, parts.titles
     arrays = {
         "track_parts": encoded.parts.numpy(),
         "item_vectors": encoded.vectors.numpy(),
         "item_bias": encoded.bias.numpy(),
-        "popularity": recommender.popularity,
+        "popularity": parts.popularity,
     }
-    tables = dict(recommender.tables)
-    if recommender.items is not None:
+    tables = dict(parts.tables)
+    if parts.items is not None:
         for part in ITEMS:
-            arrays[f"items_{part}"] = getattr(recommender.items, part)
-        if recommender.together is not None:
-            arrays["items_together"] = recommender.together.data
+            arrays[f"items_{part}"] = getattr(parts.items, part)
+        if parts.together is not None:
+            arrays["items_together"] = parts.together.data
     for depth, projected in enumerate(encoded.folds):
         arrays[f"fold_values_{depth}"] = projected.values.numpy()
         arrays[f"fold_keys_{depth}"] = projected.keys.numpy()
-    if recommender.stand_ins is not None:
-        for depth, values in enumerate(recommender.stand_ins.values):
+    if parts.stand_ins is not None:
+        for depth, values in enumerate(parts.stand_ins.values):
             arrays[f"stand_in_values_{depth}"] = values.numpy()
-    if recommender.scale is not None:
-        scale = recommender.scale
+    if parts.scale is not None:
+        scale = parts.scale
         arrays["audio_scale"] = np.stack([scale.median, scale.mean, scale.std])
     if titles is not None:
         arrays["title_vectors"] = titles.vectors
         tables["titles"] = pa.table({"playlist": titles.playlists, "title": titles.titles})
-    shape = recommender.model.shape
+    shape = parts.model.shape
     content = {
         **manifest,
         "pipeline": PIPELINE,
-        "model": recommender.model.config.model_dump(mode="json"),
+        "model": parts.model.config.model_dump(mode="json"),
         "titles": vars(titles.settings) if titles else None,
         "graph": {
             "nodes": shape.nodes,
@@ -82,7 +80,7 @@ def save(recommender: PlaylistRecommender, folder: Path, manifest: Mapping[str, 
             "relations": [list(kind) for kind in shape.relations],
         },
     }
-    write_bundle(folder, content, arrays, tables, recommender.model.state_dict())
+    write_bundle(folder, content, arrays, tables, parts.model.state_dict())
 
 
 def load(bundle: Bundle) -> Parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +13,8 @@ from torch.nn import functional as F
 
 from spotify_engine.learning.attention import Neighbours, Projected
 from spotify_engine.learning.incoming_edges import IncomingEdges
-from spotify_engine.playlists.graph import playlist_features
 from spotify_engine.playlists.layer import HeteroGATLayer
-from spotify_engine.playlists.model import EPSILON, PlaylistGAT
+from spotify_engine.playlists.network import EPSILON, PlaylistNetwork
 from spotify_engine.playlists.schema import (
     ARTIST,
     CONTAINS,
@@ -56,7 +54,7 @@ class EncodedTracks:
 
 
 @torch.no_grad()
-def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
+def encode_tracks(model: PlaylistNetwork, data: HeteroData) -> EncodedTracks:
     """Run all layers over the whole graph, layer by layer, with every neighbour of every node.
 
     Tracks past those that the model was made for are new: they have no embedding and no bias.
@@ -88,14 +86,14 @@ def encode_tracks(model: PlaylistGAT, data: HeteroData) -> EncodedTracks:
     raise AssertionError("a model has a last layer")
 
 
-def _first_states(model: PlaylistGAT, kind: str, features: Tensor) -> Tensor:
+def _first_states(model: PlaylistNetwork, kind: str, features: Tensor) -> Tensor:
     ids, rows = torch.arange(len(features)), model.shape.nodes[kind]
     known = ids < rows if kind == TRACK and len(features) > rows else None
     return model.inputs(kind, features, ids.clamp(max=max(rows - 1, 0)), known)
 
 
 def encode_with_stand_ins(
-    model: PlaylistGAT, data: HeteroData, unknown: np.ndarray
+    model: PlaylistNetwork, data: HeteroData, unknown: np.ndarray
 ) -> tuple[EncodedTracks, list[Tensor]]:
     """:func:`encode_tracks`, and what a playlist sees of a track of which only the artist is known.
 
@@ -147,7 +145,7 @@ def _rows(edges: IncomingEdges, start: int, stop: int) -> Neighbours:
 
 
 def _last_layer(
-    model: PlaylistGAT,
+    model: PlaylistNetwork,
     layer: HeteroGATLayer,
     state: Tensor,
     projected: dict[EdgeType, Projected],
@@ -177,7 +175,7 @@ def _last_layer(
 
 @torch.no_grad()
 def fold_in(
-    model: PlaylistGAT,
+    model: PlaylistNetwork,
     folds: list[Projected],
     seeds: Ragged,
     features: np.ndarray,
@@ -208,24 +206,3 @@ def fold_in(
 def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:
     """Scores ``p . t + bias_t``, float32 ``[playlists, tracks]``."""
     return torch.addmm(tracks.bias, vectors, tracks.vectors.T).numpy()
-
-
-@torch.no_grad()
-def recommend(
-    model: PlaylistGAT, playlist: int, x_dict: Mapping[str, Tensor], graph: HeteroData, k: int
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """See :meth:`PlaylistGAT.recommend`."""
-    data = copy(graph)
-    for kind, features in x_dict.items():
-        data[kind].x = features
-    encoded = encode_tracks(model, data)
-    edges = data[CONTAINS].edge_index
-    tracks = edges[1, edges[0] == playlist]
-    seeds = Ragged.from_lists([tracks.numpy()])
-    # The playlist's own features count no more than what it holds.
-    audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
-    vectors, attention = fold_in(model, encoded.folds, seeds, playlist_features(seeds, audio))
-    scores = torch.from_numpy(score_tracks(vectors, encoded)[0])
-    scores[tracks] = -torch.inf
-    best, chosen = scores.topk(min(k, len(scores) - len(tracks)))
-    return chosen, best, (torch.stack([tracks, torch.full_like(tracks, playlist)]), attention)

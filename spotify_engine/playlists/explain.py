@@ -11,7 +11,7 @@ import torch
 
 from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.encoding import PARTS, EncodedTracks
-from spotify_engine.playlists.model import EPSILON
+from spotify_engine.playlists.network import EPSILON
 from spotify_engine.recommendation import (
     LEAST_SHARE,
     REST,

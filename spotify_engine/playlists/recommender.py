@@ -37,7 +37,7 @@ from spotify_engine.playlists.titles import TitleModel
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.writer import Written
 from spotify_engine.recommendation import Reason, Recommendation
-from spotify_engine.store.bundle import open_bundle
+from spotify_engine.store.bundle import fitting_parts, open_bundle
 from spotify_engine.track_ids import is_spotify_id, track_id
 
 MAX_SEEDS = 10_000
@@ -133,7 +133,11 @@ class PlaylistRecommender:
 
     def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-        bundling.save(self, folder, manifest)
+        parts = bundling.Parts(
+            self.model, self.encoded, self.tables, self.scale, self.popularity,
+            self.items, self.stand_ins, self.fallbacks.titles, self.together,
+        )  # fmt: skip
+        bundling.save(parts, folder, manifest)
 
     @classmethod
     def load(cls, bundle: Path | str) -> Self:
@@ -142,14 +146,8 @@ class PlaylistRecommender:
         Raises:
             InputError: it is damaged, of another pipeline or release; names the file.
         """
-        opened = open_bundle(bundle, bundling.PIPELINE)
-        try:
-            return cls(*bundling.load(opened))
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            first = str(error).splitlines()[0]
-            raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
+        with fitting_parts(bundle):
+            return cls(*bundling.load(open_bundle(bundle, bundling.PIPELINE)))
 
     def recogniser(self, catalogue: Catalogue | None = None) -> Recogniser:
         """Tells which tracks people mean by what they wrote."""

@@ -18,7 +18,8 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.baselines import playlist_matrix
 from spotify_engine.evaluation.baselines.ials import IALS, IALSConfig
 from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics
-from spotify_engine.playlists.model import PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
 

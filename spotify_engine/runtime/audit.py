@@ -30,8 +30,8 @@ from spotify_engine.evaluation.leaderboard import (
 )
 from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
+from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.playlists.cold_start import measure_cold_start
-from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.runtime.measuring import faithfulness, track_catalogue, votes_needed

@@ -22,8 +22,8 @@ from spotify_engine.evaluation.leaderboard import (
     score_row,
 )
 from spotify_engine.evaluation.splits import Split
+from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.playlists.cold_start import measure_cold_start, render_cold_start
-from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.playlists.recommender import PlaylistRecommender
 
 

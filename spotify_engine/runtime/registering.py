@@ -10,8 +10,9 @@ from typing import Any
 from spotify_engine.config import dump_yaml
 from spotify_engine.console import say
 from spotify_engine.next_step import command
+from spotify_engine.recommenders import open_registry
 from spotify_engine.runtime.run import Run
-from spotify_engine.store.registry import Registry, Version
+from spotify_engine.store.registry import Version
 from spotify_engine.tracking.code import code_version
 from spotify_engine.tracking.tracker import recorded_id
 
@@ -33,7 +34,7 @@ def register(run: Run[Any], registry: Path, origin: Mapping[str, Any] | None = N
         "tracked_as": recorded_id(run.out),
         **(origin or {}),
     }
-    version = Registry(registry).publish(run.bundle, lineage)
+    version = open_registry(registry).publish(run.bundle, lineage)
     say(
         f"Version: {version.id}\n"
         f"Next:    {command('versions', 'activate', version.id, '--registry', registry)}"

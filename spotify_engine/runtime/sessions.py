@@ -21,9 +21,9 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
 from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.graphs import render_summary, summary
+from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import SESSION_MODELS
-from spotify_engine.playlists.model import parameter_counts
 from spotify_engine.runtime.etl import render_counts
 from spotify_engine.runtime.generate import generate
 from spotify_engine.runtime.recording import record_report, recorded

@@ -34,7 +34,8 @@ from spotify_engine.learning.trainers.base import (
 )
 from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer, TrainingConfig
 from spotify_engine.playlists.graph import load_graph
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.start import Start
 from spotify_engine.runtime.rendezvous import NodeTorchConfig
 from spotify_engine.store.files import copy_folder, write_text

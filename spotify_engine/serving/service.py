@@ -12,6 +12,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES, Pipeline, main_figures
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.recommendation import counted
+from spotify_engine.recommenders import open_registry
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
@@ -45,7 +46,7 @@ from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.store.cache import make_cache
 from spotify_engine.store.events import Added, EventStore, Play, StoreUnavailable
-from spotify_engine.store.registry import Registry, Version
+from spotify_engine.store.registry import Version
 
 Result = TypeVar("Result")
 
@@ -79,7 +80,7 @@ class Service:
         path = settings.admin_token
         self.token = None if path is None else read_token(path)
         self.metrics = Metrics()
-        self.registry = Registry(settings.registry)
+        self.registry = open_registry(settings.registry)
         self.events = EventStore.open(settings.events)
         self.cache = make_cache(settings.cache, settings.cache_mib << 20)
         self.served = Served(self.registry, self._load, self.metrics.changed)

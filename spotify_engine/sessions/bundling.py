@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,6 @@ from spotify_engine.sessions.cold_start import ColdStartConfig
 from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
 from spotify_engine.sessions.vectors import NAMES, GATVectors
 from spotify_engine.store.bundle import Bundle, write_bundle
-
-if TYPE_CHECKING:
-    from spotify_engine.sessions.recommender import SessionRecommender
 
 PIPELINE = "sessions"
 TABLES = ("users", "songs", "artists", "genres", "song_genres")
@@ -37,15 +34,15 @@ class Parts(NamedTuple):
     cold: ColdStartConfig
 
 
-def save(recommender: SessionRecommender, folder: Path, manifest: Mapping[str, Any]) -> None:
+def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-    session, vectors = recommender.session, recommender.vectors
+    session, vectors = parts.session, parts.vectors
     arrays: dict[str, np.ndarray] = {
-        "plays": recommender.plays,
-        **_csr("listens", recommender.listens),
+        "plays": parts.plays,
+        **_csr("listens", parts.listens),
     }
     weights = {}
-    cold = recommender.cold.model_dump(mode="json")
+    cold = parts.cold.model_dump(mode="json")
     content = {**manifest, "pipeline": PIPELINE, "cold": cold}
     if vectors is not None:
         arrays |= {f"gat_{name}": getattr(vectors, name) for name in NAMES}
@@ -57,7 +54,7 @@ def save(recommender: SessionRecommender, folder: Path, manifest: Mapping[str, A
             arrays[f"counts_{name}"] = getattr(session.counts, name)
         for name in SPARSE:
             arrays |= _csr(f"counts_{name}", getattr(session.counts, name))
-    write_bundle(folder, content, arrays, recommender.tables, weights)
+    write_bundle(folder, content, arrays, parts.tables, weights)
 
 
 def load(bundle: Bundle) -> Parts:

@@ -27,7 +27,7 @@ from spotify_engine.sessions.explain import (
 from spotify_engine.sessions.mixture import TERMS, SessionModel
 from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
 from spotify_engine.sessions.vectors import GATVectors
-from spotify_engine.store.bundle import open_bundle
+from spotify_engine.store.bundle import fitting_parts, open_bundle
 from spotify_engine.track_ids import track_id
 
 MAX_RECENT = 1_000
@@ -322,7 +322,10 @@ class SessionRecommender:
 
     def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
-        bundling.save(self, folder, manifest)
+        parts = bundling.Parts(
+            self.tables, self.plays, self.listens, self.session, self.vectors, self.cold
+        )
+        bundling.save(parts, folder, manifest)
 
     @classmethod
     def load(cls, bundle: Path | str) -> Self:
@@ -331,11 +334,5 @@ class SessionRecommender:
         Raises:
             InputError: it is damaged, of another pipeline or release; names the file.
         """
-        opened = open_bundle(bundle, bundling.PIPELINE)
-        try:
-            return cls(*bundling.load(opened))
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            first = str(error).splitlines()[0]
-            raise InputError(f"{bundle}: parts do not fit each other ({first})") from error
+        with fitting_parts(bundle):
+            return cls(*bundling.load(open_bundle(bundle, bundling.PIPELINE)))

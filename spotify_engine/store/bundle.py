@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,22 @@ def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(f"{folder / name}: holds NaN or infinity")
     return bundle
+
+
+@contextmanager
+def fitting_parts(folder: Path | str) -> Iterator[None]:
+    """Tells what goes wrong while a recommender is put together from a bundle as what it is.
+
+    Raises:
+        InputError: parts of the bundle don't fit each other.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{folder}: parts do not fit each other ({first})") from error
 
 
 def _replace(partial: Path, folder: Path) -> None:

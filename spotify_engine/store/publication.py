@@ -1,4 +1,4 @@
-"""What becomes of a bundle when it is published: it is checked as a server would, and copied."""
+"""What is read and copied of a bundle when it is published."""
 
 from __future__ import annotations
 
@@ -33,23 +33,6 @@ def read_manifest(bundle: Path) -> tuple[bytes, Pipeline]:
             f"{path}: a bundle of {pipeline!r}; the pipelines are {' and '.join(PIPELINES)}"
         )
     return content, pipeline
-
-
-def check_servable(bundle: Path, pipeline: str) -> None:
-    """Load a bundle as a server does, so that none is published that couldn't be served.
-
-    Raises:
-        InputError: a file is missing, changed or of another release, holds NaN, or doesn't fit.
-    """
-    # Recommenders are stored by this package, so they can't be imported with it.
-    if pipeline == "playlists":
-        from spotify_engine.playlists.recommender import PlaylistRecommender
-
-        PlaylistRecommender.load(bundle)
-    else:
-        from spotify_engine.sessions.recommender import SessionRecommender
-
-        SessionRecommender.load(bundle)
 
 
 def copy_bundle(bundle: Path, folder: Path, manifest: bytes) -> None:

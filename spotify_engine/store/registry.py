@@ -15,7 +15,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,10 +24,10 @@ from typing import Any
 
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
-from spotify_engine.pipelines import PIPELINES
+from spotify_engine.pipelines import PIPELINES, Pipeline
 from spotify_engine.store.bundle import MANIFEST
 from spotify_engine.store.files import locked, sync_folder, write_text
-from spotify_engine.store.publication import check_servable, copy_bundle, read_manifest
+from spotify_engine.store.publication import copy_bundle, read_manifest
 from spotify_engine.strict_json import to_json
 
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
@@ -69,14 +69,18 @@ class Registry:
     at any moment leaves every version whole, and the current one as it was or as it was to be.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, loaders: Mapping[Pipeline, Callable[[Path], object]]) -> None:
         """
+        Args:
+            loaders: open a bundle of each pipeline as a server does and raise ``InputError`` where
+                it can't be served, so that no such bundle is published or activated.
+
         Raises:
             InputError: ``root`` is a file.
         """
         if root.exists() and not root.is_dir():
             raise InputError(f"{root}: can't be written (not a folder); name another registry")
-        self.root = root
+        self.root, self._loaders = root, loaders
 
     def publish(self, bundle: Path, lineage: Mapping[str, Any] | None = None) -> Version:
         """Check a bundle and copy it. What is current stays so.
@@ -91,13 +95,13 @@ class Registry:
                 an unknown pipeline or release; or the registry can't be written.
         """
         content, pipeline = read_manifest(bundle)
-        check_servable(bundle, pipeline)
+        self._loaders[pipeline](bundle)
         text = json.dumps(dict(lineage or {}), sort_keys=True)
         digest = hashlib.sha256(content).hexdigest()[:12]
         with self._writing():
             folder = self.root / pipeline
             for there in self.versions(pipeline):
-                if there.id.endswith(digest) and _intact(there):
+                if there.id.endswith(digest) and self._servable(there):
                     return there
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(f"{PARTIAL}*"):
@@ -282,9 +286,19 @@ class Registry:
 
     def _point(self, version: Version, previous: str | None, loaded: str | None) -> None:
         if version.id != loaded:
-            check_servable(version.path, version.pipeline)
+            self._load(version)
         active = {"current": version.id, "previous": previous}
         write_text(self._active_file(version.pipeline), to_json(active, indent=None))
+
+    def _load(self, version: Version) -> None:
+        self._loaders[_known(version.pipeline)](version.path)
+
+    def _servable(self, version: Version) -> bool:
+        try:
+            self._load(version)
+        except InputError:
+            return False
+        return True
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -299,18 +313,11 @@ class Registry:
             ) from error
 
 
-def _known(pipeline: str) -> str:
-    if pipeline not in PIPELINES:
-        raise InputError(f"no pipeline {pipeline!r}; there are {' and '.join(PIPELINES)}")
-    return pipeline
-
-
-def _intact(version: Version) -> bool:
-    try:
-        check_servable(version.path, version.pipeline)
-    except InputError:
-        return False
-    return True
+def _known(pipeline: str) -> Pipeline:
+    for name in PIPELINES:
+        if name == pipeline:
+            return name
+    raise InputError(f"no pipeline {pipeline!r}; there are {' and '.join(PIPELINES)}")
 
 
 def _describe(folder: Path, pipeline: str) -> Version:

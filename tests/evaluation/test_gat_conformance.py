@@ -7,7 +7,8 @@ import torch
 from spotify_engine.evaluation.baselines import Scorer
 from spotify_engine.learning.trainers.playlist import PlaylistTrainer, TrainingConfig
 from spotify_engine.playlists.graph import GraphConfig, build_graph
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.start import StartConfig, find_start

@@ -13,7 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spotify_engine.config import KaggleJob, dump_yaml
-from spotify_engine.store.registry import Registry
+from spotify_engine.recommenders import open_registry
 from spotify_engine.tracking.history import History
 from spotify_engine.tracking.tracker import read_epochs, recorded_id
 
@@ -145,7 +145,7 @@ def test_a_folder_without_records_is_said(
 
 def test_a_run_becomes_a_version_that_says_where_it_came_from(finished: Finished) -> None:
     out, printed = finished
-    (version,) = Registry(out.parent / "registry").versions("playlists")
+    (version,) = open_registry(out.parent / "registry").versions("playlists")
     assert version.id in printed
     report = json.loads((out / "report.json").read_text())
     config = KaggleJob.model_validate(yaml.safe_load((out / "config.yaml").read_text()))
@@ -155,4 +155,6 @@ def test_a_run_becomes_a_version_that_says_where_it_came_from(finished: Finished
     assert version.lineage["run"] == str(out)
     assert version.lineage["tracked_as"] == recorded_id(out)
     assert version.metrics["test.recall@10"] == report["metrics"]["test"]["recall@10"]
-    assert Registry(out.parent / "registry").current("playlists") is None, "until it is activated"
+    assert open_registry(out.parent / "registry").current("playlists") is None, (
+        "until it is activated"
+    )

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from spotify_engine.recommenders import open_registry
 from spotify_engine.runtime.inputs import playlist_config
-from spotify_engine.store.registry import Registry
 from spotify_engine.tracking.history import History
 from spotify_engine.tracking.tracker import recorded_id
 from spotify_engine.tuning.results import NOT_SETTINGS
@@ -108,7 +108,7 @@ def test_a_search_is_killed_gone_on_with_and_its_winner_handed_on(
     test = report["recall@10"]["test"]
     assert test["winner"] == pytest.approx(own["metrics"]["test"]["recall@10"])
 
-    (version,) = Registry(registry).versions("playlists")
+    (version,) = open_registry(registry).versions("playlists")
     assert version.lineage["search"] == str(out)
     assert version.lineage["trial"] == best.number
     assert version.lineage["parent_run"] == recorded_id(out)

@@ -14,7 +14,8 @@ from spotify_engine.playlists.cold_start import (
     measure_cold_start,
     render_cold_start,
 )
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.start import StartConfig, find_start
 from spotify_engine.playlists.titles import TitleModel, TitleSettings

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from spotify_engine.playlists.encoding import encode_tracks, encode_with_stand_ins
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import TRACK
 from spotify_engine.playlists.stand_ins import NOISE, StandIns
 

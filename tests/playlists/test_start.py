@@ -8,7 +8,8 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, TRACK
 from spotify_engine.playlists.start import Start, StartConfig, find_start, joint_lists
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from spotify_engine.learning.item_item import item_item_weights
 from spotify_engine.playlists.titles import TitleModel, TitleSettings
+from spotify_engine.recommenders import open_registry
 from spotify_engine.serving.http import create_app
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
@@ -74,7 +75,7 @@ def _settings(folder: Path) -> ServeSettings:
 
 
 def _registry(settings: ServeSettings, bundles: dict[str, Path]) -> Registry:
-    found = Registry(settings.registry)
+    found = open_registry(settings.registry)
     for name in ("playlists", "sessions"):
         found.activate(found.publish(bundles[name]).id)
     return found

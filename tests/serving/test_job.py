@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.store.registry import Registry
+from spotify_engine.recommenders import open_registry
 from tests.servers import free_port
 from tests.sockets import Sockets
 from tests.texts import replaced
@@ -233,7 +233,7 @@ def test_metrics_are_of_all_replicas(server: Server) -> None:
 
 def test_versions_are_swapped_under_load(server: Server, bundles: dict[str, Path]) -> None:
     """Nobody notices, and each answer is wholly of one version."""
-    registry = Registry(server.folder / "registry")
+    registry = open_registry(server.folder / "registry")
     first = registry.current("playlists")
     assert first is not None
     second = registry.publish(bundles["other_playlists"])

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from spotify_engine.client import Client
+from spotify_engine.recommenders import open_registry
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.store.registry import Registry
@@ -475,7 +476,7 @@ def test_a_page_without_versions_waits_for_one(
     expect(page.locator("#playlist-results")).to_contain_text("no version of playlists is served")
     page.locator("#versions summary").click()
     expect(page.locator("#versions")).to_contain_text("No version is registered.")
-    registry = Registry(empty.registry)
+    registry = open_registry(empty.registry)
     registry.activate(registry.publish(bundles["playlists"]).id)
     expect(rows(page)).to_have_count(10)
     page.close()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from spotify_engine.recommenders import open_registry
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
-from spotify_engine.store.registry import Registry
 
 from .conftest import serving
 from .steps import Open, add, complete, rows, shows
@@ -197,7 +197,7 @@ def invented(
     folder = shutil.copytree(bundles["playlists"], tmp_path / "invented")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "invented": True}))
-    registry = Registry(settings.registry)
+    registry = open_registry(settings.registry)
     registry.activate(registry.publish(folder).id)
     with serving(settings) as made:
         yield made

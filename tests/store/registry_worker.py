@@ -17,7 +17,7 @@ from pathlib import Path
 import torch_geometric.nn  # noqa: F401
 
 import spotify_engine.playlists.recommender  # noqa: F401
-from spotify_engine.store.registry import Registry
+from spotify_engine.recommenders import open_registry
 
 
 def say(*words):
@@ -74,7 +74,7 @@ for line in sys.stdin:
     for _ in range(int(command[2]) if command[0] == "race" else 1):
         if (pid := os.fork()) == 0:
             try:
-                work(command, Registry(Path(command[1])), bundles)
+                work(command, open_registry(Path(command[1])), bundles)
             except BaseException as error:
                 say("failed", repr(error))
             os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,8 +21,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spotify_engine.errors import InputError
+from spotify_engine.pipelines import PIPELINES
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.store import publication
+from spotify_engine.recommenders import LOADERS, open_registry
 from spotify_engine.store.bundle import MANIFEST, WEIGHTS, open_bundle
 from spotify_engine.store.registry import ACTIVE, ID, Registry, UnknownVersion, Version
 
@@ -30,7 +32,7 @@ Save = Callable[..., Path]
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
+    return open_registry(tmp_path / "registry")
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_a_version_is_a_copy_of_the_bundle_with_its_figures_and_lineage(
     assert version.metrics == {"test.recall@10": 0.25, "test.ndcg@10": 0.5}
     assert (version.pipeline, version.fingerprint) == ("playlists", "ab" * 32)
     assert version.lineage == lineage
-    assert Registry(registry.root).get(version.id) == version
+    assert open_registry(registry.root).get(version.id) == version
     shutil.rmtree(first)
     assert PlaylistRecommender.load(version.path).complete([], title="rock", k=3)
     assert registry.current("playlists") is None
@@ -216,7 +218,7 @@ def refit(folder: Path, name: str, content: bytes, **facts: object) -> None:
     """Change a file so that its checksum fits."""
     (folder / name).write_bytes(content)
     listed = json.loads((folder / MANIFEST).read_text())["files"]
-    listed[name] |= {"sha256": publication.hashlib.sha256(content).hexdigest()} | facts
+    listed[name] |= {"sha256": hashlib.sha256(content).hexdigest()} | facts
     edit(folder, files=listed)
 
 
@@ -287,13 +289,11 @@ def test_a_version_that_rotted_is_not_activated_nor_rolled_back_to(
 
 
 def test_only_what_was_loaded_just_now_is_not_checked_again(
-    registry: Registry, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, first: Path, second: Path
 ) -> None:
     one, other = registry.publish(first), registry.publish(second)
     checked: list[Path] = []
-    monkeypatch.setattr(
-        "spotify_engine.store.registry.check_servable", lambda path, _: checked.append(path)
-    )
+    registry = Registry(registry.root, dict.fromkeys(PIPELINES, checked.append))
     registry.activate(one.id, loaded=one.id)
     registry.activate(other.id, loaded=one.id)
     registry.rollback("playlists", loaded=other.id)
@@ -303,15 +303,13 @@ def test_only_what_was_loaded_just_now_is_not_checked_again(
 
 
 def test_a_file_that_changes_while_it_is_copied_is_not_published(
-    registry: Registry, first: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first: Path
 ) -> None:
-    check = publication.check_servable
-
-    def checked_then_changed(bundle: Path, pipeline: str) -> None:
-        check(bundle, pipeline)
+    def checked_then_changed(bundle: Path) -> None:
+        LOADERS["playlists"](bundle)
         truncated(bundle)
 
-    monkeypatch.setattr("spotify_engine.store.registry.check_servable", checked_then_changed)
+    registry = Registry(tmp_path / "registry", {"playlists": checked_then_changed})
     with pytest.raises(InputError, match="changed while it was copied"):
         registry.publish(first)
     assert {p.name for p in registry.root.rglob("*")} == {".lock", "playlists"}
@@ -352,7 +350,7 @@ def test_a_registry_that_can_not_be_written_is_named(tmp_path: Path, first: Path
     (tmp_path / "file").write_text("")
     said = r"registry: can't be written \(Not a directory\); nothing was published"
     with pytest.raises(InputError, match=said):
-        Registry(tmp_path / "file" / "registry").publish(first)
+        open_registry(tmp_path / "file" / "registry").publish(first)
 
 
 def test_nothing_is_made_by_looking(registry: Registry) -> None:

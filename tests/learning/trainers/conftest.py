@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from spotify_engine.learning.trainers.playlist import PlaylistTrainer, TrainingConfig
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT, PlaylistGATConfig
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
 
 MODEL = {
     "embedding_dim": 8,

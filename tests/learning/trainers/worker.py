@@ -7,7 +7,8 @@ import torch
 from torch import distributed as dist
 
 from spotify_engine.learning.trainers.playlist import PlaylistTrainer
-from spotify_engine.playlists.model import GraphShape, PlaylistGAT
+from spotify_engine.playlists.model import PlaylistGAT
+from spotify_engine.playlists.network import GraphShape
 
 
 def train(scene):
