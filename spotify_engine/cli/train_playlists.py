@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say
     from spotify_engine.runtime.inputs import open_run
-    from spotify_engine.runtime.kaggle import run_all
+    from spotify_engine.runtime.kaggle import PlaylistPipeline
     from spotify_engine.runtime.registering import register
     from spotify_engine.runtime.session import ray_session
 
     run = open_run(arguments)
     with ray_session(run.config.cluster):
-        run_all(run)
+        PlaylistPipeline(run).run_all()
     if arguments.register:
         register(run, arguments.register)
     say(

@@ -40,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.console import say
     from spotify_engine.runtime.registering import register
     from spotify_engine.runtime.session import ray_session
-    from spotify_engine.runtime.sessions import open_session_run, run_sessions
+    from spotify_engine.runtime.session_inputs import open_session_run
+    from spotify_engine.runtime.sessions import SessionPipeline
 
     run = open_session_run(arguments)
     with ray_session(run.config.cluster):
-        run_sessions(run)
+        SessionPipeline(run).run_all()
     if arguments.register:
         register(run, arguments.register)
     say(

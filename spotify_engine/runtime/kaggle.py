@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from ray.train import UserCallback
+import pyarrow.compute as pc
 from scipy import sparse
 
-from spotify_engine import __version__
 from spotify_engine.config import KaggleJob
 from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
@@ -36,87 +36,61 @@ from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.etl import prepare_tables, render_counts
 from spotify_engine.runtime.kaggle_files import PlaylistFiles
 from spotify_engine.runtime.measuring import measure_run
-from spotify_engine.runtime.recording import record_report, recorded
-from spotify_engine.runtime.run import Run
+from spotify_engine.runtime.pipeline import TrainingPipeline
 from spotify_engine.runtime.train import (
     EPOCHS,
     PlaylistTraining,
     train,
 )
-from spotify_engine.store.files import write_text
-from spotify_engine.store.invented import is_invented
-from spotify_engine.strict_json import to_json
+from spotify_engine.stages import Part, Stage
 
 
-class PlaylistPipeline(PlaylistFiles):
-    """Runs the stages of one run directory; those that are done are read back instead."""
+class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
+    """The stages of playlists; those that are done are read back instead."""
 
-    def __init__(self, run: Run[KaggleJob], callbacks: Sequence[UserCallback] = ()) -> None:
-        """
-        Args:
-            callbacks: told of each epoch's metrics in training.
-        """
-        super().__init__(run)
-        self.callbacks = callbacks
+    name = "playlists"
 
-    def lay_out(self) -> None:
-        """From tables to what training begins with."""
-        self.hold_out()
-        self.find_genres()
-        self.build()
-        self.begin()
+    @classmethod
+    def stages_of(cls, config: KaggleJob) -> Sequence[Stage[PlaylistPipeline]]:
+        return STAGES
 
-    def learn(self) -> None:
-        """To a trained model and its item-item term: all that validation chooses by."""
-        self.train()
-        self.mix()
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        return self.config.inputs.model_dump().values()
 
-    def conclude(self) -> dict[str, Any]:
-        """From a trained model to bundle and report: ranks the test part."""
-        self.compare_titles()
-        self.evaluate()
-        self.publish()
-        return self.report()
+    @property
+    def metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = self.run.stages["evaluate"]["result"]["metrics"]
+        return metrics
 
-    def prepare(self) -> dict[str, Any]:
+    def epoch_files(self) -> dict[Path, str]:
+        return {self.run.checkpoints / EPOCHS: ""}
+
+    def require_validation(self) -> None:
+        """Nothing is refused here: without playlists to hold tracks out of, there is no split."""
+
+    def read(self) -> dict[str, Any]:
         """Both CSV files to ``tables/``."""
-        inputs = self.config.inputs
-        counts: dict[str, Any] = self.run.stage(
-            "prepare",
-            lambda: prepare_tables(
-                inputs.playlists, inputs.features, self.run.tables, self.config.data
-            ),
-        )
-        console.print(render_counts(counts))
-        return counts
+        inputs, tables = self.config.inputs, self.run.tables
+        return prepare_tables(inputs.playlists, inputs.features, tables, self.config.data)
 
     def hold_out(self) -> dict[str, Any]:
         """``split.parquet``: decided here, and nowhere else."""
-
-        def work() -> dict[str, Any]:
-            pairs = self.table("playlist_tracks")
-            playlists = Ragged.from_pairs(
-                pairs["playlist"].to_numpy(), pairs["track"].to_numpy(), self.n_playlists
-            )
-            names = self.table("tracks")["name"].to_pylist()
-            split = make_split(playlists, len(names), self.config.holdout, names)
-            self._require_holdout(split)
-            save_split(split, self.run.split)
-            return {
-                "strategy": split.strategy,
-                "order": asdict(split.order) if split.order else None,
-                "train": len(split.train.values),
-                "val": len(split.val.values),
-                "test": len(split.test.values),
-            }
-
-        found: dict[str, Any] = self.run.stage("split", work)
-        order = found["order"]
-        say(
-            f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
-            f"{order['share']:.0%}, by chance {order['expected']:.0%})"
+        pairs = self.table("playlist_tracks")
+        playlists = Ragged.from_pairs(
+            pairs["playlist"].to_numpy(), pairs["track"].to_numpy(), self.n_playlists
         )
-        return found
+        names = self.table("tracks")["name"].to_pylist()
+        split = make_split(playlists, len(names), self.config.holdout, names)
+        self._require_holdout(split)
+        save_split(split, self.run.split)
+        return {
+            "strategy": split.strategy,
+            "order": asdict(split.order) if split.order else None,
+            "train": len(split.train.values),
+            "val": len(split.val.values),
+            "test": len(split.test.values),
+        }
 
     def _require_holdout(self, split: Split) -> None:
         config = self.config.holdout
@@ -131,170 +105,107 @@ class PlaylistPipeline(PlaylistFiles):
 
     def find_genres(self) -> dict[str, Any]:
         """``tables/genres`` and ``artist_genres``, from the file or from training titles."""
-
-        def work() -> dict[str, Any]:
-            if self.config.inputs.genres:
-                found = read_artist_genres(
-                    self.config.inputs.genres,
-                    self.table("artists"),
-                    self.config.genres,
-                    self.config.data.max_reject_ratio,
-                )
-                genres, artist_genres = found.genres, found.artist_genres
-                rejects = pa.concat_tables([self.table("rejects"), found.rejects])
-                self.write_table("rejects", rejects)
-                counts: dict[str, Any] = {"source": "file", **found.counts}
-            else:
-                genres, artist_genres = mine_artist_genres(
-                    self.table("playlists")["name"].to_pylist(),
-                    self.data_split.train,
-                    self.table("tracks")["artist"].to_numpy(),
-                    len(self.table("artists")),
-                    self.config.genres,
-                    load_vocabulary(),
-                )
-                counts = {"source": "titles of the training part"}
-            self.write_table("genres", genres)
-            self.write_table("artist_genres", artist_genres)
-            with_genres = len(np.unique(artist_genres["artist"].to_numpy()))
-            return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
-
-        counts: dict[str, Any] = self.run.stage("genres", work)
-        found = f"{counts['genres']:,}, of {counts['artists_with_genres']:,} artists"
-        if counts["source"] == "file":
-            found += (
-                f"; of the file's {counts['rows']:,} rows {counts['rejected']:,} can't be used and "
-                f"{counts['unknown_artist_rows']:,} name artists that no playlist has"
+        if self.config.inputs.genres:
+            found = read_artist_genres(
+                self.config.inputs.genres,
+                self.table("artists"),
+                self.config.genres,
+                self.config.data.max_reject_ratio,
             )
-        console.print(f"Genres: {found}", highlight=False)
-        return counts
+            genres, artist_genres = found.genres, found.artist_genres
+            # Those of an earlier time, in a run that was taken over, make room.
+            rejects = self.table("rejects")
+            others = rejects.filter(pc.not_equal(rejects["source"], self.config.inputs.genres))
+            self.write_table("rejects", pa.concat_tables([others, found.rejects]))
+            counts: dict[str, Any] = {"source": "file", **found.counts}
+        else:
+            genres, artist_genres = mine_artist_genres(
+                self.table("playlists")["name"].to_pylist(),
+                self.data_split.train,
+                self.table("tracks")["artist"].to_numpy(),
+                len(self.table("artists")),
+                self.config.genres,
+                load_vocabulary(),
+            )
+            counts = {"source": "titles of the training part"}
+        self.write_table("genres", genres)
+        self.write_table("artist_genres", artist_genres)
+        with_genres = len(np.unique(artist_genres["artist"].to_numpy()))
+        return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
 
     def build(self) -> dict[str, Any]:
         """``graph/``: features and edges as arrays that workers map."""
-
-        def work() -> dict[str, Any]:
-            data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
-            save_graph(data, scale, self.run.graph)
-            return summary(data)
-
-        counts: dict[str, Any] = self.run.stage("graph", work)
-        console.print(render_summary(counts))
-        return counts
+        data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
+        save_graph(data, scale, self.run.graph)
+        return summary(data)
 
     def begin(self) -> dict[str, Any]:
         """``start/``: what the model's parameters begin as, chosen on validation."""
-
-        def work() -> dict[str, Any]:
-            data, _ = load_graph(self.run.graph)
-            split, config = self.data_split, self.config
-            with console.status("Factorising the graph to start from"):
-                start, tried = find_start(data, split.train, split.val, config.model, config.start)
-            start.save(self.run.start)
-            chosen = max(tried, key=lambda each: each["val_recall@10"])
-            return {"chosen": chosen, "tried": tried}
-
-        found: dict[str, Any] = self.run.stage("start", work)
-        return found
+        data, _ = load_graph(self.run.graph)
+        split, config = self.data_split, self.config
+        with console.status("Factorising the graph to start from"):
+            start, tried = find_start(data, split.train, split.val, config.model, config.start)
+        start.save(self.run.start)
+        chosen = max(tried, key=lambda each: each["val_recall@10"])
+        return {"chosen": chosen, "tried": tried}
 
     def train(self) -> list[dict[str, float]]:
         """``checkpoints/best`` and ``checkpoints/last``."""
-        history: list[dict[str, float]] = self.run.stage(
-            "train",
-            lambda: train(
-                PlaylistTraining(self.training_inputs, self.config.model, self.config.training),
-                self.run.checkpoints,
-                self.config.cluster,
-                self.callbacks,
-            ),
+        return train(
+            PlaylistTraining(self.training_inputs, self.config.model, self.config.training),
+            self.run.checkpoints,
+            self.config.cluster,
+            self.callbacks,
         )
-        return history
 
     def mix(self) -> dict[str, Any]:
         """``item_item.npz``: the item-item term, its strength chosen on validation."""
-
-        def work() -> dict[str, Any]:
-            split, config = self.data_split, self.config.item_item
-            with console.status("Fitting the item-item term"):
-                items, tried = choose_item_item(
-                    self.gat.score, split.train, split.val, split.n_tracks, config
-                )
-            if items is not None:
-                partial = self.run.item_item.with_suffix(".partial.npz")
-                sparse.save_npz(partial, items, compressed=False)
-                partial.replace(self.run.item_item)
-            chosen = max(tried, key=lambda each: each["val_recall@10"]) if tried else None
-            return {"used": items is not None, "chosen": chosen, "tried": tried}
-
-        found: dict[str, Any] = self.run.stage("item_item", work)
-        return found
+        split, config = self.data_split, self.config.item_item
+        with console.status("Fitting the item-item term"):
+            items, tried = choose_item_item(
+                self.gat.score, split.train, split.val, split.n_tracks, config
+            )
+        if items is not None:
+            partial = self.run.item_item.with_suffix(".partial.npz")
+            sparse.save_npz(partial, items, compressed=False)
+            partial.replace(self.run.item_item)
+        chosen = max(tried, key=lambda each: each["val_recall@10"]) if tried else None
+        return {"used": items is not None, "chosen": chosen, "tried": tried}
 
     def compare_titles(self) -> dict[str, Any]:
         """How titles are compared, chosen on validation."""
-
-        def work() -> dict[str, Any]:
-            split = self.data_split
-            with console.status("Comparing titles"):
-                titles, found = choose_titles(
-                    self.titles,
-                    split.train,
-                    split.val,
-                    self.gat.playlist_vectors(split.train),
-                    self.gat.encoded,
-                    self.config.titles,
-                )
-            return {"chosen": vars(titles.settings) if titles else None, **found}
-
-        found: dict[str, Any] = self.run.stage("titles", work)
-        return found
+        split = self.data_split
+        with console.status("Comparing titles"):
+            titles, found = choose_titles(
+                self.titles,
+                split.train,
+                split.val,
+                self.gat.playlist_vectors(split.train),
+                self.gat.encoded,
+                self.config.titles,
+            )
+        return {"chosen": vars(titles.settings) if titles else None, **found}
 
     def evaluate(self) -> dict[str, Any]:
-        """``predictions.parquet``, ``bundle/`` and ``report.json``; prints the leaderboard."""
+        """``predictions.parquet``, and the figures of the report; prints the leaderboard."""
+        seconds = self.run.seconds["train"]
+        ours, found = measure_run(
+            self.config,
+            self.recommender,
+            self.gat,
+            self.data_split,
+            self.catalogue,
+            self.titles,
+            seconds,
+        )
+        assert ours.predictions is not None
+        assert ours.scores is not None
+        save_predictions(self.run.predictions, ours.predictions, ours.scores)
+        return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
 
-        def work() -> dict[str, Any]:
-            seconds = self.run.seconds["train"]
-            ours, found = measure_run(
-                self.config,
-                self.recommender,
-                self.gat,
-                self.data_split,
-                self.catalogue,
-                self.titles,
-                seconds,
-            )
-            assert ours.predictions is not None
-            assert ours.scores is not None
-            save_predictions(self.run.predictions, ours.predictions, ours.scores)
-            return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
-
-        found: dict[str, Any] = self.run.stage("evaluate", work)
-        return found
-
-    def publish(self) -> None:
-        """``bundle/``: the trained version, enough to serve."""
-
-        def work() -> dict[str, Any]:
-            found = self.run.stages["evaluate"]["result"]
-            manifest = {
-                "release": __version__,
-                "config": self.config.model_dump(mode="json"),
-                "data_fingerprint": self.fingerprint,
-                "invented": is_invented(self.config.inputs.model_dump().values()),
-                "metrics": found["metrics"],
-            }
-            self.recommender.save(self.run.bundle, manifest)
-            return {"data_fingerprint": self.fingerprint}
-
-        # Killed between a bundle's two renames, a run is left without any.
-        self.run.redo_without("bundle", self.run.bundle)
-        self.run.stage("bundle", work)
-
-    def report(self) -> dict[str, Any]:
-        """``report.json``: everything the stages found; ``report.png``: the gist of it."""
-        results = {name: stage["result"] for name, stage in self.run.stages.items()}
-        content = {
-            "release": __version__,
+    def report(self, results: dict[str, Any]) -> dict[str, Any]:
+        return {
             "mode": self.config.mode,
-            "config": self.config.model_dump(mode="json"),
             "data": {
                 **results["prepare"],
                 "split": results["split"],
@@ -302,28 +213,89 @@ class PlaylistPipeline(PlaylistFiles):
                 "graph": results["graph"],
                 "fingerprint": results["bundle"]["data_fingerprint"],
             },
-            "seconds": self.run.seconds,
             "start": results["start"],
             "epochs": results["train"],
             "item_item": results["item_item"],
             "titles": results["titles"],
             **results["evaluate"],
         }
-        write_text(self.run.report, to_json(content))
-        plot_report(content, PlaylistRecommender.name, self.run.picture)
-        if content["breakdown"]:
-            plot_breakdown(content["breakdown"], self.run.breakdown_picture)
-        return content
+
+    def draw(self, report: dict[str, Any]) -> None:
+        plot_report(report, PlaylistRecommender.name, self.run.picture)
+        if report["breakdown"]:
+            plot_breakdown(report["breakdown"], self.run.breakdown_picture)
 
 
-def run_all(run: Run[KaggleJob]) -> dict[str, Any]:
-    """All stages in order; returns the report."""
-    pipeline = PlaylistPipeline(run)
-    pipeline.prepare()
-    with recorded(run, "playlists") as record:
-        record.follow(run.checkpoints / EPOCHS)
-        pipeline.lay_out()
-        pipeline.learn()
-        report = pipeline.conclude()
-        record_report(run, record, report)
-    return report
+def _tell_counts(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
+    console.print(render_counts(counts))
+
+
+def _tell_split(pipeline: PlaylistPipeline, found: dict[str, Any]) -> None:
+    order = found["order"]
+    say(
+        f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
+        f"{order['share']:.0%}, by chance {order['expected']:.0%})"
+    )
+
+
+def _tell_genres(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
+    found = f"{counts['genres']:,}, of {counts['artists_with_genres']:,} artists"
+    if counts["source"] == "file":
+        found += (
+            f"; of the file's {counts['rows']:,} rows {counts['rejected']:,} can't be used and "
+            f"{counts['unknown_artist_rows']:,} name artists that no playlist has"
+        )
+    console.print(f"Genres: {found}", highlight=False)
+
+
+def _tell_graph(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
+    console.print(render_summary(counts))
+
+
+TABLES_AND_SPLIT = ("prepare", "split")
+STAGES: tuple[Stage[PlaylistPipeline], ...] = (
+    Stage(
+        "prepare", Part.DATA, PlaylistPipeline.read,
+        keys=("inputs", "data"), writes=("tables",), tell=_tell_counts,
+    ),
+    Stage(
+        "split", Part.DATA, PlaylistPipeline.hold_out,
+        reads=("prepare",), keys=("holdout",), writes=("split.parquet",), tell=_tell_split,
+    ),
+    Stage(
+        "genres", Part.GROUND, PlaylistPipeline.find_genres,
+        reads=TABLES_AND_SPLIT, keys=("genres",),
+        writes=("tables/genres.parquet", "tables/artist_genres.parquet", "tables/rejects.parquet"),
+        tell=_tell_genres,
+    ),
+    Stage(
+        "graph", Part.GROUND, PlaylistPipeline.build,
+        reads=(*TABLES_AND_SPLIT, "genres"), keys=("graph",), writes=("graph",), tell=_tell_graph,
+    ),
+    Stage(
+        "start", Part.GROUND, PlaylistPipeline.begin,
+        reads=("split", "graph"), keys=("start", "model.embedding_dim", "model.temperature"),
+        writes=("start",),
+    ),
+    Stage(
+        "train", Part.LEARNING, PlaylistPipeline.train,
+        reads=("split", "graph", "start"), keys=("model", "training"), writes=("checkpoints/best",),
+    ),
+    Stage(
+        "item_item", Part.LEARNING, PlaylistPipeline.mix,
+        reads=("split", "train"), keys=("item_item",),
+    ),
+    Stage(
+        "titles", Part.RESULT, PlaylistPipeline.compare_titles,
+        reads=(*TABLES_AND_SPLIT, "train"), keys=("titles",),
+    ),
+    Stage(
+        "evaluate", Part.RESULT, PlaylistPipeline.evaluate,
+        reads=(*TABLES_AND_SPLIT, "train", "item_item", "titles"),
+        keys=("evaluation", "cold_start"), writes=("predictions.parquet",),
+    ),
+    Stage(
+        "bundle", Part.RESULT, PlaylistPipeline.publish,
+        reads=("train", "item_item", "titles", "evaluate"), writes=("bundle",),
+    ),
+)  # fmt: skip

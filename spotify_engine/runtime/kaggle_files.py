@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 
 import pyarrow as pa
@@ -26,8 +25,8 @@ from spotify_engine.runtime.train import TrainingInputs, load_best
 class PlaylistFiles:
     """Tables, split and trained model of a run directory, as far as its stages are done."""
 
-    def __init__(self, run: Run[KaggleJob]) -> None:
-        self.run, self.config = run, run.config
+    run: Run[KaggleJob]
+    config: KaggleJob
 
     @cached_property
     def recommender(self) -> PlaylistRecommender:
@@ -98,16 +97,6 @@ class PlaylistFiles:
     @property
     def n_playlists(self) -> int:
         return len(self.table("playlists"))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sha256 over tables and split: equal data, equal fingerprint."""
-        digest = hashlib.sha256()
-        for path in [*sorted(self.run.tables.glob("*.parquet")), self.run.split]:
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
 
     def table(self, name: str) -> pa.Table:
         return pq.read_table(self.run.tables / f"{name}.parquet")

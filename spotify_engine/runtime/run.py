@@ -1,11 +1,11 @@
-"""The run directory: which stages are done, with what inputs, and what they took."""
+"""The run directory: which stages are done, with what inputs, and how long they took."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Generic, TypeVar
@@ -14,17 +14,11 @@ from spotify_engine.config import JobConfig, dump_yaml, read_yaml
 from spotify_engine.console import say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
+from spotify_engine.stages import P, Stage
 from spotify_engine.store.files import copy_file, copy_folder, write_text, writing
 from spotify_engine.strict_json import to_json
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
-MADE_BY = {  # what a stage that another run may take over leaves
-    "generate": "data",
-    "prepare": "tables",
-    "split": "split.parquet",
-    "graph": "graph",
-    "start": "start",
-}
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), "make room"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "give the rights to write"),
@@ -90,15 +84,35 @@ class Run(Generic[Job]):
                     "began; give another --out, or delete it to start over"
                 )
 
-    def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run a stage, unless it is done already, and return what it returned (plain values)."""
-        if name in self.stages:
-            say(f"{name}: done before, {self.stages[name]['seconds']:.1f} s", "dim")
-            return self.stages[name]["result"]
+    def do(self, stage: Stage[P], pipeline: P) -> Any:
+        """Do a stage, unless it is done already and what it wrote is there; says what came of it.
+
+        Returns:
+            What the stage's work returned, plain values.
+
+        Raises:
+            InputError: its input is refused, or something can't be written.
+        """
+        if self._is_done(stage):
+            say(f"{stage.name}: done before, {self.seconds[stage.name]:.1f} s", "dim")
+        else:
+            self._work(stage, pipeline)
+        result = self.stages[stage.name]["result"]
+        if stage.tell is not None:
+            stage.tell(pipeline, result)
+        return result
+
+    def _is_done(self, stage: Stage[Any]) -> bool:
+        # Killed between a bundle's two renames, a run is left without any.
+        there = all((self.out / name).exists() for name in stage.writes)
+        return stage.name in self.stages and there
+
+    def _work(self, stage: Stage[P], pipeline: P) -> None:
+        name = stage.name
         say(f"{name} ...", "bold")
         started = perf_counter()
         try:
-            result = work()
+            result = stage.work(pipeline)
         except InputError:
             self._forget_if_empty()
             raise
@@ -115,25 +129,21 @@ class Run(Generic[Job]):
         self.stages[name] = {"seconds": seconds, "result": result}
         self._save()
         say(f"{name}: {seconds:.1f} s", "bold")
-        return result
 
-    def adopt(self, other: Run[Job], stages: Sequence[str]) -> None:
+    def adopt(self, other: Run[Job], stages: Iterable[Stage[Any]]) -> None:
         """Take over finished stages of a run that agrees with this one in all they depend on."""
-        done = [name for name in stages if name in other.stages]
-        for name in filter(None, map(MADE_BY.get, done)):
+        done = [stage for stage in stages if stage.name in other.stages]
+        names = {name for stage in done for name in stage.writes}
+        for name in sorted(names):
+            if not names.isdisjoint(map(str, Path(name).parents)):
+                continue  # it comes with the folder
             source, target = other.out / name, self.out / name
             if source.is_dir():
                 copy_folder(source, target)
             else:
                 copy_file(source, target)
-        self.stages |= {name: other.stages[name] for name in done}
+        self.stages |= {stage.name: other.stages[stage.name] for stage in done}
         self._save()
-
-    def redo_without(self, name: str, path: Path) -> None:
-        """Let a stage run again if what it made is gone."""
-        if name in self.stages and not path.exists():
-            del self.stages[name]
-            self._save()
 
     def _forget_if_empty(self) -> None:
         """Take back what the constructor wrote: a refused input must not claim the directory."""

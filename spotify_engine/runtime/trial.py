@@ -17,26 +17,18 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from spotify_engine.config import JobConfig
 from spotify_engine.dotted import laid_over, nested
 from spotify_engine.pipelines import Pipeline
-from spotify_engine.runtime.kaggle import PlaylistPipeline
+from spotify_engine.runtime.pipeline import TrainingPipeline
 from spotify_engine.runtime.run import Run
-from spotify_engine.runtime.sessions import SessionPipeline
+from spotify_engine.runtime.searched import PIPELINES, scope_of
 from spotify_engine.runtime.train import EPOCHS
+from spotify_engine.stages import Part, unaffected
 from spotify_engine.store.files import locked
 from spotify_engine.tracking.tracker import read_epochs
 from spotify_engine.tuning.failures import failure
-from spotify_engine.tuning.scope import scope_of
 from spotify_engine.tuning.trials import Trial, folder_of, load_trial, save_trial
 
 MONITOR = "val_recall@10"
 EPOCHS_DONE = "epochs"
-PIPELINES: dict[Pipeline, type[PlaylistPipeline] | type[SessionPipeline]] = {
-    "playlists": PlaylistPipeline,
-    "sessions": SessionPipeline,
-}
-STAGES: dict[Pipeline, tuple[str, ...]] = {  # that trials share
-    "playlists": ("prepare", "split", "genres", "graph", "start"),
-    "sessions": ("generate", "prepare", "split", "graph"),
-}
 
 
 @dataclass(frozen=True)
@@ -56,18 +48,19 @@ class Trials:
 
     def open(
         self, values: Mapping[str, Any], number: int, callbacks: Sequence[UserCallback] = ()
-    ) -> PlaylistPipeline | SessionPipeline:
+    ) -> TrainingPipeline[Any]:
         """The pipeline of a trial's run directory, ready to learn.
 
         Raises:
             InputError: the shared stages can't be done with these values.
         """
         run = Run(folder_of(self.folder, number) / "run", self._configured(values))
-        stages = STAGES[self.pipeline]
-        if stages[-1] not in run.stages:
-            shared = scope_of(self.pipeline, self.base).shared_values(values)
-            run.adopt(self.prepare(shared), stages)
-        return PIPELINES[self.pipeline](run, callbacks)
+        pipeline = PIPELINES[self.pipeline](run, callbacks)
+        shared = [stage for stage in pipeline.stages if stage.part in (Part.DATA, Part.GROUND)]
+        if shared[-1].name not in run.stages:
+            given = scope_of(self.pipeline, self.base).shared_values(values)
+            run.adopt(self.prepare(given), shared)
+        return pipeline
 
     def epochs_file(self, number: int) -> Path:
         """Where a trial's epochs come to stand."""
@@ -87,24 +80,15 @@ class Trials:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f"{name}.lock")):
             run = Run(folder, self._configured(shared))
-            kept = self._kept(shared)
-            if shared and kept and kept[-1] not in run.stages:
-                run.adopt(self.prepare({}), kept)
             pipeline = PIPELINES[self.pipeline](run)
+            if shared:
+                kept = unaffected(pipeline.stages, shared)
+                if any(stage.name not in run.stages for stage in kept if stage.part is Part.DATA):
+                    run.adopt(self.prepare({}), kept)
             pipeline.prepare()
             pipeline.lay_out()
-            if isinstance(pipeline, SessionPipeline):
-                pipeline.require_validation()
+            pipeline.require_validation()
         return run
-
-    def _kept(self, shared: Mapping[str, Any]) -> Sequence[str]:
-        """The stages that don't depend on these values, up to the first that does."""
-        sections = {key.partition(".")[0] for key in shared}
-        # A genre file's unusable rows are added to those of the tables, so both are done anew.
-        if "genres" in sections:
-            return ()
-        stages = STAGES[self.pipeline]
-        return stages[: stages.index("graph")] if "graph" in sections else stages[:-1]
 
     def _configured(self, values: Mapping[str, Any]) -> Any:
         tree = laid_over(self.base.model_dump(mode="json"), nested(values))

@@ -27,7 +27,8 @@ from spotify_engine.runtime.recording import OFF
 from spotify_engine.runtime.registering import register
 from spotify_engine.runtime.run import NO_PART_IN_RESULTS
 from spotify_engine.runtime.search_record import SearchRecord
-from spotify_engine.runtime.sessions import session_config
+from spotify_engine.runtime.searched import scope_of
+from spotify_engine.runtime.session_inputs import session_config
 from spotify_engine.runtime.tasks import WORKER_BYTES
 from spotify_engine.runtime.train import free_workers
 from spotify_engine.runtime.trial import EPOCHS_DONE, MONITOR, Trials, run_trial
@@ -41,7 +42,6 @@ from spotify_engine.tracking.tracker import (
 from spotify_engine.tuning.failures import failure
 from spotify_engine.tuning.report import REPORT, gain_of, write_report
 from spotify_engine.tuning.results import results_table, save_results
-from spotify_engine.tuning.scope import scope_of
 from spotify_engine.tuning.space import SearchConfig, Space, read_search
 from spotify_engine.tuning.strategies import strategy_of
 from spotify_engine.tuning.trials import (

@@ -6,6 +6,7 @@ import pytest
 from spotify_engine.config import KaggleJob
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.run import Run
+from spotify_engine.stages import Part, Stage
 
 
 @pytest.fixture
@@ -25,6 +26,11 @@ def job(csv, **sections):
     return KaggleJob.model_validate({"mode": "mini", "inputs": inputs} | sections)
 
 
+def done(run, name, work, *writes):
+    """Does a stage that needs no pipeline."""
+    return run.do(Stage(name, Part.DATA, lambda _: work(), writes=writes), None)
+
+
 def files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -37,35 +43,64 @@ def test_a_finished_stage_is_not_run_again(out, csv):
         return {"rows": 3}
 
     run = Run(out, job(csv))
-    assert run.stage("prepare", work) == {"rows": 3}
-    assert run.stage("prepare", work) == {"rows": 3}
+    assert done(run, "prepare", work) == {"rows": 3}
+    assert done(run, "prepare", work) == {"rows": 3}
     later = Run(out, job(csv))
-    assert later.stage("prepare", work) == {"rows": 3}
+    assert done(later, "prepare", work) == {"rows": 3}
     assert calls == [1]
-    assert later.stage("split", lambda: 5) == 5
+    assert done(later, "split", lambda: 5) == 5
     assert set(later.seconds) == {"prepare", "split"}
     assert json.loads((out / "stages.json").read_text())["prepare"]["result"] == {"rows": 3}
 
 
 def test_a_stage_whose_outcome_is_gone_is_run_again(out, csv):
     run = Run(out, job(csv))
-    run.stage("bundle", lambda: run.bundle.mkdir())
-    run.redo_without("bundle", run.bundle)
-    assert run.stage("bundle", lambda: "again") is None, "it is there: not redone"
+    done(run, "bundle", lambda: run.bundle.mkdir(), "bundle")
+    assert done(run, "bundle", lambda: "again", "bundle") is None, "it is there: not redone"
     run.bundle.rmdir()
-    later = Run(out, job(csv))
-    later.redo_without("bundle", later.bundle)
-    assert later.stage("bundle", lambda: "again") == "again"
+    assert done(Run(out, job(csv)), "bundle", lambda: "again", "bundle") == "again"
+
+
+def test_what_came_of_a_stage_is_said_each_time(out, csv):
+    told = []
+    stage = Stage("split", Part.DATA, lambda given: given + 1, tell=lambda *what: told.append(what))
+    assert Run(out, job(csv)).do(stage, 1) == 2
+    assert Run(out, job(csv)).do(stage, 5) == 2
+    assert told == [(1, 2), (5, 2)]
+
+
+def test_stages_that_are_taken_over_bring_what_they_wrote(tmp_path, csv):
+    one, other = (Run(tmp_path / name, job(csv)) for name in ("one", "other"))
+
+    def tables():
+        one.tables.mkdir()
+        (one.tables / "tracks").write_text("as read")
+
+    def genres():
+        (one.tables / "genres").write_text("mined")
+
+    stages = [
+        Stage("prepare", Part.DATA, lambda _: tables(), writes=("tables",)),
+        Stage("genres", Part.GROUND, lambda _: genres(), writes=("tables/genres",)),
+        Stage("graph", Part.GROUND, lambda _: pytest.fail("not asked for"), writes=("graph",)),
+    ]
+    for stage in stages[:2]:
+        one.do(stage, None)
+    other.adopt(one, stages)
+    assert set(other.seconds) == {"prepare", "genres"}
+    assert {path.name: path.read_text() for path in other.tables.iterdir()} == {
+        "tracks": "as read", "genres": "mined",
+    }  # fmt: skip
 
 
 def test_a_failed_stage_is_run_again(out, csv):
     run = Run(out, job(csv))
-    run.stage("prepare", lambda: 1)
+    done(run, "prepare", lambda: 1)
     with pytest.raises(RuntimeError):
-        run.stage("train", lambda: exec("raise RuntimeError"))
+        done(run, "train", lambda: exec("raise RuntimeError"))
     again = Run(out, job(csv))
-    assert again.stage("prepare", lambda: 2) == 1
-    assert again.stage("train", lambda: 3) == 3
+    assert done(again, "prepare", lambda: 2) == 1
+    assert done(again, "train", lambda: 3) == 3
 
 
 @pytest.mark.parametrize(
@@ -78,7 +113,7 @@ def test_a_failed_stage_is_run_again(out, csv):
     ],
 )
 def test_another_configuration_is_refused_by_key(out, csv, changed, message):
-    Run(out, job(csv)).stage("prepare", lambda: 1)
+    done(Run(out, job(csv)), "prepare", lambda: 1)
     before = files(out)
     with pytest.raises(InputError, match=re.escape(f"{out}: {message}")) as caught:
         Run(out, job(csv, **changed))
@@ -87,14 +122,14 @@ def test_another_configuration_is_refused_by_key(out, csv, changed, message):
 
 
 def test_the_cluster_may_differ(out, csv):
-    Run(out, job(csv)).stage("prepare", lambda: 1)
+    done(Run(out, job(csv)), "prepare", lambda: 1)
     again = Run(out, job(csv, cluster={"workers": 4, "cpus_per_worker": 2}))
-    assert again.stage("prepare", lambda: 2) == 1
+    assert done(again, "prepare", lambda: 2) == 1
     assert again.config.cluster.workers == 4
 
 
 def test_changed_input_is_refused(out, csv):
-    Run(out, job(csv)).stage("prepare", lambda: 1)
+    done(Run(out, job(csv)), "prepare", lambda: 1)
     before = files(out)
     csv.write_text("a,b\nc,d\n")
     message = rf"{re.escape(str(csv))} has changed since this run began; give another --out"
@@ -113,7 +148,7 @@ def test_foreign_folder_is_refused(out, csv):
 
 def test_empty_folder_is_taken(out, csv):
     out.mkdir(parents=True)
-    assert Run(out, job(csv)).stage("prepare", lambda: 1) == 1
+    assert done(Run(out, job(csv)), "prepare", lambda: 1) == 1
 
 
 def refuse():
@@ -122,24 +157,24 @@ def refuse():
 
 def test_refused_input_leaves_nothing_behind(out, csv):
     with pytest.raises(InputError, match="no such column"):
-        Run(out, job(csv)).stage("prepare", refuse)
+        done(Run(out, job(csv)), "prepare", refuse)
     assert not out.exists()
     # So that the corrected command may use the same --out.
-    Run(out, job(csv, data={"unmatched": "keep"})).stage("prepare", lambda: 1)
+    done(Run(out, job(csv, data={"unmatched": "keep"})), "prepare", lambda: 1)
 
 
 def test_input_refused_later_keeps_what_is_done(out, csv):
     run = Run(out, job(csv))
-    run.stage("prepare", lambda: 1)
+    done(run, "prepare", lambda: 1)
     before = files(out)
     with pytest.raises(InputError):
-        run.stage("genres", refuse)
+        done(run, "genres", refuse)
     assert files(out) == before
 
 
 def test_a_full_disk_is_said_in_a_line_and_costs_no_finished_stage(out, csv):
     run = Run(out, job(csv))
-    run.stage("prepare", lambda: {"rows": 3})
+    done(run, "prepare", lambda: {"rows": 3})
 
     def full():
         with open("/dev/full", "w") as file:
@@ -147,10 +182,10 @@ def test_a_full_disk_is_said_in_a_line_and_costs_no_finished_stage(out, csv):
 
     message = f"{out}: stage split stopped (No space left on device); make room, then run"
     with pytest.raises(InputError, match=re.escape(message)):
-        run.stage("split", full)
+        done(run, "split", full)
     again = Run(out, job(csv))
-    assert again.stage("prepare", lambda: pytest.fail("done before")) == {"rows": 3}
-    assert again.stage("split", lambda: 7) == 7
+    assert done(again, "prepare", lambda: pytest.fail("done before")) == {"rows": 3}
+    assert done(again, "split", lambda: 7) == 7
 
 
 def test_an_out_that_cannot_be_made_is_named(tmp_path, csv):
@@ -181,4 +216,4 @@ def test_rights_that_are_missing_are_said_in_a_line(out, csv):
 
     message = "runs/x: stage split stopped (Permission denied); give the rights to write, then run"
     with pytest.raises(InputError, match=re.escape(message)):
-        Run(out, job(csv)).stage("split", refused)
+        done(Run(out, job(csv)), "split", refused)

@@ -23,6 +23,7 @@ from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.session_training import SessionTraining
 from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.sessions.edges import GAP_SECONDS
+from spotify_engine.sessions.plays import SessionDataConfig
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.settings import SyntheticJob
 from spotify_engine.sessions.splits import TemporalSplitConfig, split_events
@@ -93,6 +94,14 @@ def train_here(
     return trainer.history
 
 
+def read_here(folder: str, out: Path, config: SessionDataConfig, latest: Any) -> dict[str, Any]:
+    """As ``runtime.session_etl.prepare_sessions``, in this process."""
+    out.mkdir()
+    for name, table in read_tables(folder, config).items():
+        pq.write_table(table, out / f"{name}.parquet")
+    return {}
+
+
 Job = Callable[..., tuple[Path, dict[str, Any]]]
 
 
@@ -100,6 +109,7 @@ Job = Callable[..., tuple[Path, dict[str, Any]]]
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Runs the job on a folder; gives the run directory and the report as it stands in its file."""
     monkeypatch.setattr(sessions, "train", train_here)
+    monkeypatch.setattr(sessions, "prepare_sessions", read_here)
 
     def run(folder: Path, models: Sequence[str] = ALL, **sections: Any) -> tuple[Path, dict]:
         training = {name: {"epochs": 1} for name in ALL}
@@ -115,14 +125,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         out = tmp_path / "run"
         pipeline = SessionPipeline(Run(out, config))
 
-        def prepare() -> dict[str, Any]:
-            tables = read_tables(folder, config.data)
-            pipeline.run.tables.mkdir()
-            for name, table in tables.items():
-                pq.write_table(table, pipeline.run.tables / f"{name}.parquet")
-            return {}
-
-        pipeline.run.stage("prepare", prepare)
+        pipeline.prepare()
         pipeline.lay_out()
         pipeline.learn()
         pipeline.conclude()
@@ -293,10 +296,7 @@ def test_a_search_without_anything_to_choose_by_is_refused(tmp_path: Path) -> No
         {"inputs": {"data": str(everyone_heard_everything(tmp_path / "data"))}, "models": ["basic"]}
     )
     pipeline = SessionPipeline(Run(tmp_path / "run", config))
-    tables = read_tables(tmp_path / "data", config.data)
-    pipeline.run.tables.mkdir()
-    for name, table in tables.items():
-        pq.write_table(table, pipeline.run.tables / f"{name}.parquet")
+    read_here(str(tmp_path / "data"), pipeline.run.tables, config.data, None)
     pipeline.hold_out()
     with pytest.raises(InputError, match="nothing to choose settings by"):
         pipeline.require_validation()

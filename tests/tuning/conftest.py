@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spotify_engine.config import KaggleJob
-from spotify_engine.tuning.scope import PLAYLISTS
+from spotify_engine.runtime.searched import scope_of
 from spotify_engine.tuning.space import SearchConfig, Space
 from spotify_engine.tuning.trials import Trial
 
@@ -30,7 +30,8 @@ def make_space() -> MakeSpace:
         if said["method"] == "grid":
             del said["trials"]
         config = SearchConfig.model_validate(said)
-        return Space(config, KaggleJob(mode="mini"), PLAYLISTS)
+        base = KaggleJob(mode="mini")
+        return Space(config, base, scope_of("playlists", base))
 
     return make
 

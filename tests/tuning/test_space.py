@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from spotify_engine.config import CONFIGS
 from spotify_engine.errors import InputError
+from spotify_engine.runtime.searched import scope_of
 from spotify_engine.sessions.settings import SyntheticJob
-from spotify_engine.tuning.scope import PLAYLISTS, scope_of
 from spotify_engine.tuning.space import Range, SearchConfig, Space, laid_over, read_search
 
 
@@ -133,10 +133,10 @@ def test_a_trial_s_configuration_is_the_base_with_its_values(make_space) -> None
     assert space.default()["model.layers"] == [256]
 
 
-def test_which_values_remake_what_is_shared() -> None:
+def test_which_values_remake_what_is_shared(make_space) -> None:
     values = {"training.epochs": 3, "model.embedding_dim": 64, "graph.audio": False,
               "model.dropout": 0.1, "start.iterations": 4}  # fmt: skip
-    assert set(PLAYLISTS.shared_values(values)) == {
+    assert set(make_space().scope.shared_values(values)) == {
         "model.embedding_dim", "graph.audio", "start.iterations",
     }  # fmt: skip
 
@@ -178,7 +178,7 @@ def test_the_spaces_that_come_along_are_searchable(path: Path) -> None:
     layers = [("base", config.base)]
     if path.stem.startswith("playlists"):
         base = load_config(KaggleJob, [("mode", {"mode": "mini"}), *layers], [])
-        Space(config, base, PLAYLISTS)
+        Space(config, base, scope_of("playlists", base))
     else:
         own = ("synthetic", read_yaml(CONFIGS / "synthetic.yaml"))
         job = load_config(SyntheticJob, [own, *layers], [])
