@@ -84,21 +84,21 @@ class TrainingPipeline(ABC, Generic[Job]):
         """The pictures beside ``report.json``."""
 
     def prepare(self) -> None:
-        """The tables: all that doesn't need a split."""
-        names = [stage.name for stage in self.stages]
-        self._do(self.stages[: names.index("prepare") + 1])
+        """To the tables: all that doesn't need a split."""
+        self._do(self.stages[: self._made_tables])
 
     def lay_out(self) -> None:
-        """To all that training begins with."""
-        self._do(self._of(Part.DATA, Part.GROUND))
+        """From tables to what training begins with."""
+        after = self.stages[self._made_tables :]
+        self._do(stage for stage in after if stage.part in (Part.DATA, Part.GROUND))
 
     def learn(self) -> None:
         """To a trained model: all that validation chooses by."""
-        self._do(self._of(Part.LEARNING))
+        self._do(stage for stage in self.stages if stage.part is Part.LEARNING)
 
     def conclude(self) -> dict[str, Any]:
         """From a trained model to bundle and report, which is returned; ranks the test part."""
-        self._do(self._of(Part.RESULT))
+        self._do(stage for stage in self.stages if stage.part is Part.RESULT)
         results = {name: stage["result"] for name, stage in self.run.stages.items()}
         report = {
             "release": __version__,
@@ -140,8 +140,10 @@ class TrainingPipeline(ABC, Generic[Job]):
         self.recommender.save(self.run.bundle, manifest)
         return {"data_fingerprint": found}
 
-    def _of(self, *parts: Part) -> list[Stage[Self]]:
-        return [stage for stage in self.stages if stage.part in parts]
+    @property
+    def _made_tables(self) -> int:
+        """How many stages there are to the tables."""
+        return [stage.name for stage in self.stages].index("prepare") + 1
 
     def _do(self, stages: Iterable[Stage[Self]]) -> None:
         for stage in stages:
