@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+EVEN = 0.02
+"""Attention within so much of 1/n, relatively, tells nobody apart: two decimals show none of it."""
+
 
 def percentages(parts: Sequence[float]) -> list[int]:
     """Whole percentages of non-negative parts that add up to exactly 100 (0s if all are 0).
@@ -41,3 +44,8 @@ def shown_of(weights: np.ndarray, shown: np.ndarray) -> str:
         return ""
     covered = int(100 * weights[shown].sum() / weights.sum())
     return f" ({len(shown)} of {len(weights)}, {covered}% of it)"
+
+
+def is_even(weights: np.ndarray) -> bool:
+    """Whether attention ``[n]`` that sums to 1 gives each the same, as far as anyone could see."""
+    return bool(np.all(np.abs(weights * len(weights) - 1) <= EVEN))

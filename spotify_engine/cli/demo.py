@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from spotify_engine.cli import recommend, train_playlists
+from spotify_engine.cli import train_playlists
 from spotify_engine.cli.flags import new_parser
 from spotify_engine.command import GOES_ON, job
 from spotify_engine.next_step import command
 
 RUN = Path("runs/demo")
+EXPLAINED = 3
 
 
 @job(GOES_ON)
 def main(argv: Sequence[str] | None = None) -> int:
     new_parser(__doc__, "").parse_args(argv)
     status = train_playlists.main(["--mode", "mini", "--sample", "--out", str(RUN)])
-    status = status or recommend.main(
-        ["--run", str(RUN), "--playlist", "0", "--explain", "--plot", str(RUN / "attention.png")]
-    )
     if not status:
-        own = command("recommend", "--run", RUN, "--explain", "--tracks", "ARTIST - TITLE")
-        real = command(
-            "train", "--mode", "balanced",
-            "--playlists", "spotify_dataset.csv", "--features", "tracks_features.csv",
-        )  # fmt: skip
-        print(
-            "\nWhat to run next:\n"
-            f"  your own playlist    {own}\n"
-            f"  a page to try it     {command('serve', '--playlists', RUN / 'bundle')}\n"
-            f"  check every figure   {command('evaluate', '--run', RUN)}\n"
-            f"  the real files       {real}"
-        )
+        _show(RUN)
     return status
+
+
+def _show(run: Path) -> None:
+    """What came of it, from the result in words to what to run next."""
+    from spotify_engine.console import console, say
+    from spotify_engine.playlists.completion import complete_playlist, find_playlist
+    from spotify_engine.playlists.recommender import PlaylistRecommender
+
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    tracks, title = find_playlist(run, "0")
+    completion = complete_playlist(PlaylistRecommender.load(run / "bundle"), tracks, title, k=10)
+    say("")
+    console.rule("The demo, on invented music", characters="=")
+    say(f"{report['in_words']}\n{report['served']['in_words']}\n")
+    console.print(completion.table())
+    for text in completion.texts()[:EXPLAINED]:
+        say(f"\n{text}")
+    first = completion.recommended[0]
+    own = command(
+        "recommend", "--run", run, "--explain", "--tracks", f"{first.artist} - {first.name}"
+    )
+    real = command(
+        "train", "--mode", "balanced",
+        "--playlists", "spotify_dataset.csv", "--features", "tracks_features.csv",
+    )  # fmt: skip
+    say(
+        "\nWhat to run next:\n"
+        f"  a page to try it     {command('serve', '--playlists', run / 'bundle')}\n"
+        f"  a playlist of yours  {own}\n"
+        f"  the real files       {real}"
+    )

@@ -20,7 +20,7 @@ from spotify_engine.recommendation import (
     reasons_for,
     written,
 )
-from spotify_engine.shares import percentages, standings
+from spotify_engine.shares import is_even, percentages, standings
 
 SEEDS_NAMED = 3
 TITLES_NAMED = 3
@@ -238,11 +238,13 @@ class Explainer:
         """The strongest seeds one by one, the others that add something together."""
         order = np.argsort(-listening, kind="stable")
         strongest = [i for i in order[:SEEDS_NAMED] if listening[i] >= LEAST_SHARE * abs(score)]
+        even = is_even(attention)
         reasons = [
             Reason(
                 "seed",
                 f"Similar to {self._named(seeds, i)} "
-                f"(attention: {written(attention[i])}, score {written(listening[i], '+')})",
+                f"({'' if even else f'attention: {written(attention[i])}, '}"
+                f"score {written(listening[i], '+')})",
                 float(listening[i]),
                 float(attention[i]),
                 int(seeds.rows[i]) if seeds.rows[i] >= 0 else None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spotify_engine.playlists.explain import Explanation
-from spotify_engine.shares import shown_of
+from spotify_engine.shares import is_even, shown_of
 
 
 def plot_attention(
@@ -31,14 +31,25 @@ def plot_attention(
     width = max(7.0, 0.34 * len(shown) + 4)
     figure = Figure(figsize=(width, 3.4 + 0.32 * len(recommended)), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)])
-    heat = top.imshow(explanations[0].attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
-    top.set_yticks([0], ["attention"])
-    some = shown_of(explanations[0].attention, shown)
-    figure.suptitle(
-        f"Attention over the playlist's tracks{some},\nand what each adds to each score"
-    )
-    figure.colorbar(heat, ax=top, pad=0.01)
+    attention = explanations[0].attention
+    some = shown_of(attention, shown)
+    if is_even(attention):
+        # A row of one colour shows nothing.
+        bottom = figure.subplots()
+        figure.suptitle(
+            f"What each of the playlist's tracks{some} adds to each score\n"
+            "(all get the same attention)"
+        )
+    else:
+        top, bottom = figure.subplots(
+            2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)]
+        )
+        heat = top.imshow(attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
+        top.set_yticks([0], ["attention"])
+        figure.suptitle(
+            f"Attention over the playlist's tracks{some},\nand what each adds to each score"
+        )
+        figure.colorbar(heat, ax=top, pad=0.01)
     limit = float(np.abs(terms[:, shown]).max()) or 1.0
     heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)
     bottom.set_yticks(range(len(recommended)), [_short(text) for text in recommended])

@@ -43,7 +43,9 @@ from spotify_engine.sessions.settings import SyntheticJob
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
 # What a report tells of how it came about: by dotted key, as ``fnmatch`` patterns.
-TOLD = ("release", "config.*", "data.*", "seconds.*", "epochs", "epochs.*")
+TOLD = (
+    "release", "config.*", "data.*", "seconds.*", "epochs", "epochs.*", "served.*", "in_words",
+)  # fmt: skip
 SESSIONS_LEFT_OUT = (*TOLD, "leaderboard.*.fit_seconds", "leaderboard.*.rank_seconds")
 CHOSEN = "leaderboard.*.settings.*"
 PLAYLISTS_LEFT_OUT = (

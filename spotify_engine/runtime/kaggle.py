@@ -21,6 +21,8 @@ from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, make_split, save_split
 from spotify_engine.graphs import render_summary, summary
+from spotify_engine.learning.trainers.playlist import MONITOR
+from spotify_engine.learning.trainers.served import served_of
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.graph import (
@@ -62,6 +64,11 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
     def metrics(self) -> dict[str, Any]:
         metrics: dict[str, Any] = self.run.stages["evaluate"]["result"]["metrics"]
         return metrics
+
+    @property
+    def served(self) -> dict[str, Any]:
+        history = self.run.stages["train"]["result"]
+        return served_of(self.run.checkpoints / "best", history, MONITOR).report()
 
     def epoch_files(self) -> dict[Path, str]:
         return {self.run.checkpoints / EPOCHS: ""}
@@ -215,6 +222,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             },
             "start": results["start"],
             "epochs": results["train"],
+            "served": self.served,
             "item_item": results["item_item"],
             "titles": results["titles"],
             **results["evaluate"],
@@ -228,6 +236,10 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
 
 def _tell_counts(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
     console.print(render_counts(counts))
+
+
+def _tell_served(pipeline: PlaylistPipeline, history: list[dict[str, float]]) -> None:
+    say(pipeline.served["in_words"])
 
 
 def _tell_split(pipeline: PlaylistPipeline, found: dict[str, Any]) -> None:
@@ -280,6 +292,7 @@ STAGES: tuple[Stage[PlaylistPipeline], ...] = (
     Stage(
         "train", Part.LEARNING, PlaylistPipeline.train,
         reads=("split", "graph", "start"), keys=("model", "training"), writes=("checkpoints/best",),
+        tell=_tell_served,
     ),
     Stage(
         "item_item", Part.LEARNING, PlaylistPipeline.mix,

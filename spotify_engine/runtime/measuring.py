@@ -57,7 +57,8 @@ def measure_run(
         baselines = baseline_rows(split, catalogue, settings)
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
-    say(leaderboard_in_words(rows, settings))
+    said = leaderboard_in_words(rows, settings)
+    say(said)
     breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
     if breakdown:
         console.print(render_breakdown(breakdown))
@@ -69,6 +70,7 @@ def measure_run(
     faithful = faithfulness(recommender, split, settings.seed)
     console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
+        "in_words": said,
         "metrics": {"val": ours.val, "test": ours.test},
         "without_item_item": alone[0].report() if alone else None,
         "baselines": {row.name: row.report() for row in baselines},

@@ -59,6 +59,11 @@ class TrainingPipeline(ABC, Generic[Job]):
     def metrics(self) -> dict[str, Any]:
         """What the bundle says of how good it is."""
 
+    @property
+    @abstractmethod
+    def served(self) -> dict[str, Any]:
+        """Which epoch the bundle holds, and whether training helped."""
+
     @abstractmethod
     def epoch_files(self) -> dict[Path, str]:
         """Where training notes its epochs, with what stands before a figure's name."""
@@ -136,6 +141,7 @@ class TrainingPipeline(ABC, Generic[Job]):
             "data_fingerprint": found,
             "invented": is_invented(self.inputs),
             "metrics": self.metrics,
+            "served": self.served,
         }
         self.recommender.save(self.run.bundle, manifest)
         return {"data_fingerprint": found}

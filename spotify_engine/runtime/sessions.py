@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
 from spotify_engine.graphs import render_summary, summary
+from spotify_engine.learning.trainers.served import Served, served_of
 from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.runtime.etl import render_counts
 from spotify_engine.runtime.generate import generate
@@ -69,6 +70,15 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
     def metrics(self) -> dict[str, Any]:
         found = self.run.stages.get("evaluate", {}).get("result", {}).get("leaderboard", {})
         return {name: found[name] for name in SESSION_MODELS.values() if name in found}
+
+    @property
+    def served(self) -> dict[str, Any]:
+        return self._served(self.config.models[-1]).report()
+
+    def _served(self, name: ModelName) -> Served:
+        history = self.run.stages[_training(name)]["result"]
+        monitor = self.training(name).monitor
+        return served_of(self.run.checkpoints / name / "best", history, monitor)
 
     def epoch_files(self) -> dict[Path, str]:
         return {self.run.checkpoints / name / EPOCHS: f"{name}/" for name in self.config.models}
@@ -134,8 +144,9 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         self.add_oracle(board)
         self._save_rankings(board)
         console.print(board.render())
-        say(board.in_words(self.last))
-        found = self.findings(board)
+        said = board.in_words(self.last)
+        say(said)
+        found = {"in_words": said, **self.findings(board)}
         for name, each in found["faithfulness"].items():
             console.print(described(name, each), highlight=False)
         return found
@@ -163,6 +174,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
                 "fingerprint": results["bundle"]["data_fingerprint"],
             },
             "epochs": {name: results[_training(name)] for name in self.config.models},
+            "served": {name: self._served(name).report() for name in self.config.models},
             **results.get("evaluate", {}),
         }
 
@@ -179,7 +191,12 @@ def _training_of(name: ModelName, measured: bool) -> Stage[SessionPipeline]:
         _training(name), Part.LEARNING, lambda pipeline: pipeline.train(name),
         reads=("prepare", "split", "graph") if measured else ("prepare", "graph"),
         keys=(name, f"training.{name}"), writes=(f"checkpoints/{name}/best",),
+        tell=_tell_served(name),
     )  # fmt: skip
+
+
+def _tell_served(name: ModelName) -> Callable[[SessionPipeline, Any], None]:
+    return lambda pipeline, _: say(f"{name}: {pipeline._served(name).in_words}")
 
 
 def _evaluation_after(training: Sequence[Stage[SessionPipeline]]) -> Stage[SessionPipeline]:

@@ -65,6 +65,10 @@ class SessionExplanationOut(BaseModel):
     terms: dict[str, float] = Field(description="what each cause adds; they sum to the score")
     percent: dict[str, int] = Field(description="listening, genre, popularity; add up to 100")
     neighbours: list[Neighbour]
+    even_attention: bool = Field(
+        description="whether all songs of the user's history get the same attention, which then "
+        "tells nothing"
+    )
     genre: dict[str, Any] = Field(
         description="collaborative_score, genre_score, final_score, matched_genres, "
         "genre_contributions and genre_influence of the Enhanced GAT"
@@ -145,6 +149,11 @@ class Answer(BaseModel):
     by_artist: list[str] = Field(default=[], description="inputs of which only the artist is known")
     learned: int = Field(0, description="stored events that counted")
     seeds: list[Seed] = Field(default=[], description="only when asked to explain")
+    even_attention: bool | None = Field(
+        None,
+        description="whether all seeds get the same attention, which then tells nothing; only when "
+        "asked to explain",
+    )
     genres: dict[str, float] = Field(
         default={}, description="share of the seeds that have each genre; only when explaining"
     )
@@ -271,6 +280,9 @@ class VersionOut(BaseModel):
     )
     invented: bool = Field(
         False, description="trained on generated data: no such tracks and artists exist"
+    )
+    trained: str | None = Field(
+        None, description="which epoch is served, and whether training helped, in words"
     )
     lineage: dict[str, Any]
 

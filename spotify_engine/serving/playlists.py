@@ -47,6 +47,7 @@ from spotify_engine.serving.requests import (
     TrackName,
 )
 from spotify_engine.serving.settings import EngineSettings
+from spotify_engine.shares import is_even
 from spotify_engine.store.cache import VectorCache
 from spotify_engine.store.events import EventStore, StoreUnavailable
 
@@ -289,7 +290,7 @@ class PlaylistEngine:
                 recommended.append(out)
             answer = self._answer(ask, seeds[i].fallback, recommended)
             if ask.request.explain:
-                self._say_seeds(answer, seeds[i], attention[i].mean(1).tolist())
+                self._say_seeds(answer, seeds[i], attention[i].mean(1).numpy())
             answers.append(answer)
         return answers
 
@@ -338,8 +339,9 @@ class PlaylistEngine:
             learned=ask.learned,
         )
 
-    def _say_seeds(self, answer: Answer, seeds: Seeds, attention: Sequence[float]) -> None:
+    def _say_seeds(self, answer: Answer, seeds: Seeds, attention: np.ndarray) -> None:
         explainer = self.recommender.explainer
+        answer.even_attention = is_even(attention)
         answer.seeds = [
             Seed(
                 id=self.recommender.ids[row] if row >= 0 else None,
@@ -349,7 +351,11 @@ class PlaylistEngine:
                 **(dict(self.describe(row)) if row >= 0 else {}),
             )
             for row, name, artist, weight in zip(
-                seeds.rows.tolist(), seeds.names, seeds.artists.tolist(), attention, strict=True
+                seeds.rows.tolist(),
+                seeds.names,
+                seeds.artists.tolist(),
+                attention.tolist(),
+                strict=True,
             )
         ]
         shares = explainer.genre_shares(seeds)

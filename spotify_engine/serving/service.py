@@ -330,6 +330,7 @@ class Service:
             metrics=version.metrics,
             main=main_figures(version.pipeline, version.metrics),
             invented=version.invented,
+            trained=version.trained,
             lineage=version.lineage,
         )
 

@@ -159,6 +159,7 @@ class SessionEngine:
                 Neighbour(id=ids[song], name=names[song], attention=weight)
                 for song, weight in each.neighbours
             ],
+            even_attention=each.even_attention,
             genre=each.genre,
             text=each.text,
         )

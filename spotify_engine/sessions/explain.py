@@ -22,7 +22,7 @@ from spotify_engine.recommendation import (
 from spotify_engine.sessions.cold_start import ColdStartConfig, similar_users
 from spotify_engine.sessions.mixture import TERMS, Counts
 from spotify_engine.sessions.vectors import GATVectors
-from spotify_engine.shares import percentages, shown_of, standings
+from spotify_engine.shares import is_even, percentages, shown_of, standings
 
 LISTENING = ("transition", "artist", "follow", "replay", "collaborative")
 HEADINGS = {
@@ -69,6 +69,7 @@ class SessionExplanation:
         percent: whole percentages of listening, genre and popularity; they add up to 100.
         neighbours: (song, attention) of what the user attends to, strongest first; the attention
             of all of a user's songs sums to 1.
+        even_attention: whether all of them get the same, so that it tells nothing.
         genre: see :func:`genre_explanation`; empty without an Enhanced GAT or a known user.
         reasons: in words, their contributions sum to the score.
         text: all of it.
@@ -79,6 +80,7 @@ class SessionExplanation:
     terms: Mapping[str, float]
     percent: Mapping[str, int]
     neighbours: list[tuple[int, float]]
+    even_attention: bool
     genre: dict[str, Any]
     reasons: list[Reason]
     text: str
@@ -218,9 +220,18 @@ class SessionExplainer:
             if self.vectors.user_genres.shape[1]:
                 genre = genre_explanation(self.vectors, evidence.user, song, self.genre_names)
         text = self._text(song, reasons, percent)
+        even = bool(attended) and self._attends_evenly(evidence.user)
         if attended or genre:
-            text += self._as_the_gat_sees_it(attended, genre, evidence, "collaborative" in terms)
-        return SessionExplanation(song, score, dict(terms), percent, attended, genre, reasons, text)
+            ranks = "collaborative" in terms
+            text += self._as_the_gat_sees_it(attended, even, genre, evidence, ranks)
+        return SessionExplanation(
+            song, score, dict(terms), percent, attended, even, genre, reasons, text
+        )
+
+    def _attends_evenly(self, user: int | None) -> bool:
+        if self.vectors is None or user is None:
+            return False
+        return is_even(self.vectors.attended(user)[1])
 
     def _attended(
         self, vectors: GATVectors, user: int, song: int, at_most: int = 10
@@ -342,12 +353,14 @@ class SessionExplainer:
     def _as_the_gat_sees_it(
         self,
         neighbours: Sequence[tuple[int, float]],
+        even: bool,
         genre: Mapping[str, Any],
         evidence: Evidence,
         ranks: bool,
     ) -> str:
         lines = [
-            f'   - Similar to "{self.names[other]}" in your history (attention: {written(weight)})'
+            f'   - Similar to "{self.names[other]}" in your history'
+            + ("" if even else f" (attention: {written(weight)})")
             for other, weight in neighbours[:2]
         ]
         lines += [

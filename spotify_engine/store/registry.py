@@ -48,6 +48,7 @@ class Version:
         metrics: the numbers among the bundle's metrics, by dotted keys.
         fingerprint: of the data it was trained on; empty if the bundle names none.
         invented: whether that data was generated, as far as the bundle says.
+        trained: which epoch it is, and whether training helped, in words; None: it says nothing.
         lineage: what it was made from, as the publisher said.
         path: the bundle's folder.
     """
@@ -58,6 +59,7 @@ class Version:
     metrics: dict[str, float] = field(hash=False)
     fingerprint: str
     invented: bool
+    trained: str | None
     lineage: dict[str, Any] = field(hash=False)
     path: Path
 
@@ -336,6 +338,7 @@ def _describe(folder: Path, pipeline: str) -> Version:
             metrics=_numbers(manifest.get("metrics")),
             fingerprint=str(manifest.get("data_fingerprint") or ""),
             invented=manifest.get("invented") is True,
+            trained=_words(manifest.get("served")),
             lineage=lineage,
             path=folder / "bundle",
         )
@@ -345,6 +348,11 @@ def _describe(folder: Path, pipeline: str) -> Version:
         raise InputError(
             f"{path}: missing or damaged; remove this version and publish it again"
         ) from error
+
+
+def _words(served: Any) -> str | None:
+    said = served.get("in_words") if isinstance(served, dict) else None
+    return said if isinstance(said, str) else None
 
 
 def _numbers(metrics: Any) -> dict[str, float]:

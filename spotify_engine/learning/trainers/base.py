@@ -102,6 +102,7 @@ class BaseTrainer(ABC):
         self.stopping = EarlyStopping(patience)
         self.next_epoch = 0
         self.history: list[dict[str, float]] = []
+        self.start: float | None = None  # the monitored metric before the first epoch
         # Wraps the steps of an epoch: whoever watches may count them.
         self.progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda steps: steps
 
@@ -129,7 +130,8 @@ class BaseTrainer(ABC):
         """
         if self.measures_start and self.next_epoch == 0 and self.stopping.best == -math.inf:
             metrics = {"epoch": -1.0} | (self.validate() if self.worker.rank == 0 else {})
-            best = self.stopping.update(-1, self._from_rank_zero(metrics.get(self.monitor, 0.0)))
+            self.start = self._from_rank_zero(metrics.get(self.monitor, 0.0))
+            best = self.stopping.update(-1, self.start)
             on_epoch(EpochReport(-1, metrics, best, self.save))
         while self.next_epoch < self.epochs and not self.finished:
             epoch, started = self.next_epoch, perf_counter()
@@ -181,6 +183,7 @@ class BaseTrainer(ABC):
             "next_epoch": self.next_epoch,
             "best": [self.stopping.best, self.stopping.best_epoch],
             "history": self.history,
+            "start": self.start,
             "extra": self.extra_state(),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +214,7 @@ class BaseTrainer(ABC):
             optimizer.load_state_dict(saved)
         self.next_epoch = state["next_epoch"]
         self.stopping.best, self.stopping.best_epoch = state["best"]
-        self.history = state["history"]
+        self.history, self.start = state["history"], state["start"]
         self.load_extra_state(state["extra"])
 
 

@@ -115,9 +115,9 @@ export function shareChart(caption, shares) {
 }
 
 /**
- * A grid of coloured cells with a row of attention above it. The cell that is pointed at or has
+ * A grid of coloured cells, with a row of attention above it where columns have any. The cell that is pointed at or has
  * the focus is spelled out below; arrow keys move between cells.
- * @param columns [{label, attention}]
+ * @param columns [{label, attention}]; attention: null where it tells nothing
  * @param rows    [{label, values, selected}], one value a column
  */
 export function heatmap({ caption, columns, rows }) {
@@ -146,7 +146,7 @@ export function heatmap({ caption, columns, rows }) {
     );
   }
 
-  const attention = line("attention", false, () =>
+  const attention = columns[0].attention === null ? null : line("attention", false, () =>
     columns.map((column) =>
       cell(column.attention / most, "attention",
         `${column.label}: ${percent(column.attention, 1)} of the attention`)));

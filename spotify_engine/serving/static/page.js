@@ -58,6 +58,7 @@ function know({ versions }) {
     versions.find((each) => each.served && each.pipeline === pipeline));
   tabs.forEach((each, place) => {
     each.tab.hidden = !served[place] && served.some(Boolean);
+    each.trained = served[place]?.trained ?? "";
     const invented = served[place]?.invented === true;
     if (each.invented === invented) return;
     each.invented = invented;
@@ -66,6 +67,7 @@ function know({ versions }) {
   byId("tabs").hidden = tabs.filter(({ tab }) => !tab.hidden).length < 2;
   if (openTab().tab.hidden) follow();
   byId("invented").hidden = !openTab().invented;
+  byId("trained").textContent = openTab().trained;
 }
 
 function open(name, focus = false) {
@@ -78,6 +80,7 @@ function open(name, focus = false) {
     if (focus) each.tab.focus();
     byId("answered").textContent = each.latest ?? "No answer yet.";
     byId("invented").hidden = !each.invented;
+    byId("trained").textContent = each.trained ?? "";
     // First opened: nothing was asked yet.
     if (each.latest === null) live[name].change();
   }

@@ -270,6 +270,7 @@ function drawHeatmap(root, answer, selected) {
   const order = answer.seeds.map((_, place) => place);
   order.sort((a, b) => answer.seeds[b].attention - answer.seeds[a].attention);
   const shown = order.slice(0, COLUMNS);
+  const even = answer.even_attention;
   const held = shown.reduce((sum, place) => sum + answer.seeds[place].attention, 0);
   const rows = answer.recommendations.filter((each) => each.explanation).map((each) => ({
     label: each.name,
@@ -280,11 +281,17 @@ function drawHeatmap(root, answer, selected) {
     ...[
       shown.length < order.length &&
         h("p", { class: "hint" },
-          `${shown.length} of ${order.length} tracks: those with most attention, ${percent(held)} of it.`),
+          even
+            ? `${shown.length} of ${order.length} tracks.`
+            : `${shown.length} of ${order.length} tracks: those with most attention, ${percent(held)} of it.`),
+      even && shown.length > 1 &&
+        h("p", { class: "hint" }, "The model gives all of these tracks the same attention."),
       heatmap({
-        caption: "What each track of the playlist adds to each recommendation's score, and its attention",
+        caption: "What each track of the playlist adds to each recommendation's score" +
+          (even ? "" : ", and its attention"),
         columns: shown.map((place) => ({
-          label: answer.seeds[place].name, attention: answer.seeds[place].attention,
+          label: answer.seeds[place].name,
+          attention: even ? null : answer.seeds[place].attention,
         })),
         rows,
       }),

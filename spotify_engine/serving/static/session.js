@@ -264,7 +264,7 @@ function influence(explanation) {
 function explained(explanation) {
   const { collaborative_score: listening, genre_score: genre, final_score: final } = explanation.genre;
   return [
-    explanation.neighbours.length > 0 &&
+    explanation.neighbours.length > 0 && !explanation.even_attention &&
       barChart({
         caption: "Songs of the user's history that are like it, and their attention",
         rows: explanation.neighbours.map((each) =>
