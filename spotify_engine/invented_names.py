@@ -1,13 +1,19 @@
-"""Invented but pronounceable names for generated data, and how they are quoted and written."""
+"""Invented names that sound like their genre, for generated data, and how they are written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
+
+_WORDS_FILE = Path(__file__).with_name("invented_words.yaml")
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -78,8 +84,24 @@ _GENRE_TITLES = _listed(
 )
 
 
+_MOODS = (
+    _listed(
+        """
+        Late Night|Sunny|Rainy|Lazy|Golden|Long|Good|Slow|Best|Lost|Quiet|Loud|Happy|Sad|Cosy|Early|
+        Secret|Endless|Bright|Blue|Été|Última|Spät|Sommar
+        """
+    ),
+    _listed(
+        """
+        Drive|Kitchen|Mornings|Evenings|Walk|Flight|Balcony|Office|Garden|Weekend|Train|Beach|Songs|
+        Hours|Memories|Coffee|Dinner|Winter|Autumn|Spring|Bath|Homework|Journey|Feelings|夜|Ночь
+        """
+    ),
+)
+
+
 def make_words(rng: np.random.Generator, n: int = 6000) -> list[str]:
-    """``n`` distinct capitalised words, some with accents, a few in other scripts."""
+    """``n`` distinct words of no language, capitalised; some have accents or other scripts."""
     words: dict[str, None] = dict.fromkeys(_OTHER_SCRIPTS)
     while len(words) < n:
         syllables = []
@@ -88,69 +110,133 @@ def make_words(rng: np.random.Generator, n: int = 6000) -> list[str]:
             syllables += [rng.choice(_ONSETS), rng.choice(vowels)]
         syllables.append(rng.choice(_CODAS))
         words["".join(syllables).capitalize()] = None
-    # The other scripts land anywhere in the list, whose start is used most.
     return [str(word) for word in rng.permutation(list(words))]
 
 
-def track_names(
-    rng: np.random.Generator, n: int, words: pa.Array, newline_every: int
-) -> pa.StringArray:
-    """``n`` titles of one to four words; one in seven has a suffix (quotes and commas among them).
+class Namer:
+    """Names of tracks and artists that sound like their genre.
 
-    Every ``newline_every``-th has a line feed between its words.
+    The same random state gives the same names.
     """
-    if n == 0:
-        return pa.array([], pa.string())
-    length = rng.choice(4, size=n, p=[0.12, 0.33, 0.33, 0.22]) + 1
-    parts = []
-    for place in range(4):
-        index = (len(words) * rng.random(n) ** 1.6).astype(np.int32)
-        parts.append(words.take(pa.array(index, mask=length <= place)))
-    names = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
-    suffix = rng.integers(0, len(_SUFFIXES) * 7, size=n)
-    chosen = pa.array([*_SUFFIXES, ""]).take(pa.array(np.minimum(suffix, len(_SUFFIXES))))
-    names = pc.binary_join_element_wise(names, chosen, "")
-    broken = np.zeros(n, bool)
-    broken[newline_every - 1 :: newline_every] = True
-    lines = [f"{name}\nReprise" for name in names.filter(pa.array(broken)).to_pylist()]
-    return pc.replace_with_mask(names, pa.array(broken), pa.array(lines, pa.string()))
 
+    def __init__(self, rng: np.random.Generator, genres: Sequence[str]) -> None:
+        """
+        Args:
+            genres: names of ``GENRE_NAMES``, by the numbers that they have from now on.
+        """
+        given = yaml.safe_load(_WORDS_FILE.read_text(encoding="utf-8"))
+        sounds = {
+            genre: place
+            for place, sound in enumerate(given.values())
+            for genre in _listed(sound["genres"])
+        }
+        self._sound_of = np.array([sounds[genre] for genre in genres])
+        self._invented = make_words(rng)
+        self._tracks = [self._patterns(sound, "tracks") for sound in given.values()]
+        self._artists = [self._patterns(sound, "artists") for sound in given.values()]
 
-def artist_names(rng: np.random.Generator, n: int, words: Sequence[str]) -> list[str]:
-    """``n`` names, nearly all different; some hold commas, apostrophes, quotes or backslashes."""
-    first, second, third = (len(words) * rng.random((3, n)) ** 1.2).astype(int)
-    form = rng.integers(0, 200, size=n)
-    names = []
-    for i in range(n):
-        a, b, c = words[first[i]], words[second[i]], words[third[i]]
-        match form[i]:
-            case 0:
-                name = f"{a}, {b} & {c}"
-            case 1:
-                name = f'{a} "{b}" {c}'
-            case 2:
-                name = f"{a} /\\ {b}"
-            case 3:
-                name = f"{a} '{b}' \"{c}\""
-            case 4 | 5 | 6:
-                name = f"{a} D'{b}"
-            case 7 | 8 | 9:
-                name = f"DJ {a} {b}"
-            case k if k < 30:
-                name = f"The {a} {b}s"
-            case k if k < 45:
-                name = f"{a} {b} {c}"
-            case _:
-                name = f"{a} {b}"
-        names.append(name)
-    return names
+    def tracks(
+        self, rng: np.random.Generator, genre: np.ndarray, newline_every: int
+    ) -> pa.StringArray:
+        """Titles; one in seven has a suffix (quotes and commas among them).
+
+        Args:
+            genre: int ``[n]``.
+            newline_every: of so many names, the last one has a line feed between its words.
+        """
+        n = len(genre)
+        names = self._filled(rng, self._tracks, genre)
+        suffix = rng.integers(0, len(_SUFFIXES) * 7, size=n)
+        chosen = pa.array([*_SUFFIXES, ""]).take(pa.array(np.minimum(suffix, len(_SUFFIXES))))
+        names = pc.binary_join_element_wise(names, chosen, "")
+        broken = np.zeros(n, bool)
+        broken[newline_every - 1 :: newline_every] = True
+        lines = [f"{name}\nReprise" for name in names.filter(pa.array(broken)).to_pylist()]
+        return pc.replace_with_mask(names, pa.array(broken), pa.array(lines, pa.string()))
+
+    def artists(self, rng: np.random.Generator, genre: np.ndarray) -> list[str]:
+        """Names, all different; some hold commas, apostrophes, quotes or backslashes.
+
+        Args:
+            genre: int ``[n]``.
+        """
+        names = self._filled(rng, self._artists, genre).to_pylist()
+        words = self._invented
+        form = rng.integers(0, 200, size=len(names))
+        # Far more of them than are ever needed to tell namesakes apart.
+        spare = iter(rng.integers(0, len(words), size=4 * len(names) + 64).tolist())
+        taken: set[str] = set()
+        for i, name in enumerate(names):
+            match form[i]:
+                case 0:
+                    name = f"{name}, {words[next(spare)]} & {words[next(spare)]}"
+                case 1:
+                    first, _, last = name.partition(" ")
+                    name = f'{first} "{words[next(spare)]}" {last}'.rstrip()
+                case 2:
+                    name = f"{name} /\\ {words[next(spare)]}"
+                case 3:
+                    name = f"{name} '{words[next(spare)]}' \"{words[next(spare)]}\""
+            while name in taken:
+                name = f"{name} {words[next(spare)]}"
+            taken.add(name)
+            names[i] = name
+        return names
+
+    def _patterns(self, sound: Mapping[str, str], what: str) -> list[list[str | pa.Array]]:
+        """Each pattern as its parts: texts, and the words to choose from."""
+        words = {kind: pa.array(_listed(text)) for kind, text in sound.items()}
+        words["invented"] = pa.array(self._invented)
+        return [
+            [
+                words[part] if place % 2 else part
+                for place, part in enumerate(re.split(r"{(\w+)}", pattern))
+                if part
+            ]
+            for pattern in _listed(sound[what])
+        ]
+
+    def _filled(
+        self,
+        rng: np.random.Generator,
+        patterns: Sequence[list[list[str | pa.Array]]],
+        genre: np.ndarray,
+    ) -> pa.StringArray:
+        """A name for each of ``genre``, after a random pattern of its sound."""
+        sound = self._sound_of[genre]
+        count = np.array([len(each) for each in patterns])
+        which = (rng.random(len(genre)) * count[sound]).astype(np.int64)
+        first = np.concatenate([[0], np.cumsum(count)])
+        group = first[sound] + which
+        order = np.argsort(group, kind="stable")
+        sizes = np.bincount(group, minlength=first[-1]).tolist()
+        filled = []
+        for pattern, size in zip(chain(*patterns), sizes, strict=True):
+            if not size:
+                continue
+            parts = [
+                part
+                if isinstance(part, str)
+                else part.take(pa.array(rng.integers(0, len(part), size)))
+                for part in pattern
+            ]
+            if len(parts) == 1:
+                filled.append(
+                    parts[0] if isinstance(parts[0], pa.Array) else pa.repeat(parts[0], size)
+                )
+            else:
+                filled.append(pc.binary_join_element_wise(*parts, ""))
+        if not filled:
+            return pa.array([], pa.string())
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pa.concat_arrays(filled).take(pa.array(back))
 
 
 def playlist_titles(
     rng: np.random.Generator,
     users: np.ndarray,
     genres: Sequence[str],
-    words: Sequence[str],
     genre_share: float,
 ) -> list[str]:
     """One title a playlist, different within a user: 'genre_share' of them name the genre.
@@ -171,8 +257,10 @@ def playlist_titles(
         elif kind[i] > (1 + genre_share) / 2:
             title = _PLAIN_TITLES[int(pick[0, i] * len(_PLAIN_TITLES))]
         else:
-            a, b = (words[int(x * len(words))] for x in pick[1:, i])
-            title = f"{a} {b}" if pick[0, i] < 0.7 else a.lower()
+            mood, time = (
+                each[int(x * len(each))] for each, x in zip(_MOODS, pick[1:, i], strict=True)
+            )
+            title = f"{mood} {time}" if pick[0, i] < 0.7 else time.lower()
         base, copy = title, 2
         while (user, title) in taken:
             title, copy = f"{base} {copy}", copy + 1

@@ -253,7 +253,7 @@ def test_rfc4180_fields_read_back(texts: list[str]) -> None:
 
 def test_titles_are_different_within_a_user() -> None:
     rng = np.random.default_rng(0)
-    titles = playlist_titles(rng, np.zeros(300, int), ["jazz"] * 300, ["One", "Two"], 0.5)
+    titles = playlist_titles(rng, np.zeros(300, int), ["jazz"] * 300, 0.5)
     assert len(set(titles)) == 300
     assert sum("jazz" in title.lower() for title in titles) > 100
 

@@ -9,12 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spotify_engine.errors import InputError
-from spotify_engine.invented_names import (
-    GENRE_NAMES,
-    artist_names,
-    make_words,
-    track_names,
-)
+from spotify_engine.invented_names import GENRE_NAMES, Namer
 
 _FULL = {
     "users": 15_900,
@@ -95,7 +90,7 @@ class Catalogue:
         featured: bool ``[tracks]``, in the features file.
         artists: ``[artists]`` names.
         tracks: ``[tracks]`` names.
-        words: what names are made of.
+        namer: makes more names like these; genres are the groups.
     """
 
     group_start: np.ndarray
@@ -105,7 +100,7 @@ class Catalogue:
     featured: np.ndarray
     artists: list[str]
     tracks: pa.Array
-    words: list[str]
+    namer: Namer
 
     @property
     def artist_group(self) -> np.ndarray:
@@ -131,7 +126,8 @@ def build_catalogue(config: SampleConfig) -> Catalogue:
     likely = 0.3 + 2 / (1 + within)
     featured = rng.random(config.tracks) < likely / likely.mean() * config.featured_share
 
-    words = make_words(rng)
-    names = track_names(rng, config.tracks, pa.array(words), min(50_021, config.tracks // 9))
-    artists = artist_names(rng, config.artists, words)
-    return Catalogue(group_start, share, track_start, track_artist, featured, artists, names, words)
+    namer = Namer(rng, GENRE_NAMES[: config.groups])
+    group = np.repeat(np.arange(config.groups), per_group)
+    names = namer.tracks(rng, group[track_artist], min(50_021, config.tracks // 9))
+    artists = namer.artists(rng, group)
+    return Catalogue(group_start, share, track_start, track_artist, featured, artists, names, namer)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from spotify_engine.invented_names import GENRE_NAMES, quote_rfc4180, track_names, write_text
+from spotify_engine.invented_names import GENRE_NAMES, quote_rfc4180, write_text
 from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
 
 _CHUNK_ROWS = 200_000
@@ -115,7 +115,6 @@ def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen:
     artist_ids = pc.binary_join_element_wise(
         "'", _random_ids(rng, config.artists, 22, _HEX), "'", ""
     )
-    words = pa.array(catalogue.words)
     with path.open("wb") as file, tqdm(total=len(source), unit="row", desc=path.name) as bar:
         file.write(f"{FEATURE_HEADER}\n".encode())
         for start in range(0, len(source), _CHUNK_ROWS):
@@ -129,7 +128,8 @@ def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen:
             several = rng.random(n) < 0.12
             shouted = rng.random(n) < 0.01
 
-            name = track_names(rng, n, words, 40_009)
+            group = artist_group[artist]
+            name = catalogue.namer.tracks(rng, group, 40_009)
             name = pc.if_else(
                 pa.array(known), catalogue.tracks.take(pa.array(track, mask=~known)), name
             )
@@ -143,7 +143,7 @@ def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen:
             columns = {
                 "id": _random_ids(rng, n, 22, _BASE62),
                 "name": quote_rfc4180(name),
-                "album": quote_rfc4180(track_names(rng, n, words, n + 1)),
+                "album": quote_rfc4180(catalogue.namer.tracks(rng, group, n + 1)),
                 "album_id": _random_ids(rng, n, 22, _BASE62),
                 "artists": _list_literals(
                     literals.take(pa.array(artist + config.artists * shouted)),
@@ -166,7 +166,7 @@ def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen:
                 "release_date": pc.binary_join_element_wise(
                     _integers(year), _integers(month), _integers(day), "-"
                 ),
-                **_audio_text(rng, profile, artist_group[artist], offset[artist]),
+                **_audio_text(rng, profile, group, offset[artist]),
             }
             rows = pc.binary_join_element_wise(
                 *(columns[name] for name in FEATURE_HEADER.split(",")), ","

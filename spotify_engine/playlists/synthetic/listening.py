@@ -64,7 +64,7 @@ def plan_playlists(config: SampleConfig, catalogue: Catalogue) -> PlaylistPlan:
     scenes = catalogue.group_start[groups] + number.astype(np.int64) * scene_size[groups]
 
     genres = [GENRE_NAMES[g] for g in groups[:, 0]]
-    titles = playlist_titles(rng, user, genres, catalogue.words, config.genre_title_share)
+    titles = playlist_titles(rng, user, genres, config.genre_title_share)
     for unnamed in range(50, n, round(1 / _NULL_TITLE)):
         titles[unnamed] = ""
     return PlaylistPlan(user, length, groups, scenes, scene_size, titles)

@@ -14,10 +14,8 @@ import pyarrow.parquet as pq
 
 from spotify_engine.invented_names import (
     GENRE_NAMES,
-    artist_names,
-    make_words,
+    Namer,
     quote_rfc4180,
-    track_names,
     write_text,
 )
 from spotify_engine.sessions.schema import (
@@ -183,9 +181,11 @@ def _preference_rows(listeners: Listeners, user_id: pa.Array) -> list[pa.Array]:
 
 def _write_metadata(folder: Path, config: SyntheticConfig, world: World) -> None:
     rng = np.random.default_rng((config.seed, 3))
-    words = make_words(rng)
-    artist_name = pa.array(artist_names(rng, config.artists, words))
-    track_name = track_names(rng, config.songs, pa.array(words), config.songs + 1)
+    namer = Namer(rng, GENRE_NAMES[: config.genres])
+    artist, genre = world.artist_genres
+    main = genre[np.unique(artist, return_index=True)[1]]  # the first of each
+    artist_name = pa.array(namer.artists(rng, main))
+    track_name = namer.tracks(rng, world.main_genre, config.songs + 1)
     songs = np.arange(config.songs)
     by = pa.array(world.song_artist)
     columns = {
