@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use; no environment needs to be active.
-.PHONY: demo test lint system-packages clean
+.PHONY: demo test test-fast lint system-packages clean
 
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -13,8 +13,16 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 demo: $(STAMP)
 	$(BIN)/python jobs/demo.py
 
+# Tests that start clusters and servers wait most of the time: more processes than two cores have
+# room for, fewer than get in each other's way.
+TEST_PROCESSES ?= 3
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+# What needs no cluster, server, browser or job: for every change, in a minute or two.
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,31 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 
+# What starts servers, browsers, clusters or whole jobs; all else is the fast lane.
+SLOW_FIXTURES = {
+    "ray_cluster", "start_job", "finished", "browser", "redis_server", "postgresql", "worker",
+}  # fmt: skip
+SLOW_FILES = {
+    "tests/evaluation/test_gat_conformance.py", "tests/jobs/test_submit.py",
+    "tests/jobs/test_train_synthetic.py", "tests/jobs/test_two_machines.py",
+    "tests/learning/trainers/test_workers.py", "tests/runtime/test_session.py",
+    "tests/runtime/test_session_extremes.py", "tests/serving/test_job.py",
+    "tests/serving/test_schema.py", "tests/sessions/test_notebook.py", "tests/test_supervision.py",
+    "tests/tracking/test_tracker.py",
+}  # fmt: skip
+# Files that look into one history of runs, which one adds to.
+TOGETHER = {"tests/jobs/test_recommend.py": "history", "tests/jobs/test_runs.py": "history"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow; keep the tests of a file, which share fixtures, in one process."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(file, file)))
+        if file in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One small Ray session for all tests that need one."""

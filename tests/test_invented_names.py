@@ -10,14 +10,15 @@ from spotify_engine.invented_names import GENRE_NAMES, Namer
 # Names that the words could make by accident, or that a reader would look for first.
 REAL = {
     "the beatles", "radiohead", "metallica", "iron maiden", "black sabbath", "judas priest",
-    "slayer", "taylor swift", "beyoncé", "drake", "kendrick lamar", "lil wayne", "lil baby", "big sean",
-    "young thug", "daft punk", "deadmau5", "avicii", "tiësto", "dua lipa", "lady gaga", "adele",
-    "bob marley", "fela kuti", "miles davis", "ella fitzgerald", "nina simone", "etta james",
-    "johnny cash", "hank williams", "waylon jennings", "dolly parton", "shakira", "bad bunny",
-    "gilberto gil", "caetano veloso", "bts", "blackpink", "twice", "arctic monkeys", "the strokes",
-    "the national", "interpol", "coldplay", "oasis", "blur", "the clash", "green day", "blink-182",
-    "nirvana", "pearl jam", "the rolling stones", "led zeppelin", "pink floyd", "queen",
-    "deep purple", "whitesnake", "marvin gaye", "otis redding", "curtis mayfield", "max richter", "enya",
+    "slayer", "taylor swift", "beyoncé", "drake", "kendrick lamar", "lil wayne", "lil baby",
+    "big sean", "young thug", "daft punk", "deadmau5", "avicii", "tiësto", "dua lipa",
+    "lady gaga", "adele", "bob marley", "fela kuti", "miles davis", "ella fitzgerald",
+    "nina simone", "etta james", "johnny cash", "hank williams", "waylon jennings",
+    "dolly parton", "shakira", "bad bunny", "gilberto gil", "caetano veloso", "bts", "blackpink",
+    "twice", "arctic monkeys", "the strokes", "the national", "interpol", "coldplay", "oasis",
+    "blur", "the clash", "green day", "blink-182", "nirvana", "pearl jam", "the rolling stones",
+    "led zeppelin", "pink floyd", "queen", "deep purple", "whitesnake", "marvin gaye",
+    "otis redding", "curtis mayfield", "max richter", "enya",
 }  # fmt: skip
 
 

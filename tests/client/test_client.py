@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -158,10 +159,12 @@ def test_silence_and_nobody_there(server: Scripted, ask: Ask) -> None:
     server.script = [Reply(silent=True)]
     with pytest.raises(Unreachable, match="ReadTimeout"):
         ask("tracks", server.url, "x", settings={"timeout": 0.2, "retries": 0})
-    nobody = Scripted()
-    nobody.server_close()
-    with pytest.raises(Unreachable, match=rf"{nobody.url}/v1/tracks: "):
-        ask("tracks", nobody.url, "x", settings={"retries": 1})
+    with socket.socket() as nobody:
+        # Its own for as long as nobody listens there: another process could take a free one.
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=rf"{url}/v1/tracks: "):
+            ask("tracks", url, "x", settings={"retries": 1})
 
 
 def test_refusals_name_the_fields(server: Scripted, ask: Ask) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 from tests.sockets import Sockets
@@ -30,11 +31,21 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def sample(shared: Path) -> Path:
     """About 150 playlists of 6 taste groups."""
-    folder = tmp_path_factory.mktemp("sample") / "data"
-    sizes = {"users": 30, "playlists": 160, "rows": 4500, "tracks": 600, "artists": 120}
-    write_sample(folder, SampleConfig.demo(**sizes, groups=6, feature_rows=900))
+    folder = shared / "sample" / "data"
+    with FileLock(shared / "sample.lock"):
+        if not folder.exists():
+            folder.parent.mkdir()
+            sizes = {"users": 30, "playlists": 160, "rows": 4500, "tracks": 600, "artists": 120}
+            write_sample(folder, SampleConfig.demo(**sizes, groups=6, feature_rows=900))
     return folder
 
 
@@ -94,16 +105,24 @@ def start_job(ray_folder: Path) -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture(scope="session")
 def finished(
-    tmp_path_factory: pytest.TempPathFactory,
+    shared: Path,
     training_flags: list[str],
     start_job: Callable[..., subprocess.Popen[str]],
 ) -> tuple[Path, str]:
-    """Run directory and printed text of one undisturbed training, recorded and registered."""
-    out = tmp_path_factory.mktemp("runs") / "mini"
-    registry = out.parent / "registry"
-    job = start_job(
-        "train_kaggle.py", *training_flags, f"--out={out}", RECORDED, f"--register={registry}"
-    )
-    printed, errors = job.communicate(timeout=300)
-    assert job.returncode == 0, printed + errors
-    return out, printed
+    """Run directory and printed text of one undisturbed training, recorded and registered.
+
+    Processes that share the tests share it: whoever is first trains, and nobody changes it.
+    """
+    folder = shared / "runs"
+    out, log = folder / "mini", folder / "printed.txt"
+    registry = folder / "registry"
+    with FileLock(shared / "runs.lock"):
+        if not log.exists():
+            job = start_job(
+                "train_kaggle.py", *training_flags, f"--out={out}", RECORDED,
+                f"--register={registry}",
+            )  # fmt: skip
+            printed, errors = job.communicate(timeout=300)
+            assert job.returncode == 0, printed + errors
+            log.write_text(printed)
+    return out, log.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -205,10 +206,16 @@ def test_the_console_shows_progress_and_the_leaderboard_without_noise(
 
 
 def test_the_same_command_again_does_nothing_and_succeeds(
-    run: Path, training_flags: list[str], ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    finished: tuple[Path, str],
+    training_flags: list[str],
+    ray_cluster: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import train_kaggle
 
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     before |= {path: path.stat().st_mtime_ns for path in run.glob("*/best/state.pt")}
     assert train_kaggle.main([*training_flags, f"--out={run}"]) == 0
