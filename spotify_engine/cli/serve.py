@@ -38,6 +38,15 @@ def parser() -> argparse.ArgumentParser:
     rare = flags.add_argument_group(RARELY)
     rare.add_argument("--admin-token", type=Path, help="file, made if missing (runs/admin_token)")
     rare.add_argument(
+        "--events-token", type=Path, metavar="FILE", help="holds what senders of events need (none)"
+    )
+    rare.add_argument(
+        "--cors-origin",
+        action="append",
+        metavar="ORIGIN",
+        help="another site whose pages may ask, such as https://music.example; * for all (none)",
+    )
+    rare.add_argument(
         "--root-path", metavar="PATH", help="prefix of a proxy, such as /music (none)"
     )
     rare.add_argument("--replicas", help="processes that answer (2)")
@@ -67,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")
     settings = running.with_flags(
         file, given.registry, given.events, token, given.host, port, replicas,
-        given.root_path, given.trust_network,
+        given.root_path, given.trust_network, given.events_token, given.cors_origin,
     )  # fmt: skip
     running.require_startable(file, settings)
     bundles = {"playlists": given.playlists, "sessions": given.sessions}
@@ -80,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             ray_session(ClusterConfig(dashboard=given.dashboard)),
             running.served(file, settings) as url,
         ):
+            if (warning := running.anybody_may_tell(file, settings)) is not None:
+                say(warning, "yellow")
             say(f"\nPage:  {url}/\nAPI:   {url}/docs\nToken: {token}\nCtrl-C ends it.")
             signal.pause()
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx
@@ -20,6 +20,7 @@ from spotify_engine.serving.answers import (
     Exported,
     Health,
     ReadAnswer,
+    TrackDetails,
     TracksAnswer,
     UnifiedAnswer,
     VersionOut,
@@ -58,7 +59,7 @@ class Call(Generic[A]):
     Attributes:
         repeatable: doing it twice is as good as once, so that it may be sent again when nobody
             knows whether it arrived.
-        admin: needs the token.
+        token: which one it needs.
         fine: statuses besides 2xx that bring an answer and no problem.
         read: how a good answer is read that is no JSON; it raises LookupError or ValueError if
             it can't be.
@@ -70,7 +71,7 @@ class Call(Generic[A]):
     json: Any = None
     params: Mapping[str, str | int] = field(default_factory=dict)
     repeatable: bool = True
-    admin: bool = False
+    token: Literal["admin", "events"] | None = None
     fine: tuple[int, ...] = ()
     read: Callable[[httpx.Response], A] | None = None
 
@@ -181,7 +182,7 @@ def events(self: object, events: Sequence[Event]) -> Call[EventsAnswer]:
     Raises: as :meth:`complete`.
     """
     request = _made(EventsRequest, events=list(events))
-    return _post("/v1/events", request, EventsAnswer, repeatable=False)
+    return _post("/v1/events", request, EventsAnswer, repeatable=False, token="events")
 
 
 def play(self: object, user: str, track: str, ms_played: int, at: At = None) -> Call[EventsAnswer]:
@@ -205,6 +206,18 @@ def tracks(
     return Call(
         "GET", "/v1/tracks", TracksAnswer, params={"q": q, "k": k, "pipeline": pipeline}
     )  # fmt: skip
+
+
+def track(self: object, id: str, pipeline: Pipeline = "playlists") -> Call[TrackDetails]:
+    """One track's genres, popularity and, where they are known, audio features.
+
+    Args:
+        id: or a Spotify URI or link.
+
+    Raises: as :meth:`complete`.
+    """
+    path = f"/v1/tracks/{quote(id, safe='')}"
+    return Call("GET", path, TrackDetails, params={"pipeline": pipeline})
 
 
 def read(self: object, text: str, filename: str | None = None) -> Call[ReadAnswer]:
@@ -258,7 +271,7 @@ def activate(self: object, id: str) -> Call[VersionOut]:
     Raises: as :meth:`complete`.
     """
     path = f"/v1/versions/{quote(id, safe='')}/activate"
-    return Call("POST", path, VersionOut, admin=True)
+    return Call("POST", path, VersionOut, token="admin")
 
 
 def rollback(self: object, pipeline: Pipeline) -> Call[VersionOut]:
@@ -267,7 +280,7 @@ def rollback(self: object, pipeline: Pipeline) -> Call[VersionOut]:
     Raises: as :meth:`complete`.
     """
     request = _made(RollbackRequest, pipeline=pipeline)
-    return _post("/v1/versions/rollback", request, VersionOut, repeatable=False, admin=True)
+    return _post("/v1/versions/rollback", request, VersionOut, repeatable=False, token="admin")
 
 
 def ready(self: object) -> Call[Health]:

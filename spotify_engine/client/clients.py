@@ -26,6 +26,8 @@ class Settings:
     Attributes:
         url: of the server.
         token: the admin's; only activate and rollback send it.
+        events_token: of whoever may send events, where the server wants one; only events, play and
+            add send it.
         timeout: seconds to wait for a connection, and for each part of an answer.
         retries: how often a call is sent again: after the server's Retry-After when it is busy
             (503), and after a broken connection unless doing it twice would matter.
@@ -36,6 +38,7 @@ class Settings:
 
     url: str = "http://127.0.0.1:8000"
     token: str | None = field(default=None, repr=False)
+    events_token: str | None = field(default=None, repr=False)
     timeout: float = 10.0
     retries: int = 2
 
@@ -46,8 +49,10 @@ class Settings:
             raise InputError(f"url: {self.url!r} is none ({error})") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise InputError(f"url: {self.url!r} should look like http://127.0.0.1:8000")
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise InputError("token: only printable ASCII characters can be sent")
+        for name in ("token", "events_token"):
+            token = getattr(self, name)
+            if token is not None and not (token.isascii() and token.isprintable()):
+                raise InputError(f"{name}: only printable ASCII characters can be sent")
         if self.timeout <= 0:
             raise InputError(f"timeout is {self.timeout}; give a number of seconds above 0")
         if self.retries < 0:
@@ -60,8 +65,9 @@ class Settings:
 
     def _request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         headers = {"Accept": "application/json"}
-        if call.admin and self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
+        token = {"admin": self.token, "events": self.events_token, None: None}[call.token]
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         return http.build_request(
             call.method, call.path, json=call.json, params=call.params or None, headers=headers
         )
@@ -106,6 +112,7 @@ class Client(Settings):
     play = _blocking(calls.play)
     add = _blocking(calls.add)
     tracks = _blocking(calls.tracks)
+    track = _blocking(calls.track)
     read = _blocking(calls.read)
     export = _blocking(calls.export)
     versions = _blocking(calls.versions)
@@ -152,6 +159,7 @@ class AsyncClient(Settings):
     play = _awaited(calls.play)
     add = _awaited(calls.add)
     tracks = _awaited(calls.tracks)
+    track = _awaited(calls.track)
     read = _awaited(calls.read)
     export = _awaited(calls.export)
     versions = _awaited(calls.versions)

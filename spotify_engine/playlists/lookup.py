@@ -97,7 +97,7 @@ class Lookup:
         by_artist: dict[str, StandIn] = {}
         unknown: dict[str, None] = {}
         for track in tracks:
-            text = track if isinstance(track, str) else " - ".join(track)
+            text = as_text(track)
             row = self.by_id(track) if isinstance(track, str) else None
             stand_in = None
             for artist, name, sure in [] if row is not None else readings(track):
@@ -116,6 +116,11 @@ class Lookup:
             else:
                 unknown[text] = None
         return Resolved(np.fromiter(rows, dtype=np.int64), [*by_artist.values()], [*unknown])
+
+
+def as_text(track: Asked) -> str:
+    """How a track was asked for, in a line."""
+    return track if isinstance(track, str) else " - ".join(track)
 
 
 class Reading(NamedTuple):

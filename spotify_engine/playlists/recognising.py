@@ -21,7 +21,7 @@ from rapidfuzz.distance import OSA
 
 from spotify_engine.catalogue import Catalogue
 from spotify_engine.names import bare, without_version
-from spotify_engine.playlists.lookup import Asked, Lookup, readings
+from spotify_engine.playlists.lookup import Asked, Lookup, as_text, readings
 from spotify_engine.playlists.outcomes import Outcome
 from spotify_engine.reading.formats.entries import Entry
 
@@ -40,6 +40,14 @@ _BY = re.compile(r"\s+by\s+", re.IGNORECASE)
 _OTHERS = re.compile(r"\s*(?:,|;|&|\+|/|\b(?:feat|ft|featuring|and|with|vs|x)\b\.?)\s*", re.I)
 _TELLING = re.compile(r"\d+|\b[ivx]+\b")
 _LIVE = re.compile(r"\blive\b")
+
+
+def entry_of(track: Asked, line: int) -> Entry:
+    """A track that was asked for, as if it had been read from a file."""
+    if isinstance(track, str):
+        return Entry(track, line)
+    artist, name = track
+    return Entry(as_text(track), line, name=name, artists=(artist,))
 
 
 class _Reading(NamedTuple):

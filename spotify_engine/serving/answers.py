@@ -147,6 +147,10 @@ class Answer(BaseModel):
     recommendations: list[RecommendationOut]
     unmatched: list[str] = Field(default=[], description="inputs that are not in the catalogue")
     by_artist: list[str] = Field(default=[], description="inputs of which only the artist is known")
+    recognised: list[EntryOut] = Field(
+        default=[],
+        description="inputs that are written otherwise than the track that they were taken for",
+    )
     learned: int = Field(0, description="stored events that counted")
     seeds: list[Seed] = Field(default=[], description="only when asked to explain")
     even_attention: bool | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from email.message import Message
 from http import HTTPStatus
 from importlib.resources import files
@@ -12,7 +13,7 @@ from time import perf_counter
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
@@ -20,6 +21,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from spotify_engine import __version__
@@ -55,14 +58,19 @@ from spotify_engine.serving.requests import (
     RollbackRequest,
     Text,
     readable,
+    unknown_field,
 )
 from spotify_engine.serving.service import NotServed, Service, UnknownTrack
 from spotify_engine.store.events import StoreUnavailable
 from spotify_engine.store.registry import UnknownVersion
 
 RETRY_SECONDS = 2
+SMALL = 1024  # bytes of an answer that is not worth compressing
 JSON = "application/json"
 BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
+EVENTS_BEARER = HTTPBearer(
+    auto_error=False, scheme_name="Events", description="what the file of --events-token holds"
+)
 STATIC = files("spotify_engine.serving") / "static"
 # Swagger UI writes style attributes and shows data: pictures.
 DOCS_POLICY = (
@@ -85,6 +93,17 @@ def create_app(service: Service) -> FastAPI:
     _add_pages(app)
     _add_problem_handlers(app, service)
     _describe_problems(app)
+    app.add_middleware(GZipMiddleware, minimum_size=SMALL, compresslevel=5)
+    if service.settings.cors_origins:
+        # Pages of others may ask and tell, but not administer: no Authorization passes.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(service.settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type"],
+            expose_headers=["Content-Disposition", "Retry-After", LEFT_OUT],
+        )
+    # The last one stands before all others.
     app.add_middleware(Guard, metrics=service.metrics, most=service.settings.max_body_kib << 10)
     return app
 
@@ -106,7 +125,7 @@ def _describe_problems(app: FastAPI) -> None:
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body is not JSON",
-        401: "The admin token is missing or wrong",
+        401: "The token is missing or wrong",
         404: "There is no such track or version",
         409: "Not possible now; the detail says why",
         413: "The body is too long",
@@ -157,18 +176,31 @@ class JSONRoute(APIRoute):
 def _api(service: Service) -> APIRouter:
     api = APIRouter(prefix="/v1", route_class=JSONRoute)
 
-    @api.post("/playlists/complete", response_model=Answer, responses=ASKED, tags=["recommend"])
+    @api.post(
+        "/playlists/complete",
+        summary="Complete a playlist",
+        response_model=Answer,
+        responses=ASKED,
+        tags=["recommend"],
+    )
     async def complete(body: CompleteRequest, request: Request) -> Response:
         """Tracks that complete a playlist, best first."""
         return await _timed(service.complete(body), request)
 
-    @api.post("/playlists/read", response_model=ReadAnswer, responses=ASKED, tags=["playlists"])
+    @api.post(
+        "/playlists/read",
+        summary="Read a playlist as people have it",
+        response_model=ReadAnswer,
+        responses=ASKED,
+        tags=["playlists"],
+    )
     async def read(body: ReadRequest, request: Request) -> Response:
         """Read a playlist as people have it, and tell which of its tracks are known."""
         return await _timed(service.read(body), request)
 
     @api.post(
         "/playlists/export",
+        summary="Write a playlist for another program",
         response_class=PlainTextResponse,
         responses={200: EXPORTED, **ASKED},
         tags=["playlists"],
@@ -177,23 +209,46 @@ def _api(service: Service) -> APIRouter:
         """Write a playlist as a file that other programs read."""
         return _file(await service.export(body), FORMATS[body.format].media)
 
-    @api.post("/sessions/next", response_model=Answer, responses=ASKED, tags=["recommend"])
+    @api.post(
+        "/sessions/next",
+        summary="Name the next songs of a session",
+        response_model=Answer,
+        responses=ASKED,
+        tags=["recommend"],
+    )
     async def next_song(body: NextRequest, request: Request) -> Response:
         """Songs that may come next in a session, best first."""
         return await _timed(service.next(body), request)
 
-    @api.post("/recommend", response_model=UnifiedAnswer, responses=ASKED, tags=["recommend"])
+    @api.post(
+        "/recommend",
+        summary="Recommend from whatever is known",
+        response_model=UnifiedAnswer,
+        responses=ASKED,
+        tags=["recommend"],
+    )
     async def recommend(body: RecommendRequest, request: Request) -> Response:
         """From a playlist, a session or both: the pipeline that knows more of it answers."""
         return await _timed(service.recommend(body), request)
 
-    @api.post("/events", response_model=EventsAnswer, responses=ASKED, tags=["events"])
+    @api.post(
+        "/events",
+        summary="Tell what was played or added",
+        response_model=EventsAnswer,
+        responses=ASKED | _documented(401),
+        dependencies=[Depends(_events(service.events_token))] if service.events_token else [],
+        tags=["events"],
+    )
     async def add_events(body: EventsRequest) -> Response:
         """Store plays and additions; the next recommendation knows of them."""
         return _json(await service.add_events(body.events))
 
     @api.get(
-        "/tracks", response_model=TracksAnswer, responses=_documented(422, 503), tags=["catalogue"]
+        "/tracks",
+        summary="Find tracks by name or artist",
+        response_model=TracksAnswer,
+        responses=_documented(422, 503),
+        tags=["catalogue"],
     )
     async def tracks(
         q: Annotated[
@@ -201,23 +256,29 @@ def _api(service: Service) -> APIRouter:
             Query(min_length=1, max_length=MAX_TEXT, description="part of a name or artist"),
             AfterValidator(readable),
         ],
-        k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
-        pipeline: Pipeline = "playlists",
+        k: Annotated[int, Query(ge=1, le=MAX_K, description="how many to find")] = 10,
+        pipeline: Annotated[Pipeline, Query(description="whose catalogue")] = "playlists",
     ) -> Response:
         """Find tracks by part of their name or artist, also misspelt."""
         return _json(await service.tracks(pipeline, q, k))
 
     @api.get(
         "/tracks/{track}",
+        summary="Look a track up",
         response_model=TrackDetails,
         responses=_documented(404, 422, 503),
         tags=["catalogue"],
     )
-    async def track(track: Text, pipeline: Pipeline = "playlists") -> Response:
+    async def track(
+        track: Annotated[Text, Path(description="id, Spotify URI or link")],
+        pipeline: Annotated[Pipeline, Query(description="whose catalogue")] = "playlists",
+    ) -> Response:
         """One track by its id: genres, popularity and, where they are known, audio features."""
         return _json(await service.track(pipeline, track))
 
-    @api.get("/versions", response_model=VersionsAnswer, tags=["versions"])
+    @api.get(
+        "/versions", summary="List all versions", response_model=VersionsAnswer, tags=["versions"]
+    )
     async def versions() -> Response:
         """All registered versions with their metrics, newest first."""
         return _json(await service.versions())
@@ -226,17 +287,21 @@ def _api(service: Service) -> APIRouter:
 
     @api.post(
         "/versions/{version}/activate",
+        summary="Serve a version",
         response_model=VersionOut,
         responses=_documented(401, 404, 409, 422),
         dependencies=admin,
         tags=["versions"],
     )
-    async def activate(version: Text) -> Response:
+    async def activate(
+        version: Annotated[Text, Path(description="id; GET /v1/versions lists all")],
+    ) -> Response:
         """Load a version and serve it from then on; the answer comes when it is served."""
         return _json(await service.activate(version))
 
     @api.post(
         "/versions/rollback",
+        summary="Go back to the previous version",
         response_model=VersionOut,
         responses=_documented(400, 401, 409, 413, 415, 422),
         dependencies=admin,
@@ -252,18 +317,27 @@ def _api(service: Service) -> APIRouter:
 def _operations(service: Service) -> APIRouter:
     operations = APIRouter(tags=["operations"])
 
-    @operations.get("/healthz", response_model=Health)
+    @operations.get("/healthz", summary="Is it alive?", response_model=Health)
     async def alive() -> Response:
         """Whether the process answers at all."""
         return _json(Health(status="ok"))
 
-    @operations.get("/readyz", response_model=Health, responses={503: {"model": Health}})
+    @operations.get(
+        "/readyz",
+        summary="Can it answer?",
+        response_model=Health,
+        responses={503: {"model": Health}},
+    )
     async def ready() -> Response:
         """Whether a version is loaded and the event store answers."""
         health = await service.ready()
         return _json(health, 200 if health.status == "ok" else 503)
 
-    @operations.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+    @operations.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     async def metrics() -> Response:
         """For Prometheus, over all replicas of this node."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -319,15 +393,32 @@ def _admin(token: str | None) -> Any:
     ) -> None:
         if token is None:
             raise HTTPException(401, "admin calls are off: the server was given no admin_token")
-        sent = "" if given is None else given.credentials
-        if not hmac.compare_digest(sent.encode(), token.encode()):
-            raise HTTPException(
-                401,
-                "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": "Bearer"},
-            )
+        _require_token(given, token, "admin")
 
     return check
+
+
+def _events(token: str) -> Any:
+    async def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(EVENTS_BEARER)],
+    ) -> None:
+        _require_token(given, token, "events")
+
+    return check
+
+
+def _require_token(given: HTTPAuthorizationCredentials | None, token: str, whose: str) -> None:
+    """
+    Raises:
+        HTTPException: another one was sent, or none.
+    """
+    sent = "" if given is None else given.credentials
+    if not hmac.compare_digest(sent.encode(), token.encode()):
+        raise HTTPException(
+            401,
+            f"the {whose} token is missing or wrong: send Authorization: Bearer TOKEN",
+            {"WWW-Authenticate": "Bearer"},
+        )
 
 
 def _require_json(headers: Headers) -> None:
@@ -366,7 +457,7 @@ def _add_problem_handlers(app: FastAPI, service: Service) -> None:
         if found and found[0]["type"] == "json_invalid":
             said = f"not JSON: {found[0].get('ctx', {}).get('error', 'unreadable')}"
             return problem(400, "Broken JSON", f"body: {said}", [_field("body", said)])
-        problems = _field_problems(found, error.body)
+        problems = _field_problems(found, error.body, _asked_for(request))
         first = problems[0]
         return problem(422, "Invalid request", f"{first.field}: {first.message}", problems)
 
@@ -428,15 +519,36 @@ def _field(field: str, message: str) -> FieldProblem:
     return FieldProblem(field=field, message=message)
 
 
-def _field_problems(errors: Any, body: Any) -> list[FieldProblem]:
+def _asked_for(request: Request) -> type[BaseModel] | None:
+    """What the body of a request should be."""
+    route = request.scope.get("route")
+    body = route.body_field if isinstance(route, APIRoute) else None
+    kind = None if body is None else body.field_info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _field_problems(errors: Any, body: Any, whole: type[BaseModel] | None) -> list[FieldProblem]:
     """pydantic's errors by field; of a field that may be several things, the closest's."""
     found: dict[str, str] = {}
     for error in errors:
         where, *path = error["loc"]
         field = _path(path, body, error["type"]) if where == "body" else ".".join(map(str, path))
         message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            part = whole if len(path) == 1 else None
+            message = unknown_field(_parent(path, body), str(path[-1]), part)
         found.setdefault(field or str(where), message)
     return [_field(field, message) for field, message in found.items()][:20]
+
+
+def _parent(path: list[Any], body: Any) -> dict[str, Any]:
+    """The part of a body that holds the last key of a path."""
+    node = body
+    for part in path[:-1]:
+        if isinstance(node, dict | list):
+            with suppress(LookupError, TypeError):  # the name of a union's member
+                node = node[part]
+    return node if isinstance(node, dict) else {}
 
 
 def _path(path: list[Any], body: Any, kind: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -75,6 +77,31 @@ class Message(BaseModel):
     """A part of a request: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def unknown_field(given: Mapping[str, Any], field: str, whole: type[BaseModel] | None) -> str:
+    """What to say of a key that a part of a request doesn't have: which one may be meant.
+
+    Args:
+        given: the part as it was sent.
+        whole: what the request should be, if the part is all of it.
+    """
+    models = list(_messages(Message)) if whole is None else [whole]
+    # Its other keys tell which part it is, as far as they are right.
+    right = {key for key in given if any(key in model.model_fields for model in models)}
+    alike = [model for model in models if right <= model.model_fields.keys()] or models
+    known = list(dict.fromkeys(name for model in alike for name in model.model_fields))
+    near = difflib.get_close_matches(field.lower(), known, n=1, cutoff=0.5)
+    if near:
+        return f"there is no such field; did you mean {near[0]}?"
+    return f"there is no such field; known: {', '.join(known)}"
+
+
+def _messages(model: type[Message]) -> list[type[Message]]:
+    found = []
+    for each in model.__subclasses__():
+        found += [each, *_messages(each)]
+    return found
 
 
 class TrackName(Message):

@@ -79,6 +79,8 @@ class Service:
         self.settings, self.clock = settings, clock
         path = settings.admin_token
         self.token = None if path is None else read_token(path)
+        path = settings.events_token
+        self.events_token = None if path is None else read_token(path, "events_token")
         self.metrics = Metrics()
         self.registry = open_registry(settings.registry)
         self.events = EventStore.open(settings.events)

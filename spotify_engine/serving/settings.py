@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from spotify_engine.errors import InputError, problem
 
 # What the paths of pages and API begin with.
 OWN_PATHS = ("docs", "healthz", "metrics", "openapi.json", "readyz", "static", "swagger", "v1")
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?", text):
+        raise ValueError(f"{text!r} is no origin; give one like https://music.example or *")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class EngineSettings(BaseModel):
@@ -44,6 +54,10 @@ class ServeSettings(BaseModel):
     """Memory of such a cache in a replica."""
     admin_token: Path | None = None
     """File that holds the token of admin calls. None: admin calls are refused."""
+    events_token: Path | None = None
+    """File that holds the token of whoever may send events. None: whoever reaches the server."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins of other sites whose pages may ask, such as ``https://music.example``; ``*``: all."""
     trust_network: bool = False
     """Whether replicas start on a cluster that others on the network can reach, though Ray has no
     TLS."""
@@ -65,8 +79,11 @@ def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
         raise InputError(f"{where}: {problem(error.errors()[0])}") from error
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, setting: str = "admin_token") -> str:
     """
+    Args:
+        setting: which the file was given as.
+
     Raises:
         InputError: the file can't be read or holds nothing.
     """
@@ -74,7 +91,7 @@ def read_token(path: Path) -> str:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not text"
-        raise InputError(f"admin_token: {path} can't be read ({why}); give a file") from error
+        raise InputError(f"{setting}: {path} can't be read ({why}); give a file") from error
     if not token:
-        raise InputError(f"admin_token: {path} is empty; write a long random text to it")
+        raise InputError(f"{setting}: {path} is empty; write a long random text to it")
     return token

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +82,8 @@ def with_flags(
     replicas: int | None,
     root_path: str | None = None,
     trust_network: bool = False,
+    events_token: Path | None = None,
+    cors_origins: Sequence[str] | None = None,
 ) -> ServeSettings:
     """The file's settings under what was given on the command line; HTTP and deployment options
     go to the file."""
@@ -95,6 +97,8 @@ def with_flags(
         "events": events,
         "admin_token": admin_token,
         "trust_network": trust_network or None,
+        "events_token": events_token,
+        "cors_origins": cors_origins,
     }
     given = {key: value for key, value in over.items() if value is not None}
     return checked({**file.settings.model_dump(), **given}, "flags")
@@ -138,6 +142,8 @@ def require_startable(file: ServeFile, settings: ServeSettings) -> None:
         raise InputError(f"--registry {settings.registry}: no folder; give one, or a new path")
     if settings.admin_token is not None and settings.admin_token.exists():
         read_token(settings.admin_token)
+    if settings.events_token is not None:
+        read_token(settings.events_token, "events_token")
     make_cache(settings.cache, settings.cache_mib << 20)
     EventStore.open(settings.events).close()
 
@@ -163,6 +169,16 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
             "or activate one (spotify-engine versions)"
         )
     return current
+
+
+def anybody_may_tell(file: ServeFile, settings: ServeSettings) -> str | None:
+    """A warning where others on the network may store events; None: they may not."""
+    if settings.events_token is not None or is_loopback(resolved(str(file.http["host"]), "--host")):
+        return None
+    return (
+        f"warning: whoever reaches {file.http['host']} can store plays and additions; "
+        "--events-token FILE lets only those do so who have the token in it"
+    )
 
 
 def ensure_token(path: Path) -> None:
