@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use; no environment needs to be active.
-.PHONY: demo test test-fast lint system-packages clean
+.PHONY: demo test test-fast docs lint system-packages clean
 
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -13,9 +13,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 demo: $(STAMP)
 	$(BIN)/python jobs/demo.py
 
-# Tests that start clusters and servers wait most of the time: more processes than two cores have
-# room for, fewer than get in each other's way.
-TEST_PROCESSES ?= 3
+# A process a core: those that start clusters keep it busy. Each has a Ray of its own.
+TEST_PROCESSES ?= 2
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
@@ -28,6 +27,12 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(DOCS) --site-dir $$(mktemp -d)
+
+# The documentation's site, in site/.
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+docs: $(STAMP)
+	$(DOCS)
 
 # Servers and a browser that tests start themselves; without them those tests are skipped.
 system-packages:
@@ -60,5 +65,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv *.egg-info runs/demo data/sample .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv *.egg-info runs/demo data/sample site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

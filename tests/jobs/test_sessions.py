@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,14 +45,12 @@ def test_generate_then_validate(data: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_ray_writes_the_same_bytes(
-    data: Path, tmp_path: Path, start_job: Callable[..., subprocess.Popen[str]]
+    data: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not data.exists():
         generate(f"--out={data}", "--oracle", "--workers=1", *TINY)
-    job = start_job("generate_sessions.py", f"--out={tmp_path / 'ray'}", "--oracle", *TINY)
-    printed, errors = job.communicate(timeout=120)
-    assert job.returncode == 0, printed + errors
-    assert "generate: 3/3 blocks of users" in printed
+    assert generate(f"--out={tmp_path / 'ray'}", "--oracle", *TINY) == 0
+    assert "generate: 3/3 blocks of users" in capsys.readouterr().out
     for path in data.iterdir():
         assert (tmp_path / "ray" / path.name).read_bytes() == path.read_bytes(), path.name
 

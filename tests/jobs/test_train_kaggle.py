@@ -224,35 +224,51 @@ def test_the_same_command_again_does_nothing_and_succeeds(
     assert printed.count("done before") == 10
 
 
-def test_after_a_kill_the_same_command_goes_on_and_ends_up_the_same(
+def test_after_a_kill_and_a_stop_the_same_command_goes_on_and_ends_up_the_same(
     run: Path,
     report: dict[str, Any],
     training_flags: list[str],
     ray_folder: Path,
     start_job: StartJob,
+    ray_cluster: None,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    import train_kaggle
+
     out = tmp_path / "killed"
-    command = ["train_kaggle.py", *training_flags, f"--out={out}"]
-    job = start_job(*command)
-    deadline = time.monotonic() + 120
+    flags = [*training_flags, f"--out={out}"]
     noted = out / "checkpoints" / "ray" / "checkpoint_manager_snapshot.json"
-    while not _saved(noted):
-        assert job.poll() is None, job.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+    def start_until(enough: Callable[[], Any]) -> subprocess.Popen[str]:
+        job = start_job("train_kaggle.py", *flags)
+        deadline = time.monotonic() + 240
+        while not enough():
+            assert job.poll() is None, job.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return job
+
+    # Whoever stops it is told how to go on.
+    job = start_until(noted.exists)
+    job.terminate()
+    printed, errors = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGTERM
+    assert errors.endswith("\nstopped; the same command again goes on from there\n")
+    for noise in ("Traceback", "SIGTERM", "Error"):
+        assert noise not in printed + errors
+
+    job = start_until(lambda: _saved(noted))
     os.killpg(job.pid, signal.SIGKILL)
     job.communicate()
     _kill_ray(ray_folder)
-
     done = _saved(noted)
     assert 1 <= len(done) < EPOCHS
     assert not (out / "report.json").exists()
 
-    again = start_job(*command)
-    printed, errors = again.communicate(timeout=300)
-    assert again.returncode == 0, printed + errors
-    assert "epoch 1/" not in printed
+    capsys.readouterr()
+    assert train_kaggle.main(flags) == 0
+    assert "epoch 1/" not in capsys.readouterr().out
     resumed = json.loads((out / "report.json").read_text())
     # Wall times are never the same twice: these epochs were kept, not redone.
     assert resumed["epochs"][: len(done)] == done
@@ -260,22 +276,6 @@ def test_after_a_kill_the_same_command_goes_on_and_ends_up_the_same(
     for ours, theirs in zip(resumed["epochs"], report["epochs"], strict=True):
         assert _timeless(ours) == _timeless(theirs)
     assert resumed["metrics"] == report["metrics"]
-
-
-def test_whoever_stops_a_training_is_told_how_to_go_on(
-    training_flags: list[str], start_job: StartJob, tmp_path: Path
-) -> None:
-    out = tmp_path / "stopped"
-    job = start_job("train_kaggle.py", *training_flags, f"--out={out}")
-    while not (out / "checkpoints" / "ray" / "checkpoint_manager_snapshot.json").exists():
-        assert job.poll() is None, job.communicate()
-        time.sleep(0.05)
-    job.terminate()
-    printed, errors = job.communicate(timeout=60)
-    assert job.returncode == 128 + signal.SIGTERM
-    assert errors.endswith("\nstopped; the same command again goes on from there\n")
-    for noise in ("Traceback", "SIGTERM", "Error"):
-        assert noise not in printed + errors
 
 
 def _saved(noted: Path) -> list[dict[str, float]]:

@@ -99,35 +99,33 @@ def test_the_bundle_ranks_as_the_leaderboard_did(finished_sessions: Path) -> Non
 
 
 def test_the_same_command_does_nothing_again_and_another_is_refused(
-    finished_sessions: Path, settings: Path, start_job: StartJob
+    finished_sessions: Path,
+    settings: Path,
+    ray_cluster: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    import train_synthetic
+
     before = (finished_sessions / "checkpoints/session/best/state.pt").stat().st_mtime_ns
-    job = start_job("train_synthetic.py", f"--config={settings}", f"--out={finished_sessions}")
-    printed, errors = job.communicate(timeout=200)
-    assert job.returncode == 0, errors
-    assert "train session: done before" in printed
+    again = [f"--config={settings}", f"--out={finished_sessions}"]
+    assert train_synthetic.main(again) == 0
+    assert "train session: done before" in capsys.readouterr().out
     after = (finished_sessions / "checkpoints/session/best/state.pt").stat().st_mtime_ns
     assert after == before
-    job = start_job(
-        "train_synthetic.py", f"--config={settings}", f"--out={finished_sessions}",
-        "--set=session.memory=3",
-    )  # fmt: skip
-    _, errors = job.communicate(timeout=200)
-    assert job.returncode == 2
+    assert train_synthetic.main([*again, "--set=session.memory=3"]) == 2
+    errors = capsys.readouterr().err
     assert "session.memory" in errors
     assert "Traceback" not in errors
 
 
 def test_simple_trains_on_the_users_own_csvs(
-    finished_sessions: Path, settings: Path, start_job: StartJob, tmp_path: Path
+    finished_sessions: Path, settings: Path, ray_cluster: None, tmp_path: Path
 ) -> None:
+    import train_synthetic
+
     out = tmp_path / "simple"
-    job = start_job(
-        "train_synthetic.py", f"--config={settings}", f"--out={out}", "--trainer=simple",
-        "--model=basic", f"--data={finished_sessions / 'data'}",
-    )  # fmt: skip
-    printed, errors = job.communicate(timeout=300)
-    assert job.returncode == 0, printed + errors
+    flags = ["--trainer=simple", "--model=basic", f"--data={finished_sessions / 'data'}"]
+    assert train_synthetic.main([f"--config={settings}", f"--out={out}", *flags]) == 0
     report = json.loads((out / "report.json").read_text())
     assert "leaderboard" not in report
     assert "train_recall@10" in report["epochs"]["basic"][-1]
@@ -148,11 +146,12 @@ def test_simple_trains_on_the_users_own_csvs(
     ],
 )
 def test_bad_input_is_one_line(
-    start_job: StartJob, tmp_path: Path, flags: list[str], message: str
+    tmp_path: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = start_job("train_synthetic.py", f"--out={tmp_path / 'run'}", *flags)
-    _, errors = job.communicate(timeout=200)
-    assert job.returncode == 2
+    import train_synthetic
+
+    assert train_synthetic.main([f"--out={tmp_path / 'run'}", *flags]) == 2
+    errors = capsys.readouterr().err
     assert message in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "run").exists()
