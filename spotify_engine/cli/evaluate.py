@@ -30,8 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = flags.parse_args(argv)
     from spotify_engine.console import console, say
     from spotify_engine.runtime.audit import audit_run
+    from spotify_engine.watching import telling
 
-    audit = audit_run(arguments.run, not arguments.no_baselines, arguments.wide)
+    def tell(line: str) -> None:
+        """Beside what other programs read."""
+        if arguments.form:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            say(line, "dim")
+
+    audit = audit_run(arguments.run, not arguments.no_baselines, arguments.wide, telling(tell))
     if arguments.form == CSV:
         figures = [{"figure": name, "value": value} for name, value in audit.figures.items()]
         print_csv(figures, ("figure", "value"))

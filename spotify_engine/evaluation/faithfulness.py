@@ -9,6 +9,7 @@ import numpy as np
 
 from spotify_engine.evaluation.ranking import ScoreFunction
 from spotify_engine.ragged import Ragged
+from spotify_engine.watching import Watch, unwatched
 
 
 def deletion_test(
@@ -18,6 +19,7 @@ def deletion_test(
     rng: np.random.Generator,
     remove: int = 3,
     sample: int = 200,
+    watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Remove the seeds an explanation ranks highest, and as many random ones, from the playlist.
 
@@ -29,6 +31,7 @@ def deletion_test(
         score: float32 ``[playlists, tracks]`` from seeds.
         explain: (seeds int ``[n]``, track) to contributions ``[n]``.
         playlists: those with at least twice as many tracks as are removed are sampled.
+        watch: is told of each playlist.
 
     Returns:
         ``passed`` (share, None if no playlist is long enough), ``playlists``, mean absolute change
@@ -37,7 +40,7 @@ def deletion_test(
     long_enough = np.flatnonzero(playlists.lengths >= 2 * remove)
     chosen = rng.permutation(long_enough)[:sample]
     moved = []
-    for row in chosen:
+    for row in watch(chosen, "explanations tested", len(chosen)):
         seeds = playlists[row]
         scores = score(Ragged.from_lists([seeds]))[0]
         ranked = scores.copy()

@@ -29,6 +29,7 @@ from spotify_engine.evaluation.challenge import (
 from spotify_engine.evaluation.ranking import ScoreFunction, evaluate_scorer, ranking_metrics
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.ragged import Ragged
+from spotify_engine.watching import Watch, unwatched
 
 BaselineName = Literal["popularity", "bpr", "itemknn", "ials", "ease"]
 HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
@@ -236,13 +237,18 @@ def score_row(
     )
 
 
-def baseline_rows(split: Split, catalogue: Catalogue, config: EvaluationConfig) -> list[Row]:
+def baseline_rows(
+    split: Split, catalogue: Catalogue, config: EvaluationConfig, watch: Watch = unwatched
+) -> list[Row]:
     """Fit, tune and measure each of ``config.baselines``.
 
     Fitting sees train alone; settings are chosen by recall@selection_k on val; only the chosen ones
     are ever ranked on test. One fitted scorer is in memory at a time.
+
+    Args:
+        watch: is told of each that is fitted.
     """
-    return [_baseline_row(name, split, catalogue, config) for name in config.baselines]
+    return [_baseline_row(name, split, catalogue, config, watch) for name in config.baselines]
 
 
 def leaderboard_in_words(rows: Sequence[Row], config: EvaluationConfig) -> str:
@@ -314,7 +320,11 @@ def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig, wide: bool
 
 
 def _baseline_row(
-    name: BaselineName, split: Split, catalogue: Catalogue, config: EvaluationConfig
+    name: BaselineName,
+    split: Split,
+    catalogue: Catalogue,
+    config: EvaluationConfig,
+    watch: Watch,
 ) -> Row:
     grid = _grid(name, config)
     tuned = len(grid) > 1
@@ -322,7 +332,7 @@ def _baseline_row(
     try:
         recalls = [
             _val_recall(make().fit(split.train, split.n_tracks), split, config) if tuned else 0.0
-            for make, _ in grid
+            for make, _ in watch(grid, f"{name} with other settings", len(grid))
         ]
         make, settings = grid[int(np.argmax(recalls))]
         fit_started = time.perf_counter()

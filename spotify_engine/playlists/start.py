@@ -22,6 +22,7 @@ from spotify_engine.playlists.model import PlaylistGAT
 from spotify_engine.playlists.network import PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
+from spotify_engine.watching import Watch, unwatched
 
 if TYPE_CHECKING:  # importing it costs seconds
     from torch_geometric.data import HeteroData
@@ -110,12 +111,18 @@ class Start:
 
 
 def find_start(
-    data: HeteroData, train: Ragged, val: Ragged, model: PlaylistGATConfig, config: StartConfig
+    data: HeteroData,
+    train: Ragged,
+    val: Ragged,
+    model: PlaylistGATConfig,
+    config: StartConfig,
+    watch: Watch = unwatched,
 ) -> tuple[Start, list[dict[str, float]]]:
     """Fit the candidates of ``config`` and keep the best in recall@10 on val.
 
     Args:
         data: its contains edges are ``train``'s pairs.
+        watch: is told of each pair of settings that is fitted.
 
     Returns:
         (the start, fitted on all playlists; settings and recall of all that were tried)
@@ -141,10 +148,13 @@ def find_start(
             if best is None or recall > best[0]:
                 best = recall, candidate
 
-    for regularisation in config.regularisation:
-        attempt(regularisation, config.unobserved[0])
-    for unobserved in config.unobserved[1:]:
-        attempt(_best(tried)["regularisation"], unobserved)
+    # The second kind of setting is chosen for the best of the first.
+    first = [(each, config.unobserved[0]) for each in config.regularisation]
+    steps = [*first, *((None, each) for each in config.unobserved[1:])]
+    for regularisation, unobserved in watch(steps, "starts fitted", len(steps)):
+        if regularisation is None:
+            regularisation = _best(tried)["regularisation"]
+        attempt(regularisation, unobserved)
     assert best is not None
     if len(fitted_on) == len(train):
         return best[1], tried

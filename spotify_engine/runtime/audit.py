@@ -39,6 +39,7 @@ from spotify_engine.runtime.recording import record_audit
 from spotify_engine.runtime.run import Run
 from spotify_engine.runtime.sessions import SessionPipeline
 from spotify_engine.sessions.settings import SyntheticJob
+from spotify_engine.watching import Watch, unwatched
 
 # Sums of floats may differ in their last digits between machines and thread counts.
 TOLERANCE = 1e-6
@@ -79,11 +80,12 @@ class Audit:
         return frozenset(self.figures)
 
 
-def audit_run(run: Path, baselines: bool, wide: bool = False) -> Audit:
+def audit_run(run: Path, baselines: bool, wide: bool = False, watch: Watch = unwatched) -> Audit:
     """Recompute a finished run's figures, those of its baselines too if asked for.
 
     Args:
         wide: a leaderboard of all figures, wider than 80 characters.
+        watch: is told of what takes long.
 
     Raises:
         InputError: a file of the run is missing or damaged.
@@ -96,13 +98,20 @@ def audit_run(run: Path, baselines: bool, wide: bool = False) -> Audit:
     layers = [("config.yaml", values)]
     if "generator" in values:
         return _audit_sessions(
-            run, load_config(SyntheticJob, layers, []), report, baselines, began, wide
+            run, load_config(SyntheticJob, layers, []), report, baselines, began, wide, watch
         )
-    return _audit_playlists(run, load_config(KaggleJob, layers, []), report, baselines, began, wide)
+    config = load_config(KaggleJob, layers, [])
+    return _audit_playlists(run, config, report, baselines, began, wide, watch)
 
 
 def _audit_playlists(
-    run: Path, config: KaggleJob, report: dict[str, Any], baselines: bool, began: float, wide: bool
+    run: Path,
+    config: KaggleJob,
+    report: dict[str, Any],
+    baselines: bool,
+    began: float,
+    wide: bool,
+    watch: Watch,
 ) -> Audit:
     """Test figures from ``predictions.parquet``, the others from the bundle; baselines are fitted
     again."""
@@ -131,7 +140,7 @@ def _audit_playlists(
     if recommender.items is not None:
         without = recommender.with_items(None).score
         alone = [score_row(f"{recommender.name} alone", without, split, catalogue, settings)]
-    others = baseline_rows(split, catalogue, settings) if baselines else []
+    others = baseline_rows(split, catalogue, settings, watch) if baselines else []
 
     titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
     cold_start = measure_cold_start(
@@ -144,7 +153,7 @@ def _audit_playlists(
         "baselines": {row.name: row.report() for row in others},
         "breakdown": {row.name: _figures(row.breakdown) for row in rows if row.breakdown},
         "cold_start": _by_case(cold_start),
-        "faithfulness": faithfulness(recommender, split, settings.seed),
+        "faithfulness": faithfulness(recommender, split, settings.seed, watch),
         "parameters": parameter_counts(recommender.model),
         "fingerprints": {"predictions": fingerprint(run / "predictions.parquet")},
     }
@@ -192,6 +201,7 @@ def _audit_sessions(
     baselines: bool,
     began: float,
     wide: bool,
+    watch: Watch,
 ) -> Audit:
     """Every figure: of the leaderboard from the files of lists, the others from the checkpoints.
 
@@ -218,7 +228,7 @@ def _audit_sessions(
     if baselines:
         left_out = SESSIONS_LEFT_OUT
         again = pipeline.board()
-        again.add_baselines()
+        again.add_baselines(watch)
         pipeline.add_oracle(again)
         refitted = {"leaderboard": {row.name: row.report() for row in again.rows}}
         # Only the whole board knows the oracle's share of each.

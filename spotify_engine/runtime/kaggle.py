@@ -45,6 +45,7 @@ from spotify_engine.runtime.train import (
     train,
 )
 from spotify_engine.stages import Part, Stage
+from spotify_engine.watching import telling
 
 
 class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
@@ -151,7 +152,9 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         data, _ = load_graph(self.run.graph)
         split, config = self.data_split, self.config
         with console.status("Factorising the graph to start from"):
-            start, tried = find_start(data, split.train, split.val, config.model, config.start)
+            start, tried = find_start(
+                data, split.train, split.val, config.model, config.start, telling(say)
+            )
         start.save(self.run.start)
         chosen = max(tried, key=lambda each: each["val_recall@10"])
         return {"chosen": chosen, "tried": tried}

@@ -25,6 +25,7 @@ from spotify_engine.evaluation.splits import Split
 from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.playlists.cold_start import measure_cold_start, render_cold_start
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.watching import Watch, telling
 
 
 def measure_run(
@@ -54,7 +55,7 @@ def measure_run(
         name = f"{recommender.name} alone"
         alone = [score_row(name, gat.score, split, catalogue, settings)]
     with console.status("Fitting and tuning the baselines on the same split"):
-        baselines = baseline_rows(split, catalogue, settings)
+        baselines = baseline_rows(split, catalogue, settings, telling(say))
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
     said = leaderboard_in_words(rows, settings)
@@ -67,7 +68,7 @@ def measure_run(
             recommender, titles, split, config.cold_start, votes_needed(config)
         )
     console.print(render_cold_start(cold_start))
-    faithful = faithfulness(recommender, split, settings.seed)
+    faithful = faithfulness(recommender, split, settings.seed, telling(say))
     console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
         "in_words": said,
@@ -81,13 +82,17 @@ def measure_run(
     }
 
 
-def faithfulness(recommender: PlaylistRecommender, split: Split, seed: int) -> dict[str, Any]:
+def faithfulness(
+    recommender: PlaylistRecommender, split: Split, seed: int, watch: Watch
+) -> dict[str, Any]:
+    """What becomes of scores without what explains them, see ``deletion_test``."""
     ids = recommender.ids
 
     def explain(seeds: np.ndarray, track: int) -> np.ndarray:
         return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
 
-    return deletion_test(recommender.score, explain, split.train, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    return deletion_test(recommender.score, explain, split.train, rng, watch=watch)
 
 
 def votes_needed(config: KaggleJob) -> int | None:

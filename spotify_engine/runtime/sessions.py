@@ -39,6 +39,7 @@ from spotify_engine.sessions.splits import (
 from spotify_engine.sessions.synthetic import Asked, find_plays
 from spotify_engine.sessions.tables import edges_of_events
 from spotify_engine.stages import Part, Stage
+from spotify_engine.watching import telling
 
 
 class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
@@ -138,7 +139,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         """The leaderboard, the files of its lists, the benefits of cold start, faithfulness."""
         board = self.board()
         with console.status("Fitting and tuning the baselines"):
-            board.add_baselines()
+            board.add_baselines(telling(say))
         for name in self.config.models:
             self.add(board, name)
         self.add_oracle(board)

@@ -32,6 +32,7 @@ from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.mixture import SessionModel
 from spotify_engine.sessions.queries import Queries, queries_of_events
 from spotify_engine.sessions.splits import EventSplit
+from spotify_engine.watching import Watch, unwatched
 
 K = 10
 BASELINES = ("popularity", "itemknn", "ials", "markov", "session-knn")
@@ -260,8 +261,12 @@ class Leaderboard:
         self.rows.append(row)
         return row
 
-    def add_baselines(self) -> None:
-        """Fit each of the grids on train, choose by validation, measure the chosen one."""
+    def add_baselines(self, watch: Watch = unwatched) -> None:
+        """Fit each of the grids on train, choose by validation, measure the chosen one.
+
+        Args:
+            watch: is told of each that is fitted.
+        """
         data, config = self.data, self.config
         val = data.plays(data.split.val, config.tune_on, config.memory)
         train = data.plays(data.split.train, None, config.memory)
@@ -273,7 +278,7 @@ class Leaderboard:
         ]
         for name, grid in history:
             tried = []
-            for scorer in grid:
+            for scorer in watch(grid, f"{name} with other settings", len(grid)):
                 started = time.perf_counter()
                 per_user = scorer.fit(data.train, data.n_songs).score(data.train)
                 seconds = time.perf_counter() - started
@@ -306,7 +311,7 @@ class Leaderboard:
         ]
         for name, fitted in sequential:
             recalls = []
-            for each in fitted:
+            for each in watch(fitted, f"{name} with other settings", len(fitted)):
                 lists, _ = rank_next(by_session(each), val.queries, K)
                 figures = ranking_metrics(lists, single_targets(val.song), (K,))
                 recalls.append(figures[f"recall@{K}"])
