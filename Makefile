@@ -1,8 +1,8 @@
 # Everything runs in .venv, which is made on first use; no environment needs to be active.
 .PHONY: demo test test-fast docs lint system-packages clean
 
-FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
-PYTHON ?= $(shell for p in python3 python3.11 python3.12 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
 
@@ -50,7 +50,7 @@ system-packages:
 	echo "warning: $$reason; tests are skipped that need:" $$missing >&2
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' || { echo "error: Python 3.11 or 3.12 is" \
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' || { echo "error: Python 3.11 to 3.14 is" \
 		"needed$(if $(PYTHON),; $(PYTHON) is another); name one: make PYTHON=/path/to/python3.11" \
 		>&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -144,18 +144,21 @@ def next(
     at: At = None,
     k: int = 10,
     explain: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Call[Answer]:
     """The k songs most likely to be next.
 
     Args:
         user: an id; plays that events told of it count as well.
         recent: ids of this session's songs, the last one last.
+        exclude: ids of more songs not to recommend.
 
     Raises: as :meth:`complete`.
     """
     request = _made(
-        NextRequest, user=user, recent=_listed("recent", recent), at=at, k=k, explain=explain
-    )
+        NextRequest, user=user, recent=_listed("recent", recent), at=at, k=k, explain=explain,
+        exclude=_listed("exclude", exclude),
+    )  # fmt: skip
     return _post("/v1/sessions/next", request, Answer)
 
 

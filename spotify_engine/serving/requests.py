@@ -142,6 +142,9 @@ class SessionInput(Message):
         description="ids, URIs or links of this session's songs, last one last",
     )
     at: Moment | None = Field(None, description="when; now, if left out")
+    exclude: list[Text] = Field(
+        default=[], max_length=MAX_TRACKS, description="more songs not to recommend"
+    )
 
 
 class CompleteRequest(PlaylistInput):

@@ -114,8 +114,10 @@ class SessionEngine:
         given = {track_id(song) for song in request.recent}
         recent = [*(song for song in heard.now if track_id(song) not in given), *request.recent]
         recent = recent[-MAX_RECENT:]
-        _, unmatched = recommender.resolve(dict.fromkeys([*heard.before, *recent]))
-        asked = (request.user, recent, int(at), request.k, heard.before)
+        _, unmatched = recommender.resolve(
+            dict.fromkeys([*heard.before, *recent, *request.exclude])
+        )
+        asked = (request.user, recent, int(at), request.k, heard.before, request.exclude)
         found: list[tuple[Recommendation, SessionExplanation | None]]
         if request.explain:
             found = recommender.next_explained(*asked)

@@ -112,6 +112,7 @@ class SessionRecommender:
         at: datetime | int | None = None,
         k: int = 10,
         history: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> list[Recommendation]:
         """The k songs most likely to be next, best first; those of ``recent`` are left out.
 
@@ -123,11 +124,12 @@ class SessionRecommender:
                 particular time.
             k: at least 1; fewer come back when the catalogue is exhausted.
             history: ids of songs that the user played before this session and after training.
+            exclude: ids of more songs not to recommend.
 
         Raises:
             InputError: k below 1, or more than 1,000 recent songs.
         """
-        found = self._next(user, recent, at, k, history, neighbours=False)
+        found = self._next(user, recent, at, k, history, exclude, neighbours=False)
         return [each for each, _ in found]
 
     def next_explained(
@@ -137,10 +139,11 @@ class SessionRecommender:
         at: datetime | int | None = None,
         k: int = 10,
         history: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> list[tuple[Recommendation, SessionExplanation | None]]:
         """As :meth:`next`, each with what :meth:`explain` says of it; None where popularity alone
         answers."""
-        return self._next(user, recent, at, k, history, neighbours=True)
+        return self._next(user, recent, at, k, history, exclude, neighbours=True)
 
     def _next(
         self,
@@ -149,6 +152,7 @@ class SessionRecommender:
         at: datetime | int | None,
         k: int,
         history: Sequence[str],
+        exclude: Sequence[str],
         neighbours: bool,
     ) -> list[tuple[Recommendation, SessionExplanation | None]]:
         """Reasons don't need the user's ``neighbours``, which take half as long as all else."""
@@ -157,9 +161,10 @@ class SessionRecommender:
         row, played, query = self._ask(user, recent, at)
         before = self.resolve(history)[0]
         terms, fallback = self._terms(row, query, before)
+        left_out = np.union1d(played, self.resolve(exclude)[0])
         if terms is None:
-            return [(each, None) for each in self._popular(played, k)]
-        hidden = Ragged.from_lists([played])
+            return [(each, None) for each in self._popular(left_out, k)]
+        hidden = Ragged.from_lists([left_out])
         chosen, scores = top_k(
             np.sum(list(terms.values()), axis=0)[None], hidden, min(k, len(self.ids))
         )

@@ -103,6 +103,24 @@ def test_every_removal_can_be_undone(open_page: Open, url: str) -> None:
     shows(page, answer)
 
 
+def test_a_song_that_is_not_wanted_is_left_out_of_a_session_until_it_is_wanted_again(
+    open_page: Open, url: str
+) -> None:
+    page = open_page(f"{url}/#session")
+    page.get_by_role("button", name="Try an example").click()
+    names = page.locator("#session-results .track")
+    expect(page.locator("#session-chosen li .track")).to_have_count(2)
+    expect(names.first).not_to_be_empty()
+    before = names.all_inner_texts()
+    page.locator("#session-results [data-act=without]").first.click()
+    expect(names.first).to_have_text(before[1])
+    assert before[0] not in names.all_inner_texts()
+    page.reload()
+    expect(names.first).to_have_text(before[1])
+    page.get_by_role("button", name="Undo").click()
+    expect(names).to_have_text(before)
+
+
 def test_enter_adds_the_track_that_was_named_and_no_other(open_page: Open, url: str) -> None:
     page = open_page(url)
     search = page.get_by_role("combobox", name="Add a track")

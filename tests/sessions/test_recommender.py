@@ -52,6 +52,13 @@ def test_next_leaves_out_the_session_and_its_reasons_sum_to_the_score(
         assert sum(r.contribution for r in each.reasons) == pytest.approx(each.score, rel=1e-4)
 
 
+def test_songs_that_are_not_wanted_make_room_for_the_next(recommender: SessionRecommender) -> None:
+    for user, recent in (("u0000001", ["t0000001"]), ("nobody", [])):
+        whole = [each.id for each in recommender.next(user, recent, k=4)]
+        left = recommender.next(user, recent, k=3, exclude=[f"spotify:track:{whole[1]}"])
+        assert [each.id for each in left] == [whole[0], *whole[2:]]
+
+
 def test_time_may_be_seconds_or_a_datetime_with_or_without_zone(
     recommender: SessionRecommender,
 ) -> None:

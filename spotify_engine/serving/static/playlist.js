@@ -6,6 +6,7 @@ import { barChart, heatmap, percent, shareChart } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, name, plural, some } from "./dom.js";
 import { reader, saver } from "./files.js";
+import { LeftOut } from "./left_out.js";
 import { paths, profile } from "./profile.js";
 import {
   asAddressed, Chosen, ground, nothingLeft, notice, reasonTerms, Recommendations, subject,
@@ -47,7 +48,9 @@ export function playlistTab({ answered, changed, invented }) {
   const comparison = byId("playlist-comparison");
   const sound = byId("playlist-profile");
   let k = STEP;
-  let excluded = []; // [{id, name}], the last one last
+  const leftOut = new LeftOut({
+    noun: "track", changed: () => askAgain(), home: () => results.focusFirst(),
+  });
   let detailed = false; // whether the details stay open
   let shown = null; // {recommendation, answer}, as explained last
   const results = new Recommendations({
@@ -58,14 +61,7 @@ export function playlistTab({ answered, changed, invented }) {
         label: "Add", kind: "add", spoken: (each) => `Add ${each.name}`,
         run: (each) => chosen.add({ ...each, text: `${each.artist} - ${each.name}` }),
       },
-      {
-        label: "Not this one", kind: "without", quiet: true, spoken: (each) => `Not this one: ${each.name}`,
-        run: (each) => {
-          excluded.push({ id: each.id, name: each.name });
-          announce(`${each.name} is left out`);
-          askAgain();
-        },
-      },
+      leftOut.act,
     ],
     invented,
     selected: explain,
@@ -89,7 +85,7 @@ export function playlistTab({ answered, changed, invented }) {
     request: (signal) => {
       const body = { tracks: chosen.sent().slice(0, MOST), explain: true, k };
       if (readable(title.value)) body.title = readable(title.value);
-      if (excluded.length) body.exclude = excluded.map(({ id }) => id).slice(-MOST);
+      if (leftOut.ids.length) body.exclude = leftOut.ids.slice(-MOST);
       return ask("v1/playlists/complete", { body, signal });
     },
     show: ({ data, ms }) => {
@@ -157,28 +153,7 @@ export function playlistTab({ answered, changed, invented }) {
     if (chosen.tracks.length > MOST) {
       notes.push(notice(`Only the first ${plural(MOST, "track")} count.`));
     }
-    if (excluded.length) notes.push(leftOut());
-    return [...notes, ...nothingLeft(answer)];
-  }
-
-  /** What was left out as "not this one", and the way back. */
-  function leftOut() {
-    const last = excluded.at(-1).name;
-    const back = (label, spoken, kept) => h("button", {
-      type: "button", class: "quiet", "aria-label": spoken,
-      onclick: () => {
-        excluded = kept();
-        announce(excluded.length ? `${plural(excluded.length, "track")} left out` : "Nothing is left out");
-        results.focusFirst();
-        askAgain();
-      },
-    }, label);
-    return h("p", { class: "hint undo" },
-      h("span", {}, excluded.length === 1 && last
-        ? ["Left out: ", name(last)] : `Left out: ${plural(excluded.length, "track")}`),
-      back("Undo", last ? `Undo: ${last} was left out` : "Undo the last one left out",
-        () => excluded.slice(0, -1)),
-      excluded.length > 1 && back("Undo all", "Leave nothing out", () => []));
+    return [...notes, leftOut.line(), ...nothingLeft(answer)].filter(Boolean);
   }
 
   function explain(recommendation, answer) {
@@ -214,12 +189,11 @@ export function playlistTab({ answered, changed, invented }) {
   return {
     change: () => live.change(),
     state: () => parameters({
-      t: chosen.sent(), title: readable(title.value), x: excluded.map(({ id }) => id),
+      t: chosen.sent(), title: readable(title.value), x: leftOut.ids,
       k: k === STEP ? "" : String(k), at: results.picked,
     }),
     restore(params) {
-      const known = new Map(excluded.map((each) => [each.id, each.name]));
-      excluded = texts(params, "x", MOST).map((id) => ({ id, name: known.get(id) ?? null }));
+      leftOut.restore(texts(params, "x", MOST));
       title.value = readable(params.get("title") ?? "");
       k = count(params);
       results.pick(params.get("at"));

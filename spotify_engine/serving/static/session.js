@@ -5,6 +5,7 @@ import { ask, Live, readable, Refused, Unavailable } from "./api.js";
 import { barChart, fixed, percent, shareChart, signed } from "./charts.js";
 import { combobox } from "./combobox.js";
 import { announce, byId, h, plural } from "./dom.js";
+import { LeftOut } from "./left_out.js";
 import {
   asWritten, Chosen, ground, nothingLeft, reasonTerms, Recommendations, subject,
 } from "./results.js";
@@ -57,6 +58,9 @@ export function sessionTab({ answered, changed, invented }) {
   let k = STEP;
   let event = null; // {message, failed}: what became of the last play that was to be stored
   let detailed = false; // whether the details stay open
+  const leftOut = new LeftOut({
+    noun: "song", changed: () => askAgain(), home: () => results.focusFirst(),
+  });
   const results = new Recommendations({
     root: byId("session-results"),
     why,
@@ -70,6 +74,7 @@ export function sessionTab({ answered, changed, invented }) {
         spoken: (each) => `Store that ${readable(user.value)} played ${each.name}`,
         offered: () => readable(user.value) !== "",
       },
+      leftOut.act,
     ],
     invented,
     selected: explain,
@@ -99,6 +104,7 @@ export function sessionTab({ answered, changed, invented }) {
     request: (signal) => {
       const body = { recent: chosen.sent().slice(-MOST), explain: true, k };
       if (readable(user.value)) body.user = readable(user.value);
+      if (leftOut.ids.length) body.exclude = leftOut.ids.slice(-MOST);
       if (at.value) body.at = new Date(at.value).toISOString();
       return ask("v1/sessions/next", { body, signal });
     },
@@ -156,7 +162,7 @@ export function sessionTab({ answered, changed, invented }) {
     if (event) {
       notes.push(h("p", { class: event.failed ? "notice error" : "notice" }, event.message));
     }
-    return [...notes, ...nothingLeft(answer)];
+    return [...notes, leftOut.line(), ...nothingLeft(answer)].filter(Boolean);
   }
 
   function explain(recommendation) {
@@ -194,13 +200,14 @@ export function sessionTab({ answered, changed, invented }) {
   return {
     change: () => live.change(),
     state: () => parameters({
-      user: readable(user.value), s: chosen.sent(), when: at.value,
+      user: readable(user.value), s: chosen.sent(), when: at.value, x: leftOut.ids,
       k: k === STEP ? "" : String(k), at: results.picked,
     }),
     restore(params) {
       user.value = readable(params.get("user") ?? "");
       at.value = params.get("when") ?? "";
       k = count(params);
+      leftOut.restore(texts(params, "x", MOST));
       event = null;
       results.pick(params.get("at"));
       const here = new Map(chosen.tracks.map((each) => [each.id ?? each.text, each]));
