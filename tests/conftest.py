@@ -33,22 +33,16 @@ SLOW_FILES = {
     "tests/serving/test_schema.py", "tests/sessions/test_notebook.py", "tests/test_supervision.py",
     "tests/tracking/test_tracker.py",
 }  # fmt: skip
-# Files that look into one history of runs, which one adds to.
-TOGETHER = {"tests/jobs/test_recommend.py": "history", "tests/jobs/test_runs.py": "history"}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and let it begin first; keep the tests of a file, which share fixtures, in
-    one process."""
+    """Mark what is slow, and let its files begin first: what is quick fills the gaps at the end."""
     slow = set()
     for item in items:
         file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(file, file)))
         if file in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
             slow.add(file)
-    # What is quick fills the gaps at the end.
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in slow)
 
 
