@@ -27,11 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(run: Path) -> None:
     """What came of it, from the result in words to what to run next."""
     from spotify_engine.console import console, say
-    from spotify_engine.playlists.completion import complete_playlist, find_playlist
+    from spotify_engine.playlists.completion import (
+        complete_playlist,
+        find_playlist,
+        judgeable_playlist,
+    )
     from spotify_engine.playlists.recommender import PlaylistRecommender
 
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    tracks, title = find_playlist(run, "0")
+    tracks, title = find_playlist(run, str(judgeable_playlist(run)))
     completion = complete_playlist(PlaylistRecommender.load(run / "bundle"), tracks, title, k=10)
     say("")
     console.rule("The demo, on invented music", characters="=")

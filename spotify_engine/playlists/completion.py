@@ -107,11 +107,11 @@ class Completion:
         return Text("; ".join(f"{name}: {FALLBACKS[name]}" for name in used)) if used else None
 
     def _in_short(self, explanation: Explanation) -> str:
-        """The strongest seeds and shared genres, for one line of a table."""
+        """The strongest seed and shared genre, for a line of a table."""
         seeds = [each.name for each in explanation.reasons if each.name is not None]
-        parts = ["like " + ", ".join(f'"{name}"' for name in seeds[:2])] if seeds else []
+        parts = [f'like "{seeds[0]}"'] if seeds else []
         if explanation.matched_genres:
-            parts.append(", ".join(explanation.matched_genres[:2]))
+            parts.append(explanation.matched_genres[0])
         if parts or explanation.reasons[0].kind == REST:
             return "; ".join(parts) or "no reason in particular"
         return str(explanation.reasons[0])
@@ -184,3 +184,27 @@ def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:
     )
     ids = pq.read_table(run / "tables" / "tracks.parquet", columns=["id"])["id"]
     return ids.take(pairs["track"]).to_pylist(), names[row]
+
+
+def judgeable_playlist(run: Path) -> int:
+    """The number of a playlist by which most readers can judge a completion: its title names a
+    genre, and its tracks' names are in Latin letters."""
+
+    def column(table: str, name: str) -> list[Any]:
+        found = pq.read_table(run / "tables" / f"{table}.parquet", columns=[name])
+        return found[name].to_pylist()
+
+    names, genres = column("tracks", "name"), column("genres", "name")
+    legible: dict[int, list[bool]] = {}
+    for playlist, track in zip(
+        column("playlist_tracks", "playlist"), column("playlist_tracks", "track"), strict=True
+    ):
+        legible.setdefault(playlist, []).append(names[track].isascii())
+
+    def worth(playlist: int) -> tuple[bool, float]:
+        title, tracks = (titles[playlist] or "").lower(), legible.get(playlist, [])
+        named = any(genre in title for genre in genres) and 8 <= len(tracks) <= 20
+        return named, sum(tracks) / max(len(tracks), 1)
+
+    titles = column("playlists", "name")
+    return max(range(len(titles)), key=worth)

@@ -17,6 +17,8 @@ import pytest
 from spotify_engine.dotted import flatten
 from spotify_engine.runtime.audit import audit_run
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def run(finished: tuple[Path, str]) -> Path:
@@ -197,3 +199,19 @@ def test_evaluate_notices_changed_predictions(
 
 def _named(tracks: pd.DataFrame) -> list[Any]:
     return list(tracks.rename(columns={"name": "name_"}).itertuples())
+
+
+def test_the_playlist_notebook_runs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("SPOTIFY_ENGINE_RUN", str(run))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "complete_a_playlist.ipynb", as_version=4)
+    saved = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    for text in (saved, shown):
+        assert "5 known, 0 by their artist, 1 not found" in text
+        assert "because:" in text
+        assert "image/png" in text

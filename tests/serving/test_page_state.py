@@ -75,6 +75,13 @@ def test_a_link_holds_all_that_is_shown(open_page: Open, url: str) -> None:
     expect(other.locator(CHOSEN)).to_have_text(["Song 14"])
 
 
+def test_the_footer_says_which_epoch_each_tab_is_served_from(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    expect(page.locator("footer")).to_contain_text("Served: epoch 2 of 3 (playlists).")
+    page.get_by_role("tab", name="Session").click()
+    expect(page.locator("footer")).to_contain_text("Served: epoch 2 of 3 (sessions).")
+
+
 def test_every_removal_can_be_undone(open_page: Open, url: str) -> None:
     page = open_page(url)
     for text in ("Song 12", "Song 14", "Song 10"):
