@@ -43,14 +43,15 @@ SENT: list[tuple[str, tuple[Any, ...], dict[str, Any], Any, str, Any]] = [
     (
         "next", (), {"user": "u", "recent": ("a", "b"), "at": datetime(2025, 3, 3, 20, tzinfo=UTC)},
         ANSWER, "POST /v1/sessions/next",
-        {"user": "u", "recent": ["a", "b"], "at": "2025-03-03T20:00:00Z", "k": 10,
+        {"user": "u", "recent": ["a", "b"], "at": "2025-03-03T20:00:00Z", "exclude": [], "k": 10,
          "explain": False},
     ),
     (
         "recommend", (PlaylistInput(tracks=["a"]), SessionInput(user="u", at=1_700_000_000)), {},
         {**ANSWER, "why": "because"}, "POST /v1/recommend",
         {"playlist": {"tracks": ["a"], "exclude": []},
-         "session": {"user": "u", "recent": [], "at": 1_700_000_000}, "k": 10, "explain": False},
+         "session": {"user": "u", "recent": [], "at": 1_700_000_000, "exclude": []},
+         "k": 10, "explain": False},
     ),
     (
         "play", ("u", "a", 51_912), {"at": 5}, STORED, "POST /v1/events",

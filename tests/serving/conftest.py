@@ -147,15 +147,18 @@ def proxy(upstream: str, prefix: str, strips: bool) -> Any:
         if strips:
             path = path.removeprefix(prefix) or "/"
         headers = [each for each in request.headers.items() if each[0] != "host"]
-        answer = await client.request(
+        async with client.stream(
             request.method, f"{upstream}{path}", params=request.query_params, headers=headers,
             content=await request.body(),
-        )  # fmt: skip
-        found = Response(answer.content, answer.status_code)
-        found.raw_headers = [
-            each for each in answer.headers.raw
-            if each[0].lower() not in (b"content-encoding", b"transfer-encoding")
-        ]  # fmt: skip
+        ) as answer:  # fmt: skip
+            # As it came: compressed, where the browser takes that.
+            body = b"".join([part async for part in answer.aiter_raw()])
+        found = Response(body, answer.status_code)
+        # Of a file that comes bit by bit the length is known only now.
+        length = [(b"content-length", str(len(body)).encode())]
+        there = [each for each in answer.headers.raw if each[0].lower() != b"transfer-encoding"]
+        known = any(name.lower() == b"content-length" for name, _ in there)
+        found.raw_headers = there if known else [*there, *length]
         return found
 
     methods = ["GET", "HEAD", "POST", "PUT", "OPTIONS"]
