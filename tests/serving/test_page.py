@@ -113,6 +113,7 @@ def test_reasons_and_charts_are_the_answers(open_page: Open, url: str) -> None:
     order = sorted(range(3), key=lambda i: -answer.seeds[i].attention)
     grid = page.get_by_role("grid")
     cells = grid.locator("tbody tr").first.locator(".cell")
+    expect(cells).to_have_count(3)
     assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
         f"{answer.seeds[i].name}: {100 * answer.seeds[i].attention:.1f} % of the attention"
         for i in order
