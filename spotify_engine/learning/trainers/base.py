@@ -214,7 +214,8 @@ class BaseTrainer(ABC):
             optimizer.load_state_dict(saved)
         self.next_epoch = state["next_epoch"]
         self.stopping.best, self.stopping.best_epoch = state["best"]
-        self.history, self.start = state["history"], state["start"]
+        self.history = state["history"]
+        self.start = state.get("start")  # runs begun before it was noted go on without
         self.load_extra_state(state["extra"])
 
 

@@ -66,11 +66,12 @@ def served_of(best: Path, history: Sequence[dict[str, float]], monitor: str) -> 
     """
     state = load_state(best)
     values = [each[monitor] for each in history if monitor in each]
-    measured = state["start"] is not None or bool(values)
+    start = state.get("start")  # not noted by earlier releases, whose runs go on
+    measured = start is not None or bool(values)
     return Served(
         epoch=state["best"][1] + 1 if measured else len(history),
         epochs=len(history),
         validation=state["best"][0] if measured else None,
-        start=state["start"],
+        start=start,
         best_trained=max(values) if values else None,
     )
