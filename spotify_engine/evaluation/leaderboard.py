@@ -251,17 +251,19 @@ def baseline_rows(
     return [_baseline_row(name, split, catalogue, config, watch) for name in config.baselines]
 
 
-def leaderboard_in_words(rows: Sequence[Row], config: EvaluationConfig) -> str:
+def leaderboard_in_words(
+    test: Mapping[str, Mapping[str, float | None]], config: EvaluationConfig
+) -> str:
     """What the leaderboard says of its first row: ours, beside the best baseline of the others.
 
     Args:
-        rows: ours, those of parts of it, then the baselines, as ``config`` names them.
+        test: test figures by scorer: ours, those of parts of it, then the baselines, as ``config``
+            names them.
     """
     key = f"recall@{config.selection_k}"
-    recalls = {row.name: row.test[key] for row in rows if row.test.get(key) is not None}
-    return found_in_words(
-        rows[0].name, recalls, config.baselines, "held-out tracks", config.selection_k
-    )
+    recalls = {name: figures.get(key) for name, figures in test.items()}
+    ours = next(iter(test))
+    return found_in_words(ours, recalls, config.baselines, "held-out tracks", config.selection_k)
 
 
 def found_in_words(

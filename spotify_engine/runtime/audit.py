@@ -178,9 +178,8 @@ def _audit_playlists(
     )
     record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
     table = render_leaderboard(rows, settings, wide)
-    return Audit(
-        table, differences, len(named), left_out, named, leaderboard_in_words(rows, settings)
-    )
+    said = leaderboard_in_words({row.name: row.test for row in rows}, settings)
+    return Audit(table, differences, len(named), left_out, named, said)
 
 
 def _said_of_playlists(name: str, ours: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,24 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.challenge_report import plot_breakdown
 from spotify_engine.evaluation.figures import plot_report
 from spotify_engine.evaluation.fingerprint import fingerprint
+from spotify_engine.evaluation.leaderboard import leaderboard_in_words
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, make_split, save_split
-from spotify_engine.graphs import render_summary, summary
-from spotify_engine.learning.trainers.playlist import MONITOR
+from spotify_engine.graphs import summary
 from spotify_engine.learning.trainers.served import served_of
 from spotify_engine.playlists.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.genres import mine_artist_genres, read_artist_genres
-from spotify_engine.playlists.graph import (
-    build_graph,
-    load_graph,
-    save_graph,
-)
+from spotify_engine.playlists.graph import build_graph, load_graph, save_graph
 from spotify_engine.playlists.hybrid import choose_item_item
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.start import find_start
 from spotify_engine.playlists.titles import choose_titles
 from spotify_engine.ragged import Ragged
-from spotify_engine.runtime.etl import prepare_tables, render_counts
+from spotify_engine.runtime.etl import prepare_tables
 from spotify_engine.runtime.kaggle_files import PlaylistFiles
 from spotify_engine.runtime.measuring import measure_run
-from spotify_engine.runtime.pipeline import TrainingPipeline
-from spotify_engine.runtime.train import (
-    EPOCHS,
-    PlaylistTraining,
-    train,
-)
+from spotify_engine.runtime.pipeline import TrainingPipeline, tell_counts, tell_graph
+from spotify_engine.runtime.train import EPOCHS, PlaylistTraining, train
 from spotify_engine.stages import Part, Stage
 from spotify_engine.watching import telling
 
@@ -66,10 +59,10 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         metrics: dict[str, Any] = self.run.stages["evaluate"]["result"]["metrics"]
         return metrics
 
-    @property
+    @cached_property  # a checkpoint holds every embedding
     def served(self) -> dict[str, Any]:
         history = self.run.stages["train"]["result"]
-        return served_of(self.run.checkpoints / "best", history, MONITOR).report()
+        return served_of(self.run.checkpoints / "best", history).report()
 
     def epoch_files(self) -> dict[Path, str]:
         return {self.run.checkpoints / EPOCHS: ""}
@@ -229,16 +222,19 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             "item_item": results["item_item"],
             "titles": results["titles"],
             **results["evaluate"],
+            "in_words": leaderboard_in_words(
+                {
+                    PlaylistRecommender.name: self.metrics["test"],
+                    **{n: row["test"] for n, row in results["evaluate"]["baselines"].items()},
+                },
+                self.config.evaluation,
+            ),
         }
 
     def draw(self, report: dict[str, Any]) -> None:
         plot_report(report, PlaylistRecommender.name, self.run.picture)
         if report["breakdown"]:
             plot_breakdown(report["breakdown"], self.run.breakdown_picture)
-
-
-def _tell_counts(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
-    console.print(render_counts(counts))
 
 
 def _tell_served(pipeline: PlaylistPipeline, history: list[dict[str, float]]) -> None:
@@ -263,15 +259,11 @@ def _tell_genres(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
     console.print(f"Genres: {found}", highlight=False)
 
 
-def _tell_graph(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
-    console.print(render_summary(counts))
-
-
 TABLES_AND_SPLIT = ("prepare", "split")
 STAGES: tuple[Stage[PlaylistPipeline], ...] = (
     Stage(
         "prepare", Part.DATA, PlaylistPipeline.read,
-        keys=("inputs", "data"), writes=("tables",), tell=_tell_counts,
+        keys=("inputs", "data"), writes=("tables",), tell=tell_counts,
     ),
     Stage(
         "split", Part.DATA, PlaylistPipeline.hold_out,
@@ -285,7 +277,7 @@ STAGES: tuple[Stage[PlaylistPipeline], ...] = (
     ),
     Stage(
         "graph", Part.GROUND, PlaylistPipeline.build,
-        reads=(*TABLES_AND_SPLIT, "genres"), keys=("graph",), writes=("graph",), tell=_tell_graph,
+        reads=(*TABLES_AND_SPLIT, "genres"), keys=("graph",), writes=("graph",), tell=tell_graph,
     ),
     Stage(
         "start", Part.GROUND, PlaylistPipeline.begin,

@@ -58,8 +58,7 @@ def measure_run(
         baselines = baseline_rows(split, catalogue, settings, telling(say))
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
-    said = leaderboard_in_words(rows, settings)
-    say(said)
+    say(leaderboard_in_words({row.name: row.test for row in rows}, settings))
     breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
     if breakdown:
         console.print(render_breakdown(breakdown))
@@ -71,7 +70,6 @@ def measure_run(
     faithful = faithfulness(recommender, split, settings.seed, telling(say))
     console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
-        "in_words": said,
         "metrics": {"val": ours.val, "test": ours.test},
         "without_item_item": alone[0].report() if alone else None,
         "baselines": {row.name: row.report() for row in baselines},

@@ -11,8 +11,11 @@ from typing import Any, ClassVar, Generic, Self
 from ray.train import UserCallback
 
 from spotify_engine import __version__
+from spotify_engine.console import console
+from spotify_engine.graphs import render_summary
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.runtime.etl import render_counts
 from spotify_engine.runtime.recording import record_report, recorded
 from spotify_engine.runtime.run import Job, Run
 from spotify_engine.sessions.recommender import SessionRecommender
@@ -154,6 +157,16 @@ class TrainingPipeline(ABC, Generic[Job]):
     def _do(self, stages: Iterable[Stage[Self]]) -> None:
         for stage in stages:
             self.run.do(stage, self)
+
+
+def tell_counts(pipeline: object, counts: dict[str, Any]) -> None:
+    """Print what was read."""
+    console.print(render_counts(counts))
+
+
+def tell_graph(pipeline: object, counts: dict[str, Any]) -> None:
+    """Print how large a graph is."""
+    console.print(render_summary(counts))
 
 
 def fingerprint_of_data(run: Run[Any]) -> str:

@@ -29,16 +29,10 @@ from spotify_engine.sessions.leaderboard import (
 )
 from spotify_engine.sessions.mixture import SessionModel
 from spotify_engine.sessions.queries import Queries, queries_of_events
-from spotify_engine.sessions.rankings import (
-    load_ranking,
-    load_rankings,
-)
+from spotify_engine.sessions.rankings import load_ranking, load_rankings
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
 from spotify_engine.sessions.settings import MODELS, ModelName, SyntheticJob
-from spotify_engine.sessions.splits import (
-    EventSplit,
-    load_event_split,
-)
+from spotify_engine.sessions.splits import EventSplit, load_event_split
 from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
 from spotify_engine.sessions.tables import load_tables
 from spotify_engine.sessions.vectors import GATVectors

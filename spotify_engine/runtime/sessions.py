@@ -11,31 +11,21 @@ import numpy as np
 from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
-from spotify_engine.graphs import render_summary, summary
+from spotify_engine.graphs import summary
 from spotify_engine.learning.trainers.served import Served, served_of
 from spotify_engine.pipelines import SESSION_MODELS
-from spotify_engine.runtime.etl import render_counts
 from spotify_engine.runtime.generate import generate
-from spotify_engine.runtime.pipeline import TrainingPipeline
+from spotify_engine.runtime.pipeline import TrainingPipeline, tell_counts, tell_graph
 from spotify_engine.runtime.session_etl import prepare_sessions
 from spotify_engine.runtime.session_files import SessionFiles
 from spotify_engine.runtime.train import EPOCHS, train
 from spotify_engine.sessions.columns import LATEST
 from spotify_engine.sessions.figures import plot_session_report
 from spotify_engine.sessions.graph import build_session_graph, save_session_graph
-from spotify_engine.sessions.leaderboard import (
-    Leaderboard,
-)
-from spotify_engine.sessions.rankings import (
-    Lists,
-    save_ranking,
-    save_rankings,
-)
+from spotify_engine.sessions.leaderboard import Leaderboard, board_in_words
+from spotify_engine.sessions.rankings import Lists, save_ranking, save_rankings
 from spotify_engine.sessions.settings import ModelName, SyntheticJob
-from spotify_engine.sessions.splits import (
-    save_event_split,
-    split_events,
-)
+from spotify_engine.sessions.splits import save_event_split, split_events
 from spotify_engine.sessions.synthetic import Asked, find_plays
 from spotify_engine.sessions.tables import edges_of_events
 from spotify_engine.stages import Part, Stage
@@ -74,12 +64,12 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
 
     @property
     def served(self) -> dict[str, Any]:
-        return self._served(self.config.models[-1]).report()
+        return self.served_of(self.config.models[-1]).report()
 
-    def _served(self, name: ModelName) -> Served:
+    def served_of(self, name: ModelName) -> Served:
+        """Which epoch of a trained model its best checkpoint is."""
         history = self.run.stages[_training(name)]["result"]
-        monitor = self.training(name).monitor
-        return served_of(self.run.checkpoints / name / "best", history, monitor)
+        return served_of(self.run.checkpoints / name / "best", history)
 
     def epoch_files(self) -> dict[Path, str]:
         return {self.run.checkpoints / name / EPOCHS: f"{name}/" for name in self.config.models}
@@ -145,9 +135,8 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         self.add_oracle(board)
         self._save_rankings(board)
         console.print(board.render())
-        said = board.in_words(self.last)
-        say(said)
-        found = {"in_words": said, **self.findings(board)}
+        say(board.in_words(self.last))
+        found = self.findings(board)
         for name, each in found["faithfulness"].items():
             console.print(described(name, each), highlight=False)
         return found
@@ -175,9 +164,15 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
                 "fingerprint": results["bundle"]["data_fingerprint"],
             },
             "epochs": {name: results[_training(name)] for name in self.config.models},
-            "served": {name: self._served(name).report() for name in self.config.models},
-            **results.get("evaluate", {}),
+            "served": {name: self.served_of(name).report() for name in self.config.models},
+            **self._evaluated(results.get("evaluate")),
         }
+
+    def _evaluated(self, found: dict[str, Any] | None) -> dict[str, Any]:
+        if found is None:
+            return {}
+        board = {name: row["next_song"] for name, row in found["leaderboard"].items()}
+        return {**found, "in_words": board_in_words(self.last, board)}
 
     def draw(self, report: dict[str, Any]) -> None:
         plot_session_report(report, self.run.picture)
@@ -197,7 +192,7 @@ def _training_of(name: ModelName, measured: bool) -> Stage[SessionPipeline]:
 
 
 def _tell_served(name: ModelName) -> Callable[[SessionPipeline, Any], None]:
-    return lambda pipeline, _: say(f"{name}: {pipeline._served(name).in_words}")
+    return lambda pipeline, _: say(f"{name}: {pipeline.served_of(name).in_words}")
 
 
 def _evaluation_after(training: Sequence[Stage[SessionPipeline]]) -> Stage[SessionPipeline]:
@@ -216,14 +211,6 @@ def _bundle_after(training: Sequence[Stage[SessionPipeline]]) -> Stage[SessionPi
     )  # fmt: skip
 
 
-def _tell_counts(pipeline: SessionPipeline, counts: dict[str, Any]) -> None:
-    console.print(render_counts(counts))
-
-
-def _tell_graph(pipeline: SessionPipeline, counts: dict[str, Any]) -> None:
-    console.print(render_summary(counts))
-
-
 GENERATE = Stage(
     "generate", Part.DATA, SessionPipeline.generate,
     # The truth is written of the plays that are asked for, which the split decides.
@@ -231,7 +218,7 @@ GENERATE = Stage(
 )  # fmt: skip
 PREPARE = Stage(
     "prepare", Part.DATA, SessionPipeline.read,
-    reads=("generate",), keys=("inputs", "data"), writes=("tables",), tell=_tell_counts,
+    reads=("generate",), keys=("inputs", "data"), writes=("tables",), tell=tell_counts,
 )  # fmt: skip
 SPLIT = Stage(
     "split", Part.DATA, SessionPipeline.hold_out,
@@ -239,5 +226,5 @@ SPLIT = Stage(
 )  # fmt: skip
 GRAPH = Stage(
     "graph", Part.GROUND, SessionPipeline.build,
-    reads=("prepare", "split"), keys=("graph",), writes=("graph",), tell=_tell_graph,
+    reads=("prepare", "split"), keys=("graph",), writes=("graph",), tell=tell_graph,
 )  # fmt: skip

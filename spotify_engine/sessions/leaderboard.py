@@ -320,8 +320,7 @@ class Leaderboard:
 
     def in_words(self, ours: str) -> str:
         """What the leaderboard says of one model, beside the best baseline."""
-        recalls = {row.name: row.next_song[f"recall@{K}"] for row in self.rows}
-        return found_in_words(ours, recalls, BASELINES, "next songs", K)
+        return board_in_words(ours, {row.name: row.next_song for row in self.rows})
 
     def render(self, wide: bool = False) -> Table:
         """The best next-song recall on top.
@@ -373,3 +372,13 @@ def by_user(per_user: np.ndarray) -> ScoreNext:
 def _settings(scorer: Any) -> dict[str, Any]:
     config = getattr(scorer, "config", None)
     return config.model_dump() if config is not None else {}
+
+
+def board_in_words(ours: str, next_song: Mapping[str, Mapping[str, float]]) -> str:
+    """What a leaderboard says of one model, beside the best baseline.
+
+    Args:
+        next_song: figures of the next song, by scorer.
+    """
+    recalls = {name: figures[f"recall@{K}"] for name, figures in next_song.items()}
+    return found_in_words(ours, recalls, BASELINES, "next songs", K)

@@ -129,6 +129,7 @@ def test_simple_trains_on_the_users_own_csvs(
     report = json.loads((out / "report.json").read_text())
     assert "leaderboard" not in report
     assert "train_recall@10" in report["epochs"]["basic"][-1]
+    assert report["served"]["basic"]["validation"] is None, "nothing was held out to validate on"
     assert not (out / "split.parquet").exists()
     recommender = SessionRecommender.load(out / "bundle")
     found = recommender.next(recommender.user_ids[0], k=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.learning.trainers.base import load_state
+from spotify_engine.learning.trainers.playlist import MONITOR
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,19 @@ class Served:
         return {**asdict(self), "helped": self.helped, "in_words": self.in_words}
 
 
-def served_of(best: Path, history: Sequence[dict[str, float]], monitor: str) -> Served:
+def served_of(best: Path, history: Sequence[dict[str, float]]) -> Served:
     """Which epoch a training's best checkpoint is.
 
     Args:
         best: folder of the checkpoint.
-        history: the metrics of all trained epochs.
-        monitor: the metric that was validated.
+        history: the metrics of all trained epochs. Those that learn from everything have none of
+            validation; then the last one is the best checkpoint.
 
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
     """
     state = load_state(best)
-    values = [each[monitor] for each in history if monitor in each]
+    values = [each[MONITOR] for each in history if MONITOR in each]
     start = state.get("start")  # not noted by earlier releases, whose runs go on
     measured = start is not None or bool(values)
     return Served(

@@ -12,12 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spotify_engine.invented_names import (
-    GENRE_NAMES,
-    Namer,
-    quote_rfc4180,
-    write_text,
-)
+from spotify_engine.invented_names import GENRE_NAMES, Namer, quote_rfc4180, write_text
 from spotify_engine.sessions.schema import (
     ARTIST_GENRES_FILE,
     GENRES_FILE,

@@ -27,7 +27,7 @@ def history(*values: float) -> list[dict[str, float]]:
 
 
 def test_training_that_made_it_worse_is_said_and_the_start_is_served(checkpoint: Any) -> None:
-    served = served_of(checkpoint(0.24, -1, 0.24), history(0.2, 0.19), MONITOR)
+    served = served_of(checkpoint(0.24, -1, 0.24), history(0.2, 0.19))
     assert served == Served(0, 2, 0.24, 0.24, 0.2)
     assert served.helped is False
     assert served.in_words == (
@@ -37,18 +37,19 @@ def test_training_that_made_it_worse_is_said_and_the_start_is_served(checkpoint:
 
 
 def test_training_that_helped_names_the_epoch_counting_from_one(checkpoint: Any) -> None:
-    served = served_of(checkpoint(0.3, 1, 0.24), history(0.2, 0.3, 0.29), MONITOR)
+    served = served_of(checkpoint(0.3, 1, 0.24), history(0.2, 0.3, 0.29))
     assert (served.epoch, served.epochs, served.helped) == (2, 3, True)
     assert "epoch 2 of 3 (recall@10 on validation 0.3000; as it began 0.2400)" in served.in_words
 
 
 def test_a_start_that_was_not_measured_is_not_claimed_to_be_beaten(checkpoint: Any) -> None:
-    served = served_of(checkpoint(0.3, 0, None), history(0.3), MONITOR)
+    served = served_of(checkpoint(0.3, 0, None), history(0.3))
     assert served.helped is None
     assert "as it began" not in served.in_words
 
 
 def test_where_nothing_was_validated_the_last_epoch_is_served(checkpoint: Any) -> None:
-    served = served_of(checkpoint(0.0, 0, None), [{"epoch": 0.0}, {"epoch": 1.0}], MONITOR)
+    learned = [{"epoch": float(i), "train_recall@10": 0.9 - 0.1 * i} for i in range(2)]
+    served = served_of(checkpoint(0.9, 0, None), learned)
     assert (served.epoch, served.validation) == (2, None)
     assert served.in_words == "Served: epoch 2 of 2; nothing was validated."
