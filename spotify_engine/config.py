@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -11,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spotify_engine.dotted import laid_over, nested
-from spotify_engine.errors import InputError, problem
+from spotify_engine.errors import InputError, hint, problem
 from spotify_engine.evaluation.leaderboard import EvaluationConfig
 from spotify_engine.evaluation.splits import HoldoutConfig
 from spotify_engine.learning.item_item import ItemItemConfig
@@ -170,9 +169,8 @@ def check_known(model: type[BaseModel], path: Sequence[str], source: str) -> Non
     """Name the first part of a path that isn't a key, with the nearest ones that are."""
     for depth, key in enumerate(path):
         if key not in model.model_fields:
-            near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(model.model_fields)}"
-            raise InputError(f"{source}: unknown key {'.'.join(path[: depth + 1])}; {hint}")
+            meant = hint(key, model.model_fields)
+            raise InputError(f"{source}: unknown key {'.'.join(path[: depth + 1])}; {meant}")
         annotation = model.model_fields[key].annotation
         candidates = [annotation, *get_args(annotation)]
         inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -21,3 +22,13 @@ def problem(error: Mapping[str, Any]) -> str:
     # Of a whole section that does not fit together, the message says what is wrong.
     got = "" if isinstance(error["input"], Mapping) else f" (got {error['input']!r})"
     return f"{where}: {message}{got}"
+
+
+def hint(name: str, known: Collection[str], cutoff: float = 0.5) -> str:
+    """Which of the known names may be meant by one that isn't; all of them where none is alike.
+
+    Args:
+        cutoff: how alike at least, 0 to 1.
+    """
+    near = get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -9,6 +9,7 @@ from importlib import import_module
 
 from spotify_engine import __version__
 from spotify_engine.command import BAD_INPUT, STOPPED, job
+from spotify_engine.errors import hint
 from spotify_engine.next_step import SCRIPT
 
 PLAYLISTS, SESSIONS = "playlists", "sessions"
@@ -72,11 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in VERBS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(VERBS)}"
-        print(f"error: {name}: no such command; {hint}", file=sys.stderr)
+        print(f"error: {name}: no such command; {hint(name, VERBS, 0.6)}", file=sys.stderr)
         return BAD_INPUT
     verb, called = VERBS[name], f"{SCRIPT} {name}"
     module, more = verb.module, list[str]()

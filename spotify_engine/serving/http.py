@@ -5,16 +5,14 @@ from __future__ import annotations
 import codecs
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from email.message import Message
-from http import HTTPStatus
+from functools import partial
 from importlib.resources import files
 from time import perf_counter
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -26,14 +24,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from spotify_engine import __version__
-from spotify_engine.errors import InputError
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.reading.formats.kinds import FORMATS
 from spotify_engine.serving.answers import (
     Answer,
     EventsAnswer,
     Exported,
-    FieldProblem,
     Health,
     Problem,
     ReadAnswer,
@@ -44,8 +40,8 @@ from spotify_engine.serving.answers import (
     VersionsAnswer,
 )
 from spotify_engine.serving.guard import ARRIVED, Guard
-from spotify_engine.serving.playlists import Unusable
-from spotify_engine.serving.problems import PROBLEM, problem
+from spotify_engine.serving.problems import PROBLEM
+from spotify_engine.serving.refusals import add_problem_handlers
 from spotify_engine.serving.requests import (
     MAX_K,
     MAX_TEXT,
@@ -58,13 +54,9 @@ from spotify_engine.serving.requests import (
     RollbackRequest,
     Text,
     readable,
-    unknown_field,
 )
-from spotify_engine.serving.service import NotServed, Service, UnknownTrack
-from spotify_engine.store.events import StoreUnavailable
-from spotify_engine.store.registry import UnknownVersion
+from spotify_engine.serving.service import Service
 
-RETRY_SECONDS = 2
 SMALL = 1024  # bytes of an answer that is not worth compressing
 JSON = "application/json"
 BEARER = HTTPBearer(auto_error=False, description="what the server's token file holds")
@@ -91,7 +83,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_api(service))
     app.include_router(_operations(service))
     _add_pages(app)
-    _add_problem_handlers(app, service)
+    add_problem_handlers(app, service)
     _describe_problems(app)
     app.add_middleware(GZipMiddleware, minimum_size=SMALL, compresslevel=5)
     if service.settings.cors_origins:
@@ -175,14 +167,9 @@ class JSONRoute(APIRoute):
 
 def _api(service: Service) -> APIRouter:
     api = APIRouter(prefix="/v1", route_class=JSONRoute)
+    recommends = partial(api.post, responses=ASKED, tags=["recommend"])
 
-    @api.post(
-        "/playlists/complete",
-        summary="Complete a playlist",
-        response_model=Answer,
-        responses=ASKED,
-        tags=["recommend"],
-    )
+    @recommends("/playlists/complete", summary="Complete a playlist", response_model=Answer)
     async def complete(body: CompleteRequest, request: Request) -> Response:
         """Tracks that complete a playlist, best first."""
         return await _timed(service.complete(body), request)
@@ -209,23 +196,13 @@ def _api(service: Service) -> APIRouter:
         """Write a playlist as a file that other programs read."""
         return _file(await service.export(body), FORMATS[body.format].media)
 
-    @api.post(
-        "/sessions/next",
-        summary="Name the next songs of a session",
-        response_model=Answer,
-        responses=ASKED,
-        tags=["recommend"],
-    )
+    @recommends("/sessions/next", summary="Name the next songs of a session", response_model=Answer)
     async def next_song(body: NextRequest, request: Request) -> Response:
         """Songs that may come next in a session, best first."""
         return await _timed(service.next(body), request)
 
-    @api.post(
-        "/recommend",
-        summary="Recommend from whatever is known",
-        response_model=UnifiedAnswer,
-        responses=ASKED,
-        tags=["recommend"],
+    @recommends(
+        "/recommend", summary="Recommend from whatever is known", response_model=UnifiedAnswer
     )
     async def recommend(body: RecommendRequest, request: Request) -> Response:
         """From a playlist, a session or both: the pipeline that knows more of it answers."""
@@ -446,122 +423,3 @@ def _is_utf8(charset: str) -> bool:
         return codecs.lookup(charset).name in ("utf-8", "ascii")
     except (LookupError, ValueError):
         return False
-
-
-def _add_problem_handlers(app: FastAPI, service: Service) -> None:
-    retry = {"Retry-After": str(RETRY_SECONDS)}
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
-        if found and found[0]["type"] == "json_invalid":
-            said = f"not JSON: {found[0].get('ctx', {}).get('error', 'unreadable')}"
-            return problem(400, "Broken JSON", f"body: {said}", [_field("body", said)])
-        problems = _field_problems(found, error.body, _asked_for(request))
-        first = problems[0]
-        return problem(422, "Invalid request", f"{first.field}: {first.message}", problems)
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = allowed = _allowed(headers.get("Allow", "GET"))
-            if request.method == "OPTIONS":
-                return Response(status_code=204, headers=headers)
-            error.detail = f"{request.method} is not possible here; {allowed} are"
-        return problem(
-            error.status_code,
-            HTTPStatus(error.status_code).phrase,
-            str(error.detail),
-            headers=headers,
-        )
-
-    @app.exception_handler(UnknownVersion)
-    async def unknown(request: Request, error: UnknownVersion) -> Response:
-        message = "there is no such version; GET /v1/versions lists all"
-        return problem(404, "Unknown version", message, [_field("version", message)])
-
-    @app.exception_handler(UnknownTrack)
-    async def unknown_track(request: Request, error: UnknownTrack) -> Response:
-        message = "the catalogue has no track of this id; GET /v1/tracks?q= finds by name"
-        return problem(404, "Unknown track", message, [_field("track", message)])
-
-    @app.exception_handler(Unusable)
-    async def unusable(request: Request, error: Unusable) -> Response:
-        said = f"{error.field}: {error}"
-        return problem(422, "Invalid request", said, [_field(error.field, str(error))])
-
-    @app.exception_handler(InputError)
-    async def refused(request: Request, error: InputError) -> Response:
-        return problem(409, "Refused", service.without_paths(str(error)))
-
-    @app.exception_handler(NotServed)
-    async def not_served(request: Request, error: NotServed) -> Response:
-        return problem(503, "Not served", str(error), headers=retry)
-
-    @app.exception_handler(StoreUnavailable)
-    async def unavailable(request: Request, error: StoreUnavailable) -> Response:
-        return problem(503, "Event store unavailable", str(error), headers=retry)
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        # The server's log has the trace; whoever asked gets none.
-        return problem(500, "Internal error", "the server failed; its log says how")
-
-
-def _allowed(methods: str) -> str:
-    """A route's own methods, and those that come with them."""
-    own = methods.split(", ")
-    return ", ".join(sorted({*own, "OPTIONS", *(["HEAD"] if "GET" in own else [])}))
-
-
-def _field(field: str, message: str) -> FieldProblem:
-    return FieldProblem(field=field, message=message)
-
-
-def _asked_for(request: Request) -> type[BaseModel] | None:
-    """What the body of a request should be."""
-    route = request.scope.get("route")
-    body = route.body_field if isinstance(route, APIRoute) else None
-    kind = None if body is None else body.field_info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _field_problems(errors: Any, body: Any, whole: type[BaseModel] | None) -> list[FieldProblem]:
-    """pydantic's errors by field; of a field that may be several things, the closest's."""
-    found: dict[str, str] = {}
-    for error in errors:
-        where, *path = error["loc"]
-        field = _path(path, body, error["type"]) if where == "body" else ".".join(map(str, path))
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            part = whole if len(path) == 1 else None
-            message = unknown_field(_parent(path, body), str(path[-1]), part)
-        found.setdefault(field or str(where), message)
-    return [_field(field, message) for field, message in found.items()][:20]
-
-
-def _parent(path: list[Any], body: Any) -> dict[str, Any]:
-    """The part of a body that holds the last key of a path."""
-    node = body
-    for part in path[:-1]:
-        if isinstance(node, dict | list):
-            with suppress(LookupError, TypeError):  # the name of a union's member
-                node = node[part]
-    return node if isinstance(node, dict) else {}
-
-
-def _path(path: list[Any], body: Any, kind: str) -> str:
-    """The field that an error is about, without the names of a union's members."""
-    parts: list[str] = []
-    node = body
-    for place, part in enumerate(path):
-        last = place == len(path) - 1
-        if (isinstance(node, dict) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        ):
-            node = node[part]
-            parts.append(str(part))
-        elif last and kind == "missing":
-            parts.append(str(part))
-    return ".".join(parts)

@@ -15,7 +15,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores
 from spotify_engine.playlists.explain import Explanation, Seeds
 from spotify_engine.playlists.graph import audio_matrix
-from spotify_engine.playlists.lookup import Asked, as_text
+from spotify_engine.playlists.lookup import Asked, Resolved, as_text
 from spotify_engine.playlists.outcomes import Outcome, summary
 from spotify_engine.playlists.recognising import entry_of
 from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -138,7 +138,7 @@ class PlaylistEngine:
     def known(self, given: PlaylistInput) -> tuple[int, int]:
         """(tracks of the playlist that are known, all of them)."""
         tracks, _ = self._tracks(given)
-        return len(self.recommender.resolve(self._meant(tracks)[0])), len(tracks)
+        return len(self._resolve(tracks)[0]), len(tracks)
 
     def describe(self, row: int) -> Described:
         """What is known of a track besides its name."""
@@ -157,7 +157,7 @@ class PlaylistEngine:
 
     def unknown(self, tracks: Sequence[str]) -> list[str]:
         """Those of which not even the artist is known."""
-        return self.recommender.resolve(self._meant(tracks)[0]).unknown
+        return self._resolve(tracks)[0].unknown
 
     def read(self, request: ReadRequest) -> ReadAnswer:
         """What a text holds, and which of its tracks are known.
@@ -232,10 +232,8 @@ class PlaylistEngine:
 
     def _ask(self, request: CompleteRequest) -> _Ask:
         tracks, learned = self._tracks(request)
-        tracks, recognised = self._meant(tracks)
-        found = self.recommender.resolve(tracks)
-        leave, others = self._meant([_asked(track) for track in request.exclude])
-        excluded = self.recommender.resolve(leave)
+        found, recognised = self._resolve(tracks)
+        excluded, others = self._resolve([_asked(track) for track in request.exclude])
         return _Ask(
             request,
             learned,
@@ -246,21 +244,25 @@ class PlaylistEngine:
             seeds=self.recommender.seeds(found) if len(found) else None,
         )
 
-    def _meant(self, tracks: Sequence[Asked]) -> tuple[list[Asked], list[EntryOut]]:
-        """(the tracks, ids in place of what is recognised but written otherwise; those, and how).
+    def _resolve(self, tracks: Sequence[Asked]) -> tuple[Resolved, list[EntryOut]]:
+        """(what is found, also of what is written otherwise than its track; the latter, and how).
 
         What is found as it is written costs nothing more.
         """
         found = self.recommender.resolve(tracks)
         left = {*found.unknown, *(each.asked for each in found.by_artist)}
-        places = [place for place, each in enumerate(tracks) if left and as_text(each) in left]
+        if not left:
+            return found, []
+        places = [place for place, each in enumerate(tracks) if as_text(each) in left]
         outcomes = self.recogniser.recognise(entry_of(tracks[place], place + 1) for place in places)
         meant, recognised = list(tracks), dict[str, EntryOut]()
         for place, outcome in zip(places, outcomes, strict=True):
             if outcome.row is not None:
                 meant[place] = self.recommender.ids[outcome.row]
                 recognised.setdefault(outcome.entry.text, self._entry(outcome))
-        return meant, list(recognised.values())
+        if recognised:
+            found = self.recommender.resolve(meant)
+        return found, list(recognised.values())
 
     def _tracks(self, given: PlaylistInput) -> tuple[list[Asked], int]:
         """(the playlist's tracks, with those that were added since; how many of the latter)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from spotify_engine.errors import hint
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.reading.formats.kinds import FORMATS, ExportFormat
 
@@ -91,10 +91,7 @@ def unknown_field(given: Mapping[str, Any], field: str, whole: type[BaseModel] |
     right = {key for key in given if any(key in model.model_fields for model in models)}
     alike = [model for model in models if right <= model.model_fields.keys()] or models
     known = list(dict.fromkeys(name for model in alike for name in model.model_fields))
-    near = difflib.get_close_matches(field.lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f"there is no such field; did you mean {near[0]}?"
-    return f"there is no such field; known: {', '.join(known)}"
+    return f"there is no such field; {hint(field.lower(), known)}"
 
 
 def _messages(model: type[Message]) -> list[type[Message]]:

@@ -172,11 +172,15 @@ def publish(registry: Registry, bundles: Mapping[str, Path | None]) -> list[Vers
 
 
 def anybody_may_tell(file: ServeFile, settings: ServeSettings) -> str | None:
-    """A warning where others on the network may store events; None: they may not."""
-    if settings.events_token is not None or is_loopback(resolved(str(file.http["host"]), "--host")):
+    """A warning where others on the network may store events; None: they may not.
+
+    The host must have been settled, see :func:`require_startable`.
+    """
+    host = str(file.http["host"])
+    if settings.events_token is not None or is_loopback(host):
         return None
     return (
-        f"warning: whoever reaches {file.http['host']} can store plays and additions; "
+        f"warning: whoever reaches {host} can store plays and additions; "
         "--events-token FILE lets only those do so who have the token in it"
     )
 
