@@ -100,6 +100,9 @@ _MOODS = (
 )
 
 
+_OWN_MOODS = 6  # words of either kind that the playlists of a genre choose from
+
+
 def make_words(rng: np.random.Generator, n: int = 6000) -> list[str]:
     """``n`` distinct words of no language, capitalised; some have accents or other scripts."""
     words: dict[str, None] = dict.fromkeys(_OTHER_SCRIPTS)
@@ -184,7 +187,7 @@ class Namer:
         return names
 
     def _patterns(self, sound: Mapping[str, str], what: str) -> list[list[str | pa.Array]]:
-        """Each pattern as its parts: texts, and the words to choose from."""
+        """Each pattern as its parts: texts, and words to choose from, of which each has some."""
         words = {kind: pa.array(_listed(text)) for kind, text in sound.items()}
         words["invented"] = pa.array(self._invented)
         return [
@@ -220,12 +223,7 @@ class Namer:
                 else part.take(pa.array(rng.integers(0, len(part), size)))
                 for part in pattern
             ]
-            if len(parts) == 1:
-                filled.append(
-                    parts[0] if isinstance(parts[0], pa.Array) else pa.repeat(parts[0], size)
-                )
-            else:
-                filled.append(pc.binary_join_element_wise(*parts, ""))
+            filled.append(pc.binary_join_element_wise(*parts, ""))
         if not filled:
             return pa.array([], pa.string())
         back = np.empty(len(order), np.int64)
@@ -257,8 +255,11 @@ def playlist_titles(
         elif kind[i] > (1 + genre_share) / 2:
             title = _PLAIN_TITLES[int(pick[0, i] * len(_PLAIN_TITLES))]
         else:
+            # Whoever likes one genre names moods of its own: titles that are alike tell something.
+            own = GENRE_NAMES.index(genres[i])
             mood, time = (
-                each[int(x * len(each))] for each, x in zip(_MOODS, pick[1:, i], strict=True)
+                each[(own + int(x * _OWN_MOODS)) % len(each)]
+                for each, x in zip(_MOODS, pick[1:, i], strict=True)
             )
             title = f"{mood} {time}" if pick[0, i] < 0.7 else time.lower()
         base, copy = title, 2

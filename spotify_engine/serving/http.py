@@ -201,9 +201,7 @@ def _api(service: Service) -> APIRouter:
         """Songs that may come next in a session, best first."""
         return await _timed(service.next(body), request)
 
-    @recommends(
-        "/recommend", summary="Recommend from whatever is known", response_model=UnifiedAnswer
-    )
+    @recommends("/recommend", summary="Recommend from what is known", response_model=UnifiedAnswer)
     async def recommend(body: RecommendRequest, request: Request) -> Response:
         """From a playlist, a session or both: the pipeline that knows more of it answers."""
         return await _timed(service.recommend(body), request)

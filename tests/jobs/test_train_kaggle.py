@@ -185,8 +185,7 @@ def test_with_little_known_every_case_beats_popularity(report: dict[str, Any]) -
     ):
         assert rows[case]["playlists"] >= 20
         ours, popularity = rows[case]["ours"], rows[case]["popularity"]
-        # Half of the titles that are alike name a mood, which tells nothing of the tracks.
-        assert ours["recall@10"] > 1.05 * popularity["recall@10"], case
+        assert ours["recall@10"] > 1.2 * popularity["recall@10"], case
         # A hundred are a quarter of the sample's tracks.
         assert ours["recall@100"] > popularity["recall@100"], case
 

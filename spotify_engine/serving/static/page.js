@@ -66,8 +66,13 @@ function know({ versions }) {
   });
   byId("tabs").hidden = tabs.filter(({ tab }) => !tab.hidden).length < 2;
   if (openTab().tab.hidden) follow();
-  byId("invented").hidden = !openTab().invented;
-  byId("trained").textContent = openTab().trained;
+  sayOf(openTab());
+}
+
+/** Says what the data of a tab is, and how its model was trained. */
+function sayOf(tab) {
+  byId("invented").hidden = !tab.invented;
+  byId("trained").textContent = tab.trained;
 }
 
 function open(name, focus = false) {
@@ -79,8 +84,7 @@ function open(name, focus = false) {
     if (!mine) continue;
     if (focus) each.tab.focus();
     byId("answered").textContent = each.latest ?? "No answer yet.";
-    byId("invented").hidden = !each.invented;
-    byId("trained").textContent = each.trained ?? "";
+    sayOf(each);
     // First opened: nothing was asked yet.
     if (each.latest === null) live[name].change();
   }
