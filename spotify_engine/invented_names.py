@@ -70,11 +70,12 @@ _SUFFIXES = (
     " - Live at Montréal, 1997",
     " / Reprise",
 )
+# None names a kind of music: it would be mined as a genre that its tracks don't have.
 _PLAIN_TITLES = _listed(
     """
-    Summer 2016|my fav|Liked from Radio|Workout|Chill|Road Trip|🔥🔥|❤️|Party, vol. 2|2015|sleep|
-    The "good" stuff|Música|Running|Oldies|new|Study|Summer 2014|🎧 mix|Favourites|Driving|work|
-    christmas|Wedding|Discover Weekly Archive|top 100|Sunday Morning|shower|Dinner, friends|gym
+    Summer 2016|my fav|Liked from Radio|Rooftop|days out|Road Trip|🔥🔥|❤️|Party, vol. 2|2015|naps|
+    The "good" stuff|Música|Running|Throwback|new|Study|Summer 2014|🎧 mix|Favourites|Driving|work|
+    holidays|Wedding|Discover Weekly Archive|top 100|Sunday Morning|shower|Dinner, friends|gym
     """
 )
 _GENRE_TITLES = _listed(
