@@ -24,20 +24,22 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from spotify_engine.config import KaggleJob, load_config, read_yaml
+from spotify_engine.config import load_config, read_yaml
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.item_item import add_item_item_scores
 from spotify_engine.learning.trainers.base import EpochReport
-from spotify_engine.learning.trainers.playlist import MONITOR, PlaylistTrainer
-from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.graph import load_graph, playlist_features
-from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape
+from spotify_engine.pipelines import MONITOR
+from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, score_tracks
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import load_graph, playlist_features
+from spotify_engine.playlists.model.network import GraphShape
+from spotify_engine.playlists.model.start import find_start
+from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
 from spotify_engine.playlists.schema import ARTIST, CONTAINS, GENRE, IN, TRACK
-from spotify_engine.playlists.start import find_start
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.playlists.training import PlaylistTrainer
 from spotify_engine.ragged import Ragged
 
 

@@ -28,13 +28,14 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.data import HeteroData
 
-from spotify_engine.config import KaggleJob, load_config, read_yaml
+from spotify_engine.config import load_config, read_yaml
 from spotify_engine.evaluation.splits import load_split
-from spotify_engine.learning.trainers.playlist import PlaylistTrainer
-from spotify_engine.playlists.graph import load_graph
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import load_graph
+from spotify_engine.playlists.model.network import GraphShape
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.playlists.training import PlaylistTrainer
 from spotify_engine.ragged import Ragged
 
 PASSES = 6  # row, gradient and both moments read; row and moments written: gradient counts once

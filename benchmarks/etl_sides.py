@@ -64,8 +64,8 @@ COPY (
 def run_ours(playlists: str, features: str, out: Path) -> Result:
     import ray
 
-    from spotify_engine.playlists.entities import DataConfig
-    from spotify_engine.runtime.etl import prepare_tables
+    from spotify_engine.playlists.tables.build import DataConfig
+    from spotify_engine.runtime.data.playlists import prepare_tables
 
     began = time.perf_counter()
     ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)

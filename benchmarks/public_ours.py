@@ -10,17 +10,22 @@ from pydantic import BaseModel
 from scipy import sparse
 from torch_geometric.data import HeteroData
 
-from spotify_engine.evaluation.baselines import Scorer
+from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.learning.item_item import ItemItemConfig, add_item_item_scores
 from spotify_engine.learning.trainers.base import EpochReport
-from spotify_engine.learning.trainers.playlist import PlaylistTrainer, TrainingConfig
-from spotify_engine.playlists.encoding import EncodedTracks, encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.hybrid import choose_item_item
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.encoding import (
+    EncodedTracks,
+    encode_tracks,
+    fold_in,
+    score_tracks,
+)
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import playlist_features
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.start import StartConfig, find_start
+from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
-from spotify_engine.playlists.start import StartConfig, find_start
+from spotify_engine.playlists.training import PlaylistTrainer, TrainingConfig
 from spotify_engine.ragged import Ragged
 
 MODEL = PlaylistGATConfig()

@@ -33,16 +33,20 @@ from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
+from spotify_engine.baselines.bpr import BPR
+from spotify_engine.baselines.ease import EASE, EASEConfig
+from spotify_engine.baselines.ials import IALS
+from spotify_engine.baselines.itemknn import ItemKNN, ItemKNNConfig
+from spotify_engine.baselines.popularity import Popularity
+from spotify_engine.baselines.scorer import Scorer, playlist_matrix
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.baselines import Scorer, playlist_matrix
-from spotify_engine.evaluation.baselines.bpr import BPR
-from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
-from spotify_engine.evaluation.baselines.ials import IALS
-from spotify_engine.evaluation.baselines.itemknn import ItemKNN, ItemKNNConfig
-from spotify_engine.evaluation.baselines.popularity import Popularity
-from spotify_engine.evaluation.leaderboard import EvaluationConfig, ScoreFunction, evaluate_scorer
 from spotify_engine.evaluation.ranking import hit_matrix, ranking_metrics
 from spotify_engine.evaluation.splits import read_columns
+from spotify_engine.playlists.measure.leaderboard import (
+    EvaluationConfig,
+    ScoreFunction,
+    evaluate_scorer,
+)
 from spotify_engine.ragged import Ragged
 
 K = 20

@@ -34,11 +34,11 @@ from rich.table import Table
 from spotify_engine.config import ClusterConfig
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.recommenders import open_registry
+from spotify_engine.runtime.cluster import ray_session
 from spotify_engine.runtime.serve.deployment import application
 from spotify_engine.runtime.serve.running import ServeFile
-from spotify_engine.runtime.session import ray_session
-from spotify_engine.serving.playlists import PlaylistEngine
-from spotify_engine.serving.requests import CompleteRequest
+from spotify_engine.serving.api.requests import CompleteRequest
+from spotify_engine.serving.engines.playlists import PlaylistEngine
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.store.cache import make_cache
 from spotify_engine.store.events import EventStore

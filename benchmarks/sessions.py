@@ -55,15 +55,15 @@ def run_step(name: str, folder: Path, users: int, workers: int) -> None:
     began = time.perf_counter()
     data = folder / "data"
     if name == "generate":
-        from spotify_engine.runtime.generate import generate
+        from spotify_engine.runtime.data.generate import generate
         from spotify_engine.sessions.synthetic import SyntheticConfig
 
         result = dict(generate(data, SyntheticConfig(users=users), workers=workers))
     elif name == "etl":
         from spotify_engine.config import ClusterConfig
-        from spotify_engine.runtime.session import ray_session
-        from spotify_engine.runtime.session_etl import prepare_sessions
-        from spotify_engine.sessions.plays import SessionDataConfig
+        from spotify_engine.runtime.cluster import ray_session
+        from spotify_engine.runtime.data.sessions import prepare_sessions
+        from spotify_engine.sessions.tables.plays import SessionDataConfig
 
         with ray_session(ClusterConfig(workers=workers)) as started:
             counts = prepare_sessions(str(data), folder / "tables", SessionDataConfig(), workers)

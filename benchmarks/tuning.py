@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from spotify_engine.config import JobConfig
-from spotify_engine.runtime.inputs import playlist_config
-from spotify_engine.runtime.session import ray_session
-from spotify_engine.runtime.sessions import session_config
-from spotify_engine.runtime.tune import Search
+from spotify_engine.runtime.cluster import ray_session
+from spotify_engine.runtime.pipelines.playlist_inputs import playlist_config
+from spotify_engine.runtime.pipelines.sessions import session_config
+from spotify_engine.runtime.tune.search import Search
 from spotify_engine.tuning.space import SearchConfig
 from spotify_engine.tuning.trials import load_trials
 

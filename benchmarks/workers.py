@@ -26,9 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import distributed as dist
 
-from spotify_engine.config import KaggleJob, load_config, read_yaml
-from spotify_engine.learning.trainers.playlist import MONITOR
-from spotify_engine.runtime.train import TrainingInputs
+from spotify_engine.config import load_config, read_yaml
+from spotify_engine.pipelines import MONITOR
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.playlists.training_inputs import TrainingInputs
 
 Result = dict[str, Any]
 

@@ -7,37 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spotify_engine.dotted import laid_over, nested
 from spotify_engine.errors import InputError, hint, problem
-from spotify_engine.evaluation.leaderboard import EvaluationConfig
-from spotify_engine.evaluation.splits import HoldoutConfig
-from spotify_engine.learning.item_item import ItemItemConfig
-from spotify_engine.learning.trainers.playlist import TrainingConfig
-from spotify_engine.playlists.cold_start import ColdStartConfig
-from spotify_engine.playlists.entities import DataConfig
-from spotify_engine.playlists.genres import GenreConfig
-from spotify_engine.playlists.graph import GraphConfig
-from spotify_engine.playlists.network import PlaylistGATConfig
-from spotify_engine.playlists.start import StartConfig
-from spotify_engine.playlists.titles import TitleConfig
 from spotify_engine.tracking.settings import TrackingConfig
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class InputsConfig(BaseModel):
-    """Where the data is: paths, or URIs that the cluster's nodes can read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    playlists: str = "data/kaggle/spotify_dataset.csv"
-    features: str | None = "data/kaggle/tracks_features.csv"
-    """None: learn without audio features; needs data.unmatched=keep."""
-    genres: str | None = None
-    """Optional artist, genre[, count] file; without it genres are mined from playlist titles."""
 
 
 class ClusterConfig(BaseModel):
@@ -66,34 +43,6 @@ class JobConfig(BaseModel):
     """Paths or URIs by name; None for one that is left out."""
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
-
-
-class KaggleJob(JobConfig):
-    """Everything that decides what ``train_kaggle.py`` does."""
-
-    mode: str
-    inputs: InputsConfig = InputsConfig()
-    data: DataConfig = DataConfig()
-    holdout: HoldoutConfig = HoldoutConfig()
-    genres: GenreConfig = GenreConfig()
-    graph: GraphConfig = GraphConfig()
-    model: PlaylistGATConfig = PlaylistGATConfig()
-    start: StartConfig = StartConfig()
-    training: TrainingConfig = TrainingConfig()
-    item_item: ItemItemConfig = ItemItemConfig()
-    titles: TitleConfig = TitleConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    cold_start: ColdStartConfig = ColdStartConfig()
-
-    @model_validator(mode="after")
-    def _a_hop_for_each_layer(self) -> KaggleJob:
-        hops, layers = len(self.training.fanouts), len(self.model.layers)
-        if hops != layers:
-            raise ValueError(
-                f"training.fanouts has {hops} hops for the {layers} layers of model.layers; "
-                "give one number for each layer"
-            )
-        return self
 
 
 def load_config(

@@ -9,6 +9,8 @@ Pipeline = Literal["playlists", "sessions"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
 SESSION_MODELS = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "session-aware"}
 """As settings and as leaderboards name them; the last one that was trained ranks."""
+MONITOR = "val_recall@10"
+"""Of an epoch or a setting that was tried: what is best goes by it."""
 _MEASURES = ("recall@10", "ndcg@10")
 _PARTS: dict[str, tuple[str, ...]] = {
     "playlists": ("test.", ""),

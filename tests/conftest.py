@@ -26,9 +26,9 @@ SLOW_FIXTURES = {
     "ray_cluster", "start_job", "finished", "browser", "redis_server", "postgresql", "worker",
 }  # fmt: skip
 SLOW_FILES = {
-    "tests/evaluation/test_gat_conformance.py", "tests/jobs/test_submit.py",
+    "tests/baselines/test_gat_conformance.py", "tests/jobs/test_submit.py",
     "tests/jobs/test_train_synthetic.py", "tests/jobs/test_two_machines.py",
-    "tests/learning/trainers/test_workers.py", "tests/runtime/test_session.py",
+    "tests/playlists/test_training_workers.py", "tests/runtime/test_cluster.py",
     "tests/runtime/test_session_extremes.py", "tests/serving/test_job.py",
     "tests/serving/test_schema.py", "tests/sessions/test_notebook.py", "tests/test_supervision.py",
     "tests/tracking/test_tracker.py",
@@ -51,7 +51,7 @@ def ray_cluster() -> Iterator[None]:
     """One small Ray session for all tests that need one."""
     import ray
 
-    from spotify_engine.runtime.session import start_on_loopback
+    from spotify_engine.runtime.cluster import start_on_loopback
 
     start_on_loopback(
         num_cpus=2, include_dashboard=False, object_store_memory=300 << 20, log_to_driver=False
@@ -102,6 +102,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def two_blocks() -> Callable[[], Ragged]:
+    """Makes the playlists of two taste groups; 24 tracks."""
+    made: Callable[[], Ragged] = _load(Path(__file__).parent / "baselines/conformance.py").two_blocks
+    return made
+
+
 @dataclass(frozen=True)
 class World:
     """Two taste groups: even playlists hold tracks 0..11, odd ones 12..23; 24 and 25 are in none.
@@ -117,7 +124,7 @@ class World:
 
     def graph(self, **config: Any) -> Any:
         """(data, scale) of the training part."""
-        from spotify_engine.playlists.graph import GraphConfig, build_graph
+        from spotify_engine.playlists.model.graph import GraphConfig, build_graph
 
         return build_graph(self.tables, self.train, GraphConfig(**config))
 
@@ -147,8 +154,8 @@ def make_recommender(world: World) -> Callable[..., Any]:
     def make(of: World = world, graph: dict[str, Any] | None = None, **model: Any) -> Any:
         import torch
 
-        from spotify_engine.playlists.model import PlaylistGAT
-        from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+        from spotify_engine.playlists.model.gat import PlaylistGAT
+        from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
         from spotify_engine.playlists.recommender import PlaylistRecommender
 
         data, scale = of.graph(**(graph or {}))
@@ -169,14 +176,18 @@ def make_session_recommender() -> Callable[..., Any]:
         import torch
         from scipy import sparse
 
-        from spotify_engine.sessions.edges import song_artists
-        from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
-        from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
-        from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
-        from spotify_engine.sessions.models import Relations
+        from spotify_engine.sessions.model.basic_gat import Relations
+        from spotify_engine.sessions.model.enhanced_gat import EnhancedGAT, EnhancedGATConfig
+        from spotify_engine.sessions.model.graph import SessionGraphConfig, build_session_graph
+        from spotify_engine.sessions.model.session_aware import (
+            Counts,
+            SessionModel,
+            SessionModelConfig,
+        )
+        from spotify_engine.sessions.model.vectors import GATVectors
         from spotify_engine.sessions.queries import queries_of_events
         from spotify_engine.sessions.recommender import SessionRecommender, membership_of
-        from spotify_engine.sessions.vectors import GATVectors
+        from spotify_engine.sessions.tables.edges import song_artists
 
         events = tables["events"]
         user, song = (events[name].to_numpy().astype(np.int64) for name in ("user", "song"))

@@ -18,7 +18,7 @@ import yaml
 from spotify_engine import next_step
 from spotify_engine.cli.main import VERBS, main
 from spotify_engine.cli.output import print_csv
-from spotify_engine.evaluation.leaderboard import found_in_words
+from spotify_engine.playlists.measure.leaderboard import found_in_words
 
 ROOT = Path(__file__).parents[1]
 CALLS = [

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from spotify_engine.config import CONFIGS, KaggleJob, dump_yaml, load_config, read_yaml
+from spotify_engine.config import CONFIGS, dump_yaml, load_config, read_yaml
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.leaderboard import EvaluationConfig
+from spotify_engine.playlists.measure.leaderboard import EvaluationConfig
+from spotify_engine.playlists.settings import KaggleJob
 
 BASE = ("mode file", {"mode": "mini"})
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from spotify_engine.config import KaggleJob
-from spotify_engine.runtime.kaggle import STAGES
-from spotify_engine.runtime.sessions import SessionPipeline
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.pipelines.playlists import STAGES
+from spotify_engine.runtime.pipelines.sessions import SessionPipeline
 from spotify_engine.sessions.settings import SyntheticJob
 from spotify_engine.stages import Part, Stage, goes_by, unaffected
 

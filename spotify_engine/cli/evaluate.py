@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_forms(flags)
     arguments = flags.parse_args(argv)
     from spotify_engine.console import console, say
-    from spotify_engine.runtime.audit import audit_run
+    from spotify_engine.runtime.pipelines.audit import audit_run
     from spotify_engine.watching import telling
 
     def tell(line: str) -> None:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.table import Table
 
     from spotify_engine.console import console
-    from spotify_engine.runtime.generate import generate, generator_config
+    from spotify_engine.runtime.data.generate import generate, generator_config
 
     flags = {name: getattr(arguments, name) for name in SIZES}
     config = generator_config(arguments.config, flags, arguments.settings)

@@ -16,9 +16,9 @@ EXAMPLE = "--sample --out runs/demo"
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__, EXAMPLE).parse_args(argv)
     from spotify_engine.console import say
-    from spotify_engine.runtime.inputs import open_run
-    from spotify_engine.runtime.kaggle import PlaylistPipeline
-    from spotify_engine.runtime.session import ray_session
+    from spotify_engine.runtime.cluster import ray_session
+    from spotify_engine.runtime.pipelines.playlist_inputs import open_run
+    from spotify_engine.runtime.pipelines.playlists import PlaylistPipeline
 
     run = open_run(arguments)
     with ray_session(run.config.cluster):

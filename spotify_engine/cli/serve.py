@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.config import ClusterConfig
     from spotify_engine.console import say
     from spotify_engine.recommenders import open_registry
+    from spotify_engine.runtime.cluster import ray_session
     from spotify_engine.runtime.serve import running
-    from spotify_engine.runtime.session import ray_session
 
     file = running.ServeFile(given.config)
     token = given.admin_token or file.settings.admin_token or Path("runs/admin_token")

@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = training_parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say
-    from spotify_engine.runtime.inputs import open_run
-    from spotify_engine.runtime.kaggle import PlaylistPipeline
-    from spotify_engine.runtime.registering import register
-    from spotify_engine.runtime.session import ray_session
+    from spotify_engine.runtime.cluster import ray_session
+    from spotify_engine.runtime.pipelines.playlist_inputs import open_run
+    from spotify_engine.runtime.pipelines.playlists import PlaylistPipeline
+    from spotify_engine.runtime.pipelines.registering import register
 
     run = open_run(arguments)
     with ray_session(run.config.cluster):

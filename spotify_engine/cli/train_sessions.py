@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say
-    from spotify_engine.runtime.registering import register
-    from spotify_engine.runtime.session import ray_session
-    from spotify_engine.runtime.session_inputs import open_session_run
-    from spotify_engine.runtime.sessions import SessionPipeline
+    from spotify_engine.runtime.cluster import ray_session
+    from spotify_engine.runtime.pipelines.registering import register
+    from spotify_engine.runtime.pipelines.session_inputs import open_session_run
+    from spotify_engine.runtime.pipelines.sessions import SessionPipeline
 
     run = open_session_run(arguments)
     with ray_session(run.config.cluster):

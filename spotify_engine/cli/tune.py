@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             flags.error(f"--{name} is not for --pipeline {arguments.pipeline}")
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say
-    from spotify_engine.runtime.session import ray_session
-    from spotify_engine.runtime.tune import open_search
+    from spotify_engine.runtime.cluster import ray_session
+    from spotify_engine.runtime.tune.search import open_search
 
     search = open_search(arguments)
     with ray_session(search.base.cluster, show_workers=False):

@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = flags.parse_args(argv)
     from spotify_engine.config import load_config
     from spotify_engine.console import console, say
-    from spotify_engine.sessions.plays import SessionDataConfig
-    from spotify_engine.sessions.tables import load_tables, read_tables
-    from spotify_engine.sessions.validation import ValidationConfig, validate
-    from spotify_engine.sessions.validation_plots import plot_validation
+    from spotify_engine.sessions.quality.checks import ValidationConfig, validate
+    from spotify_engine.sessions.quality.plots import plot_validation
+    from spotify_engine.sessions.tables.build import load_tables, read_tables
+    from spotify_engine.sessions.tables.plays import SessionDataConfig
     from spotify_engine.store.files import writing
     from spotify_engine.strict_json import to_json
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.reading.formats.kinds import ExportFormat
-from spotify_engine.serving.answers import (
+from spotify_engine.serving.api.answers import (
     Answer,
     EventsAnswer,
     Exported,
@@ -26,7 +26,7 @@ from spotify_engine.serving.answers import (
     VersionOut,
     VersionsAnswer,
 )
-from spotify_engine.serving.requests import (
+from spotify_engine.serving.api.requests import (
     AddEvent,
     CompleteRequest,
     Event,

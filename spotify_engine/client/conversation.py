@@ -8,7 +8,7 @@ import httpx
 from pydantic import ValidationError
 
 from spotify_engine.client.calls import BUSY, A, Call
-from spotify_engine.serving.answers import Problem
+from spotify_engine.serving.api.answers import Problem
 
 MAX_WAIT_S = 30.0  # a server that asks for more patience than this gets an error instead
 FIRST_PAUSE_S = 0.2  # before a broken connection is tried again; doubles each time

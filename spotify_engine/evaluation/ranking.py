@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.baselines import Scorer
 from spotify_engine.evaluation.splits import check_ids, read_columns
 from spotify_engine.ragged import Ragged
 

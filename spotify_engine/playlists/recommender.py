@@ -17,23 +17,23 @@ from spotify_engine.catalogue import Catalogue
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import Projected
 from spotify_engine.learning.item_item import add_item_item_scores, playlists_with_both
-from spotify_engine.playlists import bundling
-from spotify_engine.playlists.encoding import (
+from spotify_engine.playlists.model.encoding import (
     EncodedTracks,
     encode_with_stand_ins,
     fold_in,
     score_tracks,
 )
-from spotify_engine.playlists.explain import Explainer, Explanation, Seeds
-from spotify_engine.playlists.fallbacks import Fallbacks, best_of
-from spotify_engine.playlists.genre_vocabulary import TitleGenres, load_vocabulary
-from spotify_engine.playlists.graph import AudioScale, audio_matrix, playlist_features
-from spotify_engine.playlists.lookup import Asked, Lookup, Resolved, readings
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.recognising import Recogniser
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import AudioScale, audio_matrix, playlist_features
+from spotify_engine.playlists.recommend import bundling
+from spotify_engine.playlists.recommend.explain import Explainer, Explanation, Seeds
+from spotify_engine.playlists.recommend.fallbacks import Fallbacks, best_of
+from spotify_engine.playlists.recommend.lookup import Asked, Lookup, Resolved, readings
+from spotify_engine.playlists.recommend.recognising import Recogniser
+from spotify_engine.playlists.recommend.stand_ins import StandIns
+from spotify_engine.playlists.recommend.titles import TitleModel
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
-from spotify_engine.playlists.stand_ins import StandIns
-from spotify_engine.playlists.titles import TitleModel
+from spotify_engine.playlists.tables.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.writer import Written
 from spotify_engine.recommendation import Reason, Recommendation

@@ -13,7 +13,7 @@ from spotify_engine.pipelines import PIPELINES, Pipeline, main_figures
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.recommendation import counted
 from spotify_engine.recommenders import open_registry
-from spotify_engine.serving.answers import (
+from spotify_engine.serving.api.answers import (
     Answer,
     EventsAnswer,
     Exported,
@@ -26,10 +26,8 @@ from spotify_engine.serving.answers import (
     VersionOut,
     VersionsAnswer,
 )
-from spotify_engine.serving.batcher import Batcher
-from spotify_engine.serving.metrics import Metrics
-from spotify_engine.serving.playlists import PlaylistEngine
-from spotify_engine.serving.requests import (
+from spotify_engine.serving.api.metrics import Metrics
+from spotify_engine.serving.api.requests import (
     AddEvent,
     CompleteRequest,
     Event,
@@ -39,7 +37,9 @@ from spotify_engine.serving.requests import (
     ReadRequest,
     RecommendRequest,
 )
-from spotify_engine.serving.sessions import SessionEngine
+from spotify_engine.serving.engines.batcher import Batcher
+from spotify_engine.serving.engines.playlists import PlaylistEngine
+from spotify_engine.serving.engines.sessions import SessionEngine
 from spotify_engine.serving.settings import ServeSettings, read_token
 from spotify_engine.serving.versions import Engine, Served
 from spotify_engine.sessions.queries import unix_seconds

@@ -8,8 +8,8 @@ from threading import Event, Lock, Thread
 
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES
-from spotify_engine.serving.playlists import PlaylistEngine
-from spotify_engine.serving.sessions import SessionEngine
+from spotify_engine.serving.engines.playlists import PlaylistEngine
+from spotify_engine.serving.engines.sessions import SessionEngine
 from spotify_engine.store.registry import Registry, Version
 
 Engine = PlaylistEngine | SessionEngine

@@ -15,18 +15,22 @@ from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.recommendation import Reason, Recommendation, reasons_for
-from spotify_engine.sessions import bundling
-from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.explain import (
+from spotify_engine.sessions.model.session_aware import TERMS, SessionModel
+from spotify_engine.sessions.model.vectors import GATVectors
+from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
+from spotify_engine.sessions.recommend import bundling
+from spotify_engine.sessions.recommend.explain import (
     Evidence,
     SessionExplainer,
     SessionExplanation,
     plot_session_attention,
 )
-from spotify_engine.sessions.mixture import TERMS, SessionModel
-from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
-from spotify_engine.sessions.vectors import GATVectors
+from spotify_engine.sessions.recommend.supplement import (
+    ColdStartConfig,
+    new_song_vectors,
+    supplement,
+)
+from spotify_engine.sessions.tables.edges import song_artists
 from spotify_engine.store.bundle import fitting_parts, open_bundle
 from spotify_engine.track_ids import track_id
 

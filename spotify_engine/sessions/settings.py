@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.config import JobConfig
 from spotify_engine.learning.trainers.task import SessionTrainingConfig
-from spotify_engine.sessions.cold_start import ColdStartConfig
-from spotify_engine.sessions.enhanced import EnhancedGATConfig
-from spotify_engine.sessions.graph import SessionGraphConfig
-from spotify_engine.sessions.leaderboard import SessionEvaluationConfig
-from spotify_engine.sessions.mixture import SessionModelConfig
-from spotify_engine.sessions.models import BasicGATConfig
-from spotify_engine.sessions.plays import SessionDataConfig
-from spotify_engine.sessions.splits import TemporalSplitConfig
+from spotify_engine.sessions.measure.leaderboard import SessionEvaluationConfig
+from spotify_engine.sessions.measure.splits import TemporalSplitConfig
+from spotify_engine.sessions.model.basic_gat import BasicGATConfig
+from spotify_engine.sessions.model.enhanced_gat import EnhancedGATConfig
+from spotify_engine.sessions.model.graph import SessionGraphConfig
+from spotify_engine.sessions.model.session_aware import SessionModelConfig
+from spotify_engine.sessions.recommend.supplement import ColdStartConfig
 from spotify_engine.sessions.synthetic import SyntheticConfig
+from spotify_engine.sessions.tables.plays import SessionDataConfig
 
 ModelName = Literal["basic", "enhanced", "session"]
 TrainerName = Literal["simple", "advanced"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from spotify_engine.errors import InputError
 from spotify_engine.next_step import command
-from spotify_engine.pipelines import SESSION_MODELS, main_figures
+from spotify_engine.pipelines import MONITOR, SESSION_MODELS, main_figures
 from spotify_engine.tracking.settings import DATABASE, local_uri
 from spotify_engine.tracking.store import PARENT, figure_name, metric_name, open_client, quiet
 
@@ -60,7 +60,7 @@ class RecordedRun:
         recorded = {figure_name(key): key for key in self.metrics}
         names = [JUDGED_BY.get(self.kind, ""), *main_figures(self.pipeline, recorded)]
         prefixes = [f"{model}/" for model in reversed(SESSION_MODELS)]
-        names += [f"{prefix}val_recall@10" for prefix in ("", *prefixes)]
+        names += [f"{prefix}{MONITOR}" for prefix in ("", *prefixes)]
         found = next((recorded[name] for name in names if name in recorded), None)
         return None if found is None else (found, self.metrics[found])
 

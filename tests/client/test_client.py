@@ -15,7 +15,7 @@ import pytest
 from spotify_engine.client import ApiError, AsyncClient, Client, Overloaded, Unreachable, calls
 from spotify_engine.client.conversation import MAX_WAIT_S, conversation
 from spotify_engine.errors import InputError
-from spotify_engine.serving.requests import PlayEvent, PlaylistInput, SessionInput
+from spotify_engine.serving.api.requests import PlayEvent, PlaylistInput, SessionInput
 
 from .conftest import Ask, Reply, Scripted
 

@@ -29,7 +29,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("Ray was started before the input was checked")
 
-    monkeypatch.setattr("spotify_engine.runtime.session.ray_session", fail)
+    monkeypatch.setattr("spotify_engine.runtime.cluster.ray_session", fail)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:

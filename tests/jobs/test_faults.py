@@ -18,10 +18,11 @@ import pytest
 import torch
 import yaml
 
-from spotify_engine.config import ClusterConfig, KaggleJob, load_config, read_yaml
+from spotify_engine.config import ClusterConfig, load_config, read_yaml
 from spotify_engine.learning.trainers.base import load_state
-from spotify_engine.runtime.train import PlaylistTraining, TrainingInputs
-from spotify_engine.runtime.train import train as run_training
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.playlists.training_inputs import PlaylistTraining, TrainingInputs
+from spotify_engine.runtime.train.training import train as run_training
 from tests.sockets import Sockets
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from spotify_engine.dotted import flatten
-from spotify_engine.runtime.audit import audit_run
+from spotify_engine.runtime.pipelines.audit import audit_run
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from spotify_engine.config import KaggleJob, dump_yaml
+from spotify_engine.config import dump_yaml
+from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.recommenders import open_registry
 from spotify_engine.tracking.history import History
 from spotify_engine.tracking.tracker import read_epochs, recorded_id
@@ -60,7 +61,7 @@ def test_evaluation_is_recorded_as_part_of_the_run(
 
     out, _ = finished
     # As if recomputing had taken five minutes; recording what it found takes a second.
-    monkeypatch.setattr("spotify_engine.runtime.audit.time", lambda: time.time() - 300)
+    monkeypatch.setattr("spotify_engine.runtime.pipelines.audit.time", lambda: time.time() - 300)
     assert evaluate.main([f"--run={out}", "--no-baselines"]) == 0
     # Other tests evaluate this run, too, and the newest first is by when they began.
     audit = max(history.runs("playlists", "evaluate", 50), key=lambda each: each.seconds)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from spotify_engine.dotted import flatten, laid_over, nested
-from spotify_engine.runtime.audit import audit_run
+from spotify_engine.runtime.pipelines.audit import audit_run
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.synthetic import SyntheticConfig
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from spotify_engine.recommenders import open_registry
-from spotify_engine.runtime.inputs import playlist_config
+from spotify_engine.runtime.pipelines.playlist_inputs import playlist_config
 from spotify_engine.tracking.history import History
 from spotify_engine.tracking.tracker import recorded_id
 from spotify_engine.tuning.results import NOT_SETTINGS
@@ -154,8 +154,8 @@ def test_bad_input_is_one_line_before_anything_runs(
 def test_the_folder_of_another_search_is_refused(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from spotify_engine.config import KaggleJob
-    from spotify_engine.runtime.tune import Search
+    from spotify_engine.playlists.settings import KaggleJob
+    from spotify_engine.runtime.tune.search import Search
     from spotify_engine.tuning.space import read_search
 
     out = tmp_path / "out"

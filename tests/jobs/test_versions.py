@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
 
 Run = Callable[..., tuple[int, str, str]]
 

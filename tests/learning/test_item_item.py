@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotify_engine.evaluation.baselines.ease import EASE, EASEConfig
+from spotify_engine.baselines.ease import EASE, EASEConfig
 from spotify_engine.learning.item_item import (
     add_item_item_scores,
     item_item_scores,

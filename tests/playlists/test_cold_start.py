@@ -8,17 +8,17 @@ from rich.console import Console
 
 from spotify_engine.evaluation.ranking import ranking_metrics
 from spotify_engine.evaluation.splits import Split
-from spotify_engine.playlists.cold_start import (
+from spotify_engine.playlists.measure.cold_start import (
     ColdStartConfig,
     _Votes,
     measure_cold_start,
     render_cold_start,
 )
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.start import StartConfig, find_start
+from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.start import StartConfig, find_start
-from spotify_engine.playlists.titles import TitleModel, TitleSettings
 from spotify_engine.ragged import Ragged
 
 TITLES = [f"{('rock morning', 'jazz evening')[i % 2]} {'abcde'[i % 5]}" for i in range(40)]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.completion import complete_playlist, find_playlist
+from spotify_engine.playlists.report.completion import complete_playlist, find_playlist
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import torch
 
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
-from spotify_engine.playlists import encoding
-from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model import encoding
+from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, score_tracks
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import playlist_features
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, MADE, PLAYLIST, TRACK
 from spotify_engine.ragged import Ragged
 

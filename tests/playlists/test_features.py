@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists import features as module
-from spotify_engine.playlists.features import (
+from spotify_engine.playlists.schema import AUDIO_COLUMNS
+from spotify_engine.playlists.tables import features as module
+from spotify_engine.playlists.tables.features import (
     FEATURE_COLUMNS,
     FEATURE_REMEDIES,
     artist_lists,
     first_artists,
     read_features,
 )
-from spotify_engine.playlists.schema import AUDIO_COLUMNS
 from spotify_engine.reading.rejects import Rejected, check_rejects
 
 PLAIN = dict.fromkeys(AUDIO_COLUMNS, "0.5") | {"loudness": "-30", "tempo": "125"}

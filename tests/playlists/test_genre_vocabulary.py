@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotify_engine.playlists.genre_vocabulary import (
+from spotify_engine.playlists.tables.genre_vocabulary import (
     GenreVocabulary,
     TitleGenres,
     load_vocabulary,
@@ -120,7 +120,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 
 def vocabulary_lines() -> list[tuple[str, list[str]]]:
-    file = importlib.resources.files("spotify_engine.playlists") / "genre_vocabulary.tsv"
+    file = importlib.resources.files("spotify_engine.playlists.tables") / "genre_vocabulary.tsv"
     lines = file.read_text("utf-8").splitlines()
     split = [line.partition("\t") for line in lines if line and line[0] not in "#!"]
     return [(name, others.split("|") if others else []) for name, _, others in split]

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.genre_vocabulary import GenreVocabulary
-from spotify_engine.playlists.genres import (
+from spotify_engine.playlists.schema import TABLES
+from spotify_engine.playlists.tables.genre_vocabulary import GenreVocabulary
+from spotify_engine.playlists.tables.genres import (
     GenreConfig,
     mine_artist_genres,
     read_artist_genres,
 )
-from spotify_engine.playlists.schema import TABLES
 from spotify_engine.ragged import Ragged
 
 SMALL = GenreVocabulary({name: [] for name in ("metal", "jazz", "rap", "soul")})

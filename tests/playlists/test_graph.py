@@ -7,7 +7,7 @@ import torch
 
 from spotify_engine.errors import InputError
 from spotify_engine.graphs import summary
-from spotify_engine.playlists.graph import (
+from spotify_engine.playlists.model.graph import (
     AudioScale,
     audio_matrix,
     load_graph,

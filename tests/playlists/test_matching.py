@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.names import normalise, normalise_all
-from spotify_engine.playlists import matching
-from spotify_engine.playlists.features import Features, OtherNames, no_features
-from spotify_engine.playlists.matching import (
+from spotify_engine.playlists.schema import AUDIO, TABLES
+from spotify_engine.playlists.tables import matching
+from spotify_engine.playlists.tables.features import Features, OtherNames, no_features
+from spotify_engine.playlists.tables.matching import (
     KeyTable,
     factorise,
     match_chunk,
     track_key,
     track_keys,
 )
-from spotify_engine.playlists.reading import Chunk
-from spotify_engine.playlists.schema import AUDIO, TABLES
+from spotify_engine.playlists.tables.reading import Chunk
 from spotify_engine.reading.chunks import CodedColumn
 
 

@@ -5,9 +5,9 @@ from torch_geometric.nn import GATConv, HeteroConv
 
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.learning.parameters import parameter_counts
-from spotify_engine.playlists.layer import HeteroGATLayer
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.layer import HeteroGATLayer
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.schema import (
     ARTIST,
     BY,

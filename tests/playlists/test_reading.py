@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
+from spotify_engine.playlists.tables.reading import PLAYLIST_COLUMNS, Chunk, read_chunk
 from spotify_engine.reading import records
 from spotify_engine.reading.records import (
     BACKSLASH,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotify_engine.names import bare, without_version
-from spotify_engine.playlists.lookup import Lookup
-from spotify_engine.playlists.outcomes import Outcome, summary
-from spotify_engine.playlists.recognising import Recogniser, misspelt
+from spotify_engine.playlists.recommend.lookup import Lookup
+from spotify_engine.playlists.recommend.outcomes import Outcome, summary
+from spotify_engine.playlists.recommend.recognising import Recogniser, misspelt
 from spotify_engine.reading.formats.entries import Entry
 from spotify_engine.reading.formats.kinds import ExportFormat
 from spotify_engine.reading.formats.reader import read_playlists

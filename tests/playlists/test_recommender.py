@@ -8,9 +8,9 @@ from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores, item_item_weights
-from spotify_engine.playlists import stand_ins
+from spotify_engine.playlists.recommend import stand_ins
+from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.titles import TitleModel, TitleSettings
 from spotify_engine.ragged import Ragged
 from spotify_engine.store.bundle import write_bundle
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from spotify_engine.playlists.encoding import encode_tracks, encode_with_stand_ins
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.encoding import encode_tracks, encode_with_stand_ins
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.recommend.stand_ins import NOISE, StandIns
 from spotify_engine.playlists.schema import TRACK
-from spotify_engine.playlists.stand_ins import NOISE, StandIns
 
 CASES = {
     "one layer": {"layers": (6,), "heads": (3,)},

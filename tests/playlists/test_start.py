@@ -6,12 +6,12 @@ import torch
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
-from spotify_engine.playlists.encoding import encode_tracks, fold_in, score_tracks
-from spotify_engine.playlists.graph import playlist_features
-from spotify_engine.playlists.model import PlaylistGAT
-from spotify_engine.playlists.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, score_tracks
+from spotify_engine.playlists.model.gat import PlaylistGAT
+from spotify_engine.playlists.model.graph import playlist_features
+from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
+from spotify_engine.playlists.model.start import Start, StartConfig, find_start, joint_lists
 from spotify_engine.playlists.schema import ARTIST, TRACK
-from spotify_engine.playlists.start import Start, StartConfig, find_start, joint_lists
 
 CONFIG = StartConfig(regularisation=(0.01, 0.3), unobserved=(5.0, 50.0), popularity=(0.0, 1.0))
 

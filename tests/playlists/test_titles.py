@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from spotify_engine.playlists.encoding import EncodedTracks
-from spotify_engine.playlists.titles import (
+from spotify_engine.playlists.model.encoding import EncodedTracks
+from spotify_engine.playlists.recommend.titles import (
     TitleConfig,
     TitleModel,
     TitleSettings,

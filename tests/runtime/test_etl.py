@@ -14,10 +14,10 @@ import pytest
 import ray
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.entities import DataConfig
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
-from spotify_engine.runtime.etl import prepare_tables
-from spotify_engine.runtime.session import refusals_as_raised
+from spotify_engine.playlists.tables.build import DataConfig
+from spotify_engine.runtime.cluster import refusals_as_raised
+from spotify_engine.runtime.data.playlists import prepare_tables
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

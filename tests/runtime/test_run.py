@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from spotify_engine.config import KaggleJob
 from spotify_engine.errors import InputError
-from spotify_engine.runtime.run import Run
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.stages import Part, Stage
 
 

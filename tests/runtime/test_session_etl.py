@@ -6,13 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotify_engine.errors import InputError
-from spotify_engine.runtime.generate import generate_sessions
-from spotify_engine.runtime.session_etl import prepare_sessions
-from spotify_engine.sessions.columns import LATEST
-from spotify_engine.sessions.plays import SessionDataConfig
+from spotify_engine.runtime.data.generate import generate_sessions
+from spotify_engine.runtime.data.sessions import prepare_sessions
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
+from spotify_engine.sessions.tables.columns import LATEST
+from spotify_engine.sessions.tables.plays import SessionDataConfig
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -17,20 +17,20 @@ import pytest
 
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import SESSION_MODELS
-from spotify_engine.runtime import sessions
-from spotify_engine.runtime.audit import audit_run
-from spotify_engine.runtime.run import Run
-from spotify_engine.runtime.session_training import SessionTraining
-from spotify_engine.runtime.sessions import SessionPipeline
-from spotify_engine.sessions.edges import GAP_SECONDS
-from spotify_engine.sessions.plays import SessionDataConfig
+from spotify_engine.runtime.pipelines import sessions
+from spotify_engine.runtime.pipelines.audit import audit_run
+from spotify_engine.runtime.pipelines.run import Run
+from spotify_engine.runtime.pipelines.sessions import SessionPipeline
+from spotify_engine.sessions.measure.splits import TemporalSplitConfig, split_events
+from spotify_engine.sessions.quality.checks import validate
+from spotify_engine.sessions.quality.plots import plot_validation
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.settings import SyntheticJob
-from spotify_engine.sessions.splits import TemporalSplitConfig, split_events
 from spotify_engine.sessions.synthetic import Asked, SyntheticConfig, load_oracle, write_sessions
-from spotify_engine.sessions.tables import read_tables
-from spotify_engine.sessions.validation import validate
-from spotify_engine.sessions.validation_plots import plot_validation
+from spotify_engine.sessions.tables.build import read_tables
+from spotify_engine.sessions.tables.edges import GAP_SECONDS
+from spotify_engine.sessions.tables.plays import SessionDataConfig
+from spotify_engine.sessions.training_inputs import SessionTraining
 
 ALL = ("basic", "enhanced", "session")
 START = 1_700_000_000

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spotify_engine.config import KaggleJob
-from spotify_engine.playlists.start import Start
+from spotify_engine.playlists.model.start import Start
+from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
-from spotify_engine.runtime.trial import Trials
+from spotify_engine.runtime.tune.trial import Trials
 from spotify_engine.tuning.trials import folder_of
 
 SIZES = {"users": 20, "playlists": 60, "rows": 1500, "tracks": 200, "artists": 40}

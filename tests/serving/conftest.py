@@ -19,13 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from spotify_engine.learning.item_item import item_item_weights
-from spotify_engine.playlists.titles import TitleModel, TitleSettings
+from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.recommenders import open_registry
-from spotify_engine.serving.http import create_app
+from spotify_engine.serving.api.application import create_app
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import ServeSettings
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
 from spotify_engine.store.registry import Registry
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Locator, Page, expect
 
 from spotify_engine.client import Client
-from spotify_engine.serving.answers import Answer
+from spotify_engine.serving.api.answers import Answer
 
 Open = Callable[..., Page]
 PASTE = """text => {

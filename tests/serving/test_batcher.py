@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spotify_engine.serving.batcher import Batcher
+from spotify_engine.serving.engines.batcher import Batcher
 
 
 class Doubler:

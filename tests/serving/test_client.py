@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spotify_engine.client import ApiError, AsyncClient, Client, Overloaded
-from spotify_engine.serving.requests import PlayEvent, PlaylistInput, SessionInput
+from spotify_engine.serving.api.requests import PlayEvent, PlaylistInput, SessionInput
 from spotify_engine.serving.service import Service
 from spotify_engine.store.registry import Registry
 

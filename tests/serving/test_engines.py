@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.serving.playlists import PlaylistEngine
-from spotify_engine.serving.requests import CompleteRequest, EventsRequest, NextRequest
+from spotify_engine.serving.api.requests import CompleteRequest, EventsRequest, NextRequest
+from spotify_engine.serving.engines.playlists import PlaylistEngine
 from spotify_engine.serving.settings import EngineSettings, ServeSettings
 from spotify_engine.store.cache import MemoryCache, VectorCache, make_cache
 from spotify_engine.store.events import EventStore

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from spotify_engine.serving.index import ApproximateIndex, ExactIndex, row_of
+from spotify_engine.serving.engines.index import ApproximateIndex, ExactIndex, row_of
 
 
 def catalogue(n: int, width: int, seed: int, scale: float) -> tuple[np.ndarray, np.ndarray]:

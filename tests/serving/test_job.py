@@ -210,7 +210,7 @@ def test_a_second_server_on_its_port_is_refused(
     def fail(*_: Any) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("spotify_engine.runtime.session.ray_session", fail)
+    monkeypatch.setattr("spotify_engine.runtime.cluster.ray_session", fail)
     monkeypatch.chdir(tmp_path)
     main = runpy.run_path(str(ROOT / "jobs" / "serve.py"))["main"]
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):

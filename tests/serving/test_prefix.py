@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from starlette.types import Receive, Scope, Send
 
 from spotify_engine.client import Client
-from spotify_engine.serving.http import create_app
+from spotify_engine.serving.api.application import create_app
 from spotify_engine.serving.service import Service
 from spotify_engine.serving.settings import OWN_PATHS
 

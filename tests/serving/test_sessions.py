@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotify_engine.serving.sessions import Heard, split_plays
+from spotify_engine.serving.engines.sessions import Heard, split_plays
 from spotify_engine.store.events import Play
 
 MINUTE = 60_000

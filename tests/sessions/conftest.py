@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
 
 
 @pytest.fixture(scope="session")

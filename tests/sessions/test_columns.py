@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotify_engine.sessions.columns import (
+from spotify_engine.sessions.tables.columns import (
     AT_ZERO,
     IN_DAYS,
     IN_FUTURE,

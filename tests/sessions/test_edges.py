@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotify_engine.sessions.edges import listening_edges, sessionise, song_artists
 from spotify_engine.sessions.schema import LISTENING, TABLES
+from spotify_engine.sessions.tables.edges import listening_edges, sessionise, song_artists
 
 
 def test_sessions_by_hand():

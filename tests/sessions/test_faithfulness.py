@@ -11,15 +11,15 @@ import torch
 from spotify_engine.evaluation.faithfulness import described, summarised
 from spotify_engine.evaluation.ranking import top_k
 from spotify_engine.ragged import Ragged
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
-from spotify_engine.sessions.faithfulness import gat_faithfulness, session_faithfulness
-from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
-from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
-from spotify_engine.sessions.models import BasicGAT, BasicGATConfig, Relations
+from spotify_engine.sessions.measure.faithfulness import gat_faithfulness, session_faithfulness
+from spotify_engine.sessions.model.basic_gat import BasicGAT, BasicGATConfig, Relations
+from spotify_engine.sessions.model.enhanced_gat import EnhancedGAT, EnhancedGATConfig
+from spotify_engine.sessions.model.graph import SessionGraphConfig, build_session_graph
+from spotify_engine.sessions.model.session_aware import Counts, SessionModel, SessionModelConfig
 from spotify_engine.sessions.queries import Queries, queries_of_events
 from spotify_engine.sessions.recommender import membership_of
 from spotify_engine.sessions.schema import LISTENS_TO
+from spotify_engine.sessions.tables.edges import song_artists
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import torch
 
 from spotify_engine.errors import InputError
 from spotify_engine.graphs import summary
-from spotify_engine.sessions.graph import (
+from spotify_engine.sessions.measure.splits import TemporalSplitConfig, split_events
+from spotify_engine.sessions.model.graph import (
     SessionGraphConfig,
     build_session_graph,
     load_session_graph,
@@ -31,8 +32,7 @@ from spotify_engine.sessions.schema import (
     TABLES,
     USER,
 )
-from spotify_engine.sessions.splits import TemporalSplitConfig, split_events
-from spotify_engine.sessions.tables import edges_of_events
+from spotify_engine.sessions.tables.build import edges_of_events
 
 CONFIG = SessionGraphConfig()
 

@@ -17,18 +17,23 @@ from spotify_engine.learning.trainers.advanced import AdvancedTrainer
 from spotify_engine.learning.trainers.base import EpochReport
 from spotify_engine.learning.trainers.simple import SimpleTrainer
 from spotify_engine.learning.trainers.task import SessionTrainingConfig
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.enhanced import EnhancedGAT, EnhancedGATConfig
-from spotify_engine.sessions.graph import SessionGraphConfig, build_session_graph
-from spotify_engine.sessions.leaderboard import HeldOut, SessionEvaluationConfig
-from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig, Shares
-from spotify_engine.sessions.models import BasicGAT, BasicGATConfig, Relations
+from spotify_engine.sessions.measure.leaderboard import HeldOut, SessionEvaluationConfig
+from spotify_engine.sessions.measure.splits import EventSplit, TemporalSplitConfig, split_events
+from spotify_engine.sessions.model.basic_gat import BasicGAT, BasicGATConfig, Relations
+from spotify_engine.sessions.model.enhanced_gat import EnhancedGAT, EnhancedGATConfig
+from spotify_engine.sessions.model.graph import SessionGraphConfig, build_session_graph
+from spotify_engine.sessions.model.session_aware import (
+    Counts,
+    SessionModel,
+    SessionModelConfig,
+    Shares,
+)
 from spotify_engine.sessions.queries import hour_of_week, queries_of_events
 from spotify_engine.sessions.recommender import membership_of
 from spotify_engine.sessions.schema import LISTENS_TO, REVERSE
-from spotify_engine.sessions.splits import EventSplit, TemporalSplitConfig, split_events
-from spotify_engine.sessions.tables import edges_of_events
-from spotify_engine.sessions.tasks import GATTask, NextSongTask
+from spotify_engine.sessions.tables.build import edges_of_events
+from spotify_engine.sessions.tables.edges import song_artists
+from spotify_engine.sessions.training import GATTask, NextSongTask
 
 Tables = dict[str, pa.Table]
 

@@ -13,7 +13,7 @@ import pytest
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.schema import REQUIRED_FILES
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quick_demo.ipynb"
 

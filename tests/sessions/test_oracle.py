@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.edges import GAP_SECONDS
-from spotify_engine.sessions.leaderboard import HeldOut, Leaderboard, SessionEvaluationConfig
-from spotify_engine.sessions.plays import SessionDataConfig
+from spotify_engine.sessions.measure.leaderboard import (
+    HeldOut,
+    Leaderboard,
+    SessionEvaluationConfig,
+)
+from spotify_engine.sessions.measure.splits import TemporalSplitConfig, split_events
 from spotify_engine.sessions.recommender import membership_of
-from spotify_engine.sessions.splits import TemporalSplitConfig, split_events
 from spotify_engine.sessions.synthetic import (
     Asked,
     Oracle,
@@ -24,7 +26,9 @@ from spotify_engine.sessions.synthetic import (
 from spotify_engine.sessions.synthetic.listening import generate_block
 from spotify_engine.sessions.synthetic.oracle import oracle_of_block
 from spotify_engine.sessions.synthetic.world import build_world
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
+from spotify_engine.sessions.tables.edges import GAP_SECONDS
+from spotify_engine.sessions.tables.plays import SessionDataConfig
 
 Tables = dict[str, pa.Table]
 

@@ -11,7 +11,7 @@ import pytest
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.fingerprint import fingerprint
-from spotify_engine.sessions.rankings import load_rankings, save_ranking, save_rankings
+from spotify_engine.sessions.measure.rankings import load_rankings, save_ranking, save_rankings
 
 EVENTS = np.array([3, 7, 8])
 LISTS = np.array([[4, 2, 0], [1, -1, -1], [-1, -1, -1]], np.int32)

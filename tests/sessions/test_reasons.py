@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from spotify_engine.recommendation import REST, Recommendation
-from spotify_engine.sessions.cold_start import ColdStartConfig, similar_users
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
+from spotify_engine.sessions.model.session_aware import Counts, SessionModel, SessionModelConfig
+from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.queries import queries_of_events
+from spotify_engine.sessions.recommend.supplement import ColdStartConfig, similar_users
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
 from spotify_engine.sessions.schema import TABLES
-from spotify_engine.sessions.vectors import GATVectors
+from spotify_engine.sessions.tables.edges import song_artists
 
 GENRES = ["folk", "drum and bass", "r&b", "rock and roll"]
 ARTISTS = ["The And", "Nick and Nora", "X", "Y and Z", "Solo"]

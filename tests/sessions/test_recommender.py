@@ -13,10 +13,14 @@ import pytest
 from scipy import sparse
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.cold_start import ColdStartConfig, new_song_vectors, supplement
-from spotify_engine.sessions.explain import percentages
+from spotify_engine.sessions.model.vectors import GATVectors
+from spotify_engine.sessions.recommend.explain import percentages
+from spotify_engine.sessions.recommend.supplement import (
+    ColdStartConfig,
+    new_song_vectors,
+    supplement,
+)
 from spotify_engine.sessions.recommender import SessionRecommender
-from spotify_engine.sessions.vectors import GATVectors
 
 Tables = dict[str, pa.Table]
 

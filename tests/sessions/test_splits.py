@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.splits import (
+from spotify_engine.sessions.measure.splits import (
     TemporalSplitConfig,
     load_event_split,
     save_event_split,

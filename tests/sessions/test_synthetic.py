@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.edges import sessionise
 from spotify_engine.sessions.schema import FILES, SESSION_COLUMNS, USER_TYPES
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
 from spotify_engine.sessions.synthetic.listeners import draw_listeners, hour_of_week
 from spotify_engine.sessions.synthetic.listening import generate_block
 from spotify_engine.sessions.synthetic.process import Process, Walk
 from spotify_engine.sessions.synthetic.world import Grouped, World, build_world
+from spotify_engine.sessions.tables.edges import sessionise
 from spotify_engine.store.invented import NOTE
 
 CONFIG = SyntheticConfig.tiny()

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotify_engine.errors import InputError
-from spotify_engine.sessions.columns import (
+from spotify_engine.sessions.schema import TABLES
+from spotify_engine.sessions.tables.build import (
+    check_files,
+    edges_of_events,
+    load_tables,
+    read_tables,
+)
+from spotify_engine.sessions.tables.columns import (
     AT_ZERO,
     IN_DAYS,
     IN_FUTURE,
@@ -21,14 +28,7 @@ from spotify_engine.sessions.columns import (
     TOO_EARLY,
     UNPARSABLE,
 )
-from spotify_engine.sessions.plays import PLAY_REMEDIES, SET_ASIDE, SessionDataConfig
-from spotify_engine.sessions.schema import TABLES
-from spotify_engine.sessions.tables import (
-    check_files,
-    edges_of_events,
-    load_tables,
-    read_tables,
-)
+from spotify_engine.sessions.tables.plays import PLAY_REMEDIES, SET_ASIDE, SessionDataConfig
 from tests.texts import replaced
 
 LOOSE = SessionDataConfig(max_reject_ratio=1)

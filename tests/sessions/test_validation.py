@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
-from spotify_engine.sessions.edges import sessionise
+from spotify_engine.sessions.quality.checks import CHECKS, ValidationConfig, validate
+from spotify_engine.sessions.quality.plots import plot_validation
 from spotify_engine.sessions.schema import TABLES
-from spotify_engine.sessions.validation import CHECKS, ValidationConfig, validate
-from spotify_engine.sessions.validation_plots import plot_validation
+from spotify_engine.sessions.tables.edges import sessionise
 
 Tables = dict[str, pa.Table]
 

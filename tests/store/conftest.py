@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotify_engine.sessions.edges import song_artists
-from spotify_engine.sessions.mixture import Counts, SessionModel, SessionModelConfig
+from spotify_engine.sessions.model.session_aware import Counts, SessionModel, SessionModelConfig
 from spotify_engine.sessions.queries import queries_of_events
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
 from spotify_engine.sessions.synthetic import SyntheticConfig, write_sessions
-from spotify_engine.sessions.tables import read_tables
+from spotify_engine.sessions.tables.build import read_tables
+from spotify_engine.sessions.tables.edges import song_artists
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spotify_engine.config import KaggleJob
-from spotify_engine.runtime.searched import scope_of
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.tune.searched import scope_of
 from spotify_engine.tuning.space import SearchConfig, Space
 from spotify_engine.tuning.trials import Trial
 

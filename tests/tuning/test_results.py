@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from spotify_engine.config import KaggleJob, load_config
+from spotify_engine.config import load_config
 from spotify_engine.errors import InputError
+from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.tuning.failures import failure
 from spotify_engine.tuning.report import gain_of, write_report
 from spotify_engine.tuning.results import results_table, settings_yaml, short_names

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from spotify_engine.config import KaggleJob
-from spotify_engine.runtime import search_record
-from spotify_engine.runtime.trial import Trials
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.tune import record as search_record
+from spotify_engine.runtime.tune.trial import Trials
 from spotify_engine.tracking.settings import TrackingConfig
 from spotify_engine.tracking.tracker import Tracker
 from spotify_engine.tuning.trials import Trial, save_trial

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spotify_engine.config import CONFIGS
 from spotify_engine.errors import InputError
-from spotify_engine.runtime.searched import scope_of
+from spotify_engine.runtime.tune.searched import scope_of
 from spotify_engine.sessions.settings import SyntheticJob
 from spotify_engine.tuning.space import Range, SearchConfig, Space, laid_over, read_search
 
@@ -172,7 +172,8 @@ def test_sessions_take_their_model_s_keys() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "tune").glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_spaces_that_come_along_are_searchable(path: Path) -> None:
-    from spotify_engine.config import KaggleJob, load_config, read_yaml
+    from spotify_engine.config import load_config, read_yaml
+    from spotify_engine.playlists.settings import KaggleJob
 
     config = read_search(path)
     layers = [("base", config.base)]

@@ -8,6 +8,7 @@ import torch
 
 from spotify_engine.learning.trainers.base import EpochReport, Worker
 from spotify_engine.learning.trainers.task import SessionTrainingConfig, Task, TaskTrainer
+from spotify_engine.pipelines import MONITOR
 
 
 class AdvancedTrainer(TaskTrainer):
@@ -19,7 +20,7 @@ class AdvancedTrainer(TaskTrainer):
     def __init__(
         self, task: Task, config: SessionTrainingConfig, worker: Worker | None = None
     ) -> None:
-        super().__init__(task, config, config.patience, "val_recall@10", worker)
+        super().__init__(task, config, config.patience, MONITOR, worker)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizers[0], mode="max", factor=0.5, patience=config.plateau_patience
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.learning.trainers.base import load_state
-from spotify_engine.learning.trainers.playlist import MONITOR
+from spotify_engine.pipelines import MONITOR
 
 
 @dataclass(frozen=True)

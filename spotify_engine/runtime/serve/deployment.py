@@ -47,7 +47,7 @@ class Recommenders:
         require_opened()
 
     def __serve_build_asgi_app__(self) -> Any:
-        from spotify_engine.serving.http import create_app
+        from spotify_engine.serving.api.application import create_app
 
         return create_app(self._service)
 

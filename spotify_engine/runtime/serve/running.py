@@ -29,8 +29,8 @@ from spotify_engine.network import (
     resolved,
 )
 from spotify_engine.pipelines import PIPELINES
+from spotify_engine.runtime.cluster import is_own_cluster
 from spotify_engine.runtime.serve.deployment import NAME, application
-from spotify_engine.runtime.session import is_own_cluster
 from spotify_engine.serving.settings import OWN_PATHS, ServeSettings, checked, read_token
 from spotify_engine.store.cache import make_cache
 from spotify_engine.store.events import EventStore

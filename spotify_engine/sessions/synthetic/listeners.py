@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotify_engine.sessions.edges import GAP_SECONDS
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.world import HOURS, World
+from spotify_engine.sessions.tables.edges import GAP_SECONDS
 
 _LEAST_APART = GAP_SECONDS + 15 * 60  # seconds between the starts of two sessions of a user
 

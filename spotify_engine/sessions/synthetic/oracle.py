@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import read_columns
-from spotify_engine.sessions.edges import sessionise
-from spotify_engine.sessions.splits import TEST, TemporalSplitConfig, temporal_parts
+from spotify_engine.sessions.measure.splits import TEST, TemporalSplitConfig, temporal_parts
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners
 from spotify_engine.sessions.synthetic.listening import Plays
 from spotify_engine.sessions.synthetic.process import Process, Walk
 from spotify_engine.sessions.synthetic.world import World
+from spotify_engine.sessions.tables.edges import sessionise
 
 ORACLE_FILE = "oracle.parquet"
 MOST_SONGS = 100

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from spotify_engine.learning.trainers.served import Served, served_of
-
-MONITOR = "val_recall@10"
+from spotify_engine.pipelines import MONITOR
 
 
 @pytest.fixture

@@ -1,0 +1,305 @@
+"""Recomputing every figure of a run's report from its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from spotify_engine.config import load_config, read_yaml
+from spotify_engine.dotted import flatten
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.fingerprint import fingerprint
+from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
+from spotify_engine.evaluation.splits import load_split
+from spotify_engine.learning.parameters import parameter_counts
+from spotify_engine.playlists.measure.challenge import Breakdown, challenge_breakdown
+from spotify_engine.playlists.measure.cold_start import measure_cold_start
+from spotify_engine.playlists.measure.leaderboard import (
+    Row,
+    baseline_rows,
+    leaderboard_in_words,
+    measure,
+    measured_part,
+    render_leaderboard,
+    score_row,
+)
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.schema import TABLES
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.pipelines.measuring import faithfulness, track_catalogue, votes_needed
+from spotify_engine.runtime.pipelines.recording import record_audit
+from spotify_engine.runtime.pipelines.run import Run
+from spotify_engine.runtime.pipelines.sessions import SessionPipeline
+from spotify_engine.sessions.settings import SyntheticJob
+from spotify_engine.watching import Watch, unwatched
+
+# Sums of floats may differ in their last digits between machines and thread counts.
+TOLERANCE = 1e-6
+# What a report tells of how it came about: by dotted key, as ``fnmatch`` patterns.
+TOLD = (
+    "release", "config.*", "data.*", "seconds.*", "epochs", "epochs.*", "served.*", "in_words",
+)  # fmt: skip
+SESSIONS_LEFT_OUT = (*TOLD, "leaderboard.*.fit_seconds", "leaderboard.*.rank_seconds")
+CHOSEN = "leaderboard.*.settings.*"
+PLAYLISTS_LEFT_OUT = (
+    *TOLD, "mode", "start", "start.*", "item_item", "item_item.*", "titles", "titles.*",
+    "*.fit_seconds", "*.score_seconds", "*.tuning_seconds", "*.note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Recomputed figures beside the reported ones.
+
+    Attributes:
+        table: the leaderboard.
+        differences: "name: recomputed X, reported Y".
+        compared: how many figures were compared.
+        left_out: what of the report was not, patterns of dotted keys.
+        figures: those that were, recomputed, by dotted keys.
+        said: the leaderboard in one sentence.
+    """
+
+    table: Table
+    differences: list[str]
+    compared: int
+    left_out: Sequence[str]
+    figures: dict[str, Any]
+    said: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.figures)
+
+
+def audit_run(run: Path, baselines: bool, wide: bool = False, watch: Watch = unwatched) -> Audit:
+    """Recompute a finished run's figures, those of its baselines too if asked for.
+
+    Args:
+        wide: a leaderboard of all figures, wider than 80 characters.
+        watch: is told of what takes long.
+
+    Raises:
+        InputError: a file of the run is missing or damaged.
+    """
+    if not (run / "report.json").exists():
+        raise InputError(f"{run}: no report.json; give the directory of a finished run")
+    began = time()
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    values = read_yaml(run / "config.yaml")
+    layers = [("config.yaml", values)]
+    if "generator" in values:
+        return _audit_sessions(
+            run, load_config(SyntheticJob, layers, []), report, baselines, began, wide, watch
+        )
+    config = load_config(KaggleJob, layers, [])
+    return _audit_playlists(run, config, report, baselines, began, wide, watch)
+
+
+def _audit_playlists(
+    run: Path,
+    config: KaggleJob,
+    report: dict[str, Any],
+    baselines: bool,
+    began: float,
+    wide: bool,
+    watch: Watch,
+) -> Audit:
+    """Test figures from ``predictions.parquet``, the others from the bundle; baselines are fitted
+    again."""
+    settings = config.evaluation
+    tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
+    n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])
+    split = load_split(run / "split.parquet", n_tracks, n_playlists)
+    catalogue = track_catalogue(tables)
+
+    predictions, _ = load_predictions(run / "predictions.parquet", n_playlists, n_tracks)
+    truth = measured_part(split.test, settings)
+    test = measure(predictions, truth, split.train, catalogue, settings.ks)
+    recommender = PlaylistRecommender.load(run / "bundle")
+    val_truth = measured_part(split.val, settings)
+    ranked, _ = evaluate_scorer(
+        recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
+    )
+    val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
+    breakdown = None
+    if settings.breakdown is not None:
+        breakdown = challenge_breakdown(
+            recommender.score, split, catalogue.first_artist, settings.breakdown
+        )
+    ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
+    alone = []
+    if recommender.items is not None:
+        without = recommender.with_items(None).score
+        alone = [score_row(f"{recommender.name} alone", without, split, catalogue, settings)]
+    others = baseline_rows(split, catalogue, settings, watch) if baselines else []
+
+    titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
+    cold_start = measure_cold_start(
+        recommender, titles, split, config.cold_start, votes_needed(config)
+    )
+    rows = [ours, *alone, *others]
+    found = {
+        "metrics": {"val": val, "test": test},
+        "without_item_item": alone[0].report() if alone else None,
+        "baselines": {row.name: row.report() for row in others},
+        "breakdown": {row.name: _figures(row.breakdown) for row in rows if row.breakdown},
+        "cold_start": _by_case(cold_start),
+        "faithfulness": faithfulness(recommender, split, settings.seed, watch),
+        "parameters": parameter_counts(recommender.model),
+        "fingerprints": {"predictions": fingerprint(run / "predictions.parquet")},
+    }
+    there = report | {
+        "breakdown": {name: _figures(each) for name, each in report["breakdown"].items()},
+        "cold_start": _by_case(report["cold_start"]),
+    }
+    left_out: tuple[str, ...] = PLAYLISTS_LEFT_OUT
+    if "fingerprints" not in report:
+        left_out = (*left_out, "fingerprints.*")  # of an earlier release
+    if not baselines:
+        left_out = (
+            *left_out,
+            "baselines.*",
+            *(f"breakdown.{name}.*" for name in report["baselines"]),
+        )
+    named, reported = _named(found, left_out), _named(there, left_out)
+    differences = _differences(
+        "",
+        {_said_of_playlists(name, ours.name): value for name, value in named.items()},
+        {_said_of_playlists(name, ours.name): value for name, value in reported.items()},
+    )
+    record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
+    table = render_leaderboard(rows, settings, wide)
+    said = leaderboard_in_words({row.name: row.test for row in rows}, settings)
+    return Audit(table, differences, len(named), left_out, named, said)
+
+
+def _said_of_playlists(name: str, ours: str) -> str:
+    """A dotted key as "scorer part figure"."""
+    for section, scorer in (
+        ("metrics.", f"{ours}."), ("without_item_item.", f"{ours} alone."), ("baselines.", ""),
+        ("breakdown.", ""), ("cold_start.", "cold start."),
+    ):  # fmt: skip
+        if name.startswith(section):
+            return " ".join((scorer + name.removeprefix(section)).split(".", 2))
+    return name
+
+
+def _audit_sessions(
+    run: Path,
+    config: SyntheticJob,
+    report: dict[str, Any],
+    baselines: bool,
+    began: float,
+    wide: bool,
+    watch: Watch,
+) -> Audit:
+    """Every figure: of the leaderboard from the files of lists, the others from the checkpoints.
+
+    The baselines' settings, which validation chose, need them fitted again.
+    """
+    if "leaderboard" not in report:
+        raise InputError(f"{run}: trained by the simple trainer, which measures nothing")
+    if "fingerprints" not in report:
+        raise InputError(
+            f"{run}: release {report.get('release')} saved the last model's lists alone; "
+            "evaluate it with that release, or train again with this one"
+        )
+    pipeline = SessionPipeline(Run(run, config))
+    board = pipeline.saved_board()
+    missing = report["leaderboard"].keys() ^ {row.name for row in board.rows}
+    if missing:
+        raise InputError(
+            f"{run / 'rankings.parquet'}: its scorers are not those of report.json, which differ "
+            f"in {', '.join(sorted(missing))}"
+        )
+    left_out: tuple[str, ...] = (*SESSIONS_LEFT_OUT, CHOSEN)
+    found = _named(pipeline.findings(board), left_out)
+    differences = _compare(found, _named(report, left_out))
+    if baselines:
+        left_out = SESSIONS_LEFT_OUT
+        again = pipeline.board()
+        again.add_baselines(watch)
+        pipeline.add_oracle(again)
+        refitted = {"leaderboard": {row.name: row.report() for row in again.rows}}
+        # Only the whole board knows the oracle's share of each.
+        named = _named(refitted, (*left_out, "*.share_of_oracle"))
+        there = _named(report, left_out)
+        asked = {name: there[name] for name in there if name in named or fnmatch(name, CHOSEN)}
+        differences += _compare(named, asked, "fitted again:")
+        found |= named
+    [ours] = (row for row in board.rows if row.name == pipeline.last)
+    # As the run itself is recorded, so that the two compare.
+    recorded = {ours.name: {"next_song": ours.next_song}}
+    record_audit(run, "sessions", config, recorded, len(differences), began)
+    said = board.in_words(pipeline.last)
+    return Audit(board.render(wide), differences, len(found), left_out, found, said)
+
+
+def _named(tree: dict[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
+    """Its figures by dotted key."""
+    return {
+        name: value
+        for name, value in flatten(tree).items()
+        if value != {} and not any(fnmatch(name, pattern) for pattern in left_out)
+    }
+
+
+def _compare(found: dict[str, Any], reported: dict[str, Any], how: str = "") -> list[str]:
+    """Differences, said as "scorer part figure"."""
+    there = {_said(name): value for name, value in reported.items()}
+    return _differences(how, {_said(name): value for name, value in found.items()}, there)
+
+
+def _said(name: str) -> str:
+    return " ".join(name.removeprefix("leaderboard.").split(".", 2))
+
+
+def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
+    """A breakdown's figures by part, group and name."""
+    return {
+        f"{part} {row['group']} {name}": value
+        for part, rows in (breakdown or {}).items()
+        for row in rows
+        for name, value in row.items()
+        if name != "group"
+    }
+
+
+def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{row['case']}: {name} {figure}": value
+        for row in found
+        for name in ("ours", "popularity")
+        for figure, value in (row[name] or {}).items()
+    }
+
+
+def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:
+    lines = []
+    for name in found.keys() | reported.keys():
+        ours, theirs = _number(found.get(name)), _number(reported.get(name))
+        same = ours == theirs or (
+            isinstance(ours, float)
+            and isinstance(theirs, float)
+            and math.isclose(ours, theirs, abs_tol=TOLERANCE)
+        )
+        if not same:
+            lines.append(f"{where} {name}: recomputed {ours}, reported {theirs}".lstrip())
+    return sorted(lines)
+
+
+def _number(value: Any) -> Any:
+    """Every number as a float, and none where there is no number to tell."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return None if math.isnan(value) else float(value)

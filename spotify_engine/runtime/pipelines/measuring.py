@@ -1,0 +1,109 @@
+"""All that is measured of a trained run: leaderboard, groups, cold start, faithfulness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spotify_engine.console import console, say
+from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
+from spotify_engine.evaluation.faithfulness import deletion_test, described
+from spotify_engine.evaluation.splits import Split
+from spotify_engine.learning.parameters import parameter_counts
+from spotify_engine.playlists.measure.cold_start import measure_cold_start, render_cold_start
+from spotify_engine.playlists.measure.leaderboard import (
+    Catalogue,
+    Row,
+    baseline_rows,
+    leaderboard_in_words,
+    render_leaderboard,
+    score_row,
+)
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.report.challenge import render_breakdown
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.watching import Watch, telling
+
+
+def measure_run(
+    config: KaggleJob,
+    recommender: PlaylistRecommender,
+    gat: PlaylistRecommender,
+    split: Split,
+    catalogue: Catalogue,
+    titles: Sequence[str],
+    train_seconds: float,
+) -> tuple[Row, dict[str, Any]]:
+    """Measure a recommender beside the baselines, and print the tables.
+
+    Args:
+        gat: the same model without item-item term.
+        titles: ``[playlists]``.
+
+    Returns:
+        (our line of the leaderboard; what ``report.json`` says)
+    """
+    settings = config.evaluation
+    ours = score_row(
+        recommender.name, recommender.score, split, catalogue, settings, fit_seconds=train_seconds
+    )
+    alone = []
+    if recommender.items is not None:
+        name = f"{recommender.name} alone"
+        alone = [score_row(name, gat.score, split, catalogue, settings)]
+    with console.status("Fitting and tuning the baselines on the same split"):
+        baselines = baseline_rows(split, catalogue, settings, telling(say))
+    rows = [ours, *alone, *baselines]
+    console.print(render_leaderboard(rows, settings))
+    say(leaderboard_in_words({row.name: row.test for row in rows}, settings))
+    breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
+    if breakdown:
+        console.print(render_breakdown(breakdown))
+    with console.status("Completing playlists of which little is known"):
+        cold_start = measure_cold_start(
+            recommender, titles, split, config.cold_start, votes_needed(config)
+        )
+    console.print(render_cold_start(cold_start))
+    faithful = faithfulness(recommender, split, settings.seed, telling(say))
+    console.print(described(recommender.name, faithful), highlight=False)
+    return ours, {
+        "metrics": {"val": ours.val, "test": ours.test},
+        "without_item_item": alone[0].report() if alone else None,
+        "baselines": {row.name: row.report() for row in baselines},
+        "breakdown": breakdown,
+        "cold_start": cold_start,
+        "faithfulness": faithful,
+        "parameters": parameter_counts(recommender.model),
+    }
+
+
+def faithfulness(
+    recommender: PlaylistRecommender, split: Split, seed: int, watch: Watch
+) -> dict[str, Any]:
+    """What becomes of scores without what explains them, see ``deletion_test``."""
+    ids = recommender.ids
+
+    def explain(seeds: np.ndarray, track: int) -> np.ndarray:
+        return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
+
+    rng = np.random.default_rng(seed)
+    return deletion_test(recommender.score, explain, split.train, rng, watch=watch)
+
+
+def votes_needed(config: KaggleJob) -> int | None:
+    """As ``measure_cold_start`` takes it."""
+    return None if config.inputs.genres else config.genres.min_votes
+
+
+def track_catalogue(tables: dict[str, pa.Table]) -> Catalogue:
+    """First artists and genres of tracks, as the beyond-accuracy metrics need them."""
+    first_artist = tables["tracks"]["artist"].to_numpy()
+    links = tables["artist_genres"]
+    if not len(links):
+        return Catalogue(first_artist)
+    artist, genre, weight = (links[name].to_numpy() for name in ("artist", "genre", "weight"))
+    n_genres = len(tables["genres"])
+    return Catalogue(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))

@@ -1,0 +1,311 @@
+"""The playlist job, stage by stage: tables, split, genres, graph, training, bundle, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from spotify_engine.console import console, say
+from spotify_engine.errors import InputError
+from spotify_engine.evaluation.fingerprint import fingerprint
+from spotify_engine.evaluation.ranking import save_predictions
+from spotify_engine.evaluation.splits import Split, make_split, save_split
+from spotify_engine.graphs import summary
+from spotify_engine.learning.trainers.served import served_of
+from spotify_engine.pipelines import MONITOR
+from spotify_engine.playlists.measure.leaderboard import leaderboard_in_words
+from spotify_engine.playlists.model.graph import build_graph, load_graph, save_graph
+from spotify_engine.playlists.model.start import find_start
+from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
+from spotify_engine.playlists.recommend.titles import choose_titles
+from spotify_engine.playlists.recommender import PlaylistRecommender
+from spotify_engine.playlists.report.challenge import plot_breakdown
+from spotify_engine.playlists.report.figures import plot_report
+from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.playlists.tables.genre_vocabulary import load_vocabulary
+from spotify_engine.playlists.tables.genres import mine_artist_genres, read_artist_genres
+from spotify_engine.playlists.training_inputs import PlaylistTraining
+from spotify_engine.ragged import Ragged
+from spotify_engine.runtime.data.playlists import prepare_tables
+from spotify_engine.runtime.pipelines.measuring import measure_run
+from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_counts, tell_graph
+from spotify_engine.runtime.pipelines.playlist_files import PlaylistFiles
+from spotify_engine.runtime.train.training import EPOCHS, train
+from spotify_engine.stages import Part, Stage
+from spotify_engine.watching import telling
+
+
+class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
+    """The stages of playlists; those that are done are read back instead."""
+
+    name = "playlists"
+
+    @classmethod
+    def stages_of(cls, config: KaggleJob) -> Sequence[Stage[PlaylistPipeline]]:
+        return STAGES
+
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        return self.config.inputs.model_dump().values()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = self.run.stages["evaluate"]["result"]["metrics"]
+        return metrics
+
+    @cached_property  # a checkpoint holds every embedding
+    def served(self) -> dict[str, Any]:
+        history = self.run.stages["train"]["result"]
+        return served_of(self.run.checkpoints / "best", history).report()
+
+    def epoch_files(self) -> dict[Path, str]:
+        return {self.run.checkpoints / EPOCHS: ""}
+
+    def require_validation(self) -> None:
+        """Nothing is refused here: without playlists to hold tracks out of, there is no split."""
+
+    def read(self) -> dict[str, Any]:
+        """Both CSV files to ``tables/``."""
+        inputs, tables = self.config.inputs, self.run.tables
+        return prepare_tables(inputs.playlists, inputs.features, tables, self.config.data)
+
+    def hold_out(self) -> dict[str, Any]:
+        """``split.parquet``: decided here, and nowhere else."""
+        pairs = self.table("playlist_tracks")
+        playlists = Ragged.from_pairs(
+            pairs["playlist"].to_numpy(), pairs["track"].to_numpy(), self.n_playlists
+        )
+        names = self.table("tracks")["name"].to_pylist()
+        split = make_split(playlists, len(names), self.config.holdout, names)
+        self._require_holdout(split)
+        save_split(split, self.run.split)
+        return {
+            "strategy": split.strategy,
+            "order": asdict(split.order) if split.order else None,
+            "train": len(split.train.values),
+            "val": len(split.val.values),
+            "test": len(split.test.values),
+        }
+
+    def _require_holdout(self, split: Split) -> None:
+        config = self.config.holdout
+        if not len(split.test.values):
+            longest = int(split.train.lengths.max(initial=0))
+            raise InputError(
+                f"holdout.n={config.n}: no playlist is long enough to hold tracks out (the longest "
+                f"has {longest}, {config.n + 2} are needed); lower holdout.n or add playlists"
+            )
+        if (split.train.lengths < 2).all():
+            raise InputError("every playlist has a single training track; add longer playlists")
+
+    def find_genres(self) -> dict[str, Any]:
+        """``tables/genres`` and ``artist_genres``, from the file or from training titles."""
+        if self.config.inputs.genres:
+            found = read_artist_genres(
+                self.config.inputs.genres,
+                self.table("artists"),
+                self.config.genres,
+                self.config.data.max_reject_ratio,
+            )
+            genres, artist_genres = found.genres, found.artist_genres
+            # Those of an earlier time, in a run that was taken over, make room.
+            rejects = self.table("rejects")
+            others = rejects.filter(pc.not_equal(rejects["source"], self.config.inputs.genres))
+            self.write_table("rejects", pa.concat_tables([others, found.rejects]))
+            counts: dict[str, Any] = {"source": "file", **found.counts}
+        else:
+            genres, artist_genres = mine_artist_genres(
+                self.table("playlists")["name"].to_pylist(),
+                self.data_split.train,
+                self.table("tracks")["artist"].to_numpy(),
+                len(self.table("artists")),
+                self.config.genres,
+                load_vocabulary(),
+            )
+            counts = {"source": "titles of the training part"}
+        self.write_table("genres", genres)
+        self.write_table("artist_genres", artist_genres)
+        with_genres = len(np.unique(artist_genres["artist"].to_numpy()))
+        return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
+
+    def build(self) -> dict[str, Any]:
+        """``graph/``: features and edges as arrays that workers map."""
+        data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
+        save_graph(data, scale, self.run.graph)
+        return summary(data)
+
+    def begin(self) -> dict[str, Any]:
+        """``start/``: what the model's parameters begin as, chosen on validation."""
+        data, _ = load_graph(self.run.graph)
+        split, config = self.data_split, self.config
+        with console.status("Factorising the graph to start from"):
+            start, tried = find_start(
+                data, split.train, split.val, config.model, config.start, telling(say)
+            )
+        start.save(self.run.start)
+        chosen = max(tried, key=lambda each: each[MONITOR])
+        return {"chosen": chosen, "tried": tried}
+
+    def train(self) -> list[dict[str, float]]:
+        """``checkpoints/best`` and ``checkpoints/last``."""
+        return train(
+            PlaylistTraining(self.training_inputs, self.config.model, self.config.training),
+            self.run.checkpoints,
+            self.config.cluster,
+            self.callbacks,
+        )
+
+    def mix(self) -> dict[str, Any]:
+        """``item_item.npz``: the item-item term, its strength chosen on validation."""
+        split, config = self.data_split, self.config.item_item
+        with console.status("Fitting the item-item term"):
+            items, tried = choose_item_item(
+                self.gat.score, split.train, split.val, split.n_tracks, config
+            )
+        if items is not None:
+            partial = self.run.item_item.with_suffix(".partial.npz")
+            sparse.save_npz(partial, items, compressed=False)
+            partial.replace(self.run.item_item)
+        chosen = max(tried, key=lambda each: each[MONITOR]) if tried else None
+        return {"used": items is not None, "chosen": chosen, "tried": tried}
+
+    def compare_titles(self) -> dict[str, Any]:
+        """How titles are compared, chosen on validation."""
+        split = self.data_split
+        with console.status("Comparing titles"):
+            titles, found = choose_titles(
+                self.titles,
+                split.train,
+                split.val,
+                self.gat.playlist_vectors(split.train),
+                self.gat.encoded,
+                self.config.titles,
+            )
+        return {"chosen": vars(titles.settings) if titles else None, **found}
+
+    def evaluate(self) -> dict[str, Any]:
+        """``predictions.parquet``, and the figures of the report; prints the leaderboard."""
+        seconds = self.run.seconds["train"]
+        ours, found = measure_run(
+            self.config,
+            self.recommender,
+            self.gat,
+            self.data_split,
+            self.catalogue,
+            self.titles,
+            seconds,
+        )
+        assert ours.predictions is not None
+        assert ours.scores is not None
+        save_predictions(self.run.predictions, ours.predictions, ours.scores)
+        return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
+
+    def report(self, results: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "mode": self.config.mode,
+            "data": {
+                **results["prepare"],
+                "split": results["split"],
+                "genres": results["genres"],
+                "graph": results["graph"],
+                "fingerprint": results["bundle"]["data_fingerprint"],
+            },
+            "start": results["start"],
+            "epochs": results["train"],
+            "served": self.served,
+            "item_item": results["item_item"],
+            "titles": results["titles"],
+            **results["evaluate"],
+            "in_words": leaderboard_in_words(
+                {
+                    PlaylistRecommender.name: self.metrics["test"],
+                    **{n: row["test"] for n, row in results["evaluate"]["baselines"].items()},
+                },
+                self.config.evaluation,
+            ),
+        }
+
+    def draw(self, report: dict[str, Any]) -> None:
+        plot_report(report, PlaylistRecommender.name, self.run.picture)
+        if report["breakdown"]:
+            plot_breakdown(report["breakdown"], self.run.breakdown_picture)
+
+
+def _tell_served(pipeline: PlaylistPipeline, history: list[dict[str, float]]) -> None:
+    say(pipeline.served["in_words"])
+
+
+def _tell_split(pipeline: PlaylistPipeline, found: dict[str, Any]) -> None:
+    order = found["order"]
+    say(
+        f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
+        f"{order['share']:.0%}, by chance {order['expected']:.0%})"
+    )
+
+
+def _tell_genres(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
+    found = f"{counts['genres']:,}, of {counts['artists_with_genres']:,} artists"
+    if counts["source"] == "file":
+        found += (
+            f"; of the file's {counts['rows']:,} rows {counts['rejected']:,} can't be used and "
+            f"{counts['unknown_artist_rows']:,} name artists that no playlist has"
+        )
+    console.print(f"Genres: {found}", highlight=False)
+
+
+TABLES_AND_SPLIT = ("prepare", "split")
+STAGES: tuple[Stage[PlaylistPipeline], ...] = (
+    Stage(
+        "prepare", Part.DATA, PlaylistPipeline.read,
+        keys=("inputs", "data"), writes=("tables",), tell=tell_counts,
+    ),
+    Stage(
+        "split", Part.DATA, PlaylistPipeline.hold_out,
+        reads=("prepare",), keys=("holdout",), writes=("split.parquet",), tell=_tell_split,
+    ),
+    Stage(
+        "genres", Part.GROUND, PlaylistPipeline.find_genres,
+        reads=TABLES_AND_SPLIT, keys=("genres",),
+        writes=("tables/genres.parquet", "tables/artist_genres.parquet", "tables/rejects.parquet"),
+        tell=_tell_genres,
+    ),
+    Stage(
+        "graph", Part.GROUND, PlaylistPipeline.build,
+        reads=(*TABLES_AND_SPLIT, "genres"), keys=("graph",), writes=("graph",), tell=tell_graph,
+    ),
+    Stage(
+        "start", Part.GROUND, PlaylistPipeline.begin,
+        reads=("split", "graph"), keys=("start", "model.embedding_dim", "model.temperature"),
+        writes=("start",),
+    ),
+    Stage(
+        "train", Part.LEARNING, PlaylistPipeline.train,
+        reads=("split", "graph", "start"), keys=("model", "training"), writes=("checkpoints/best",),
+        tell=_tell_served,
+    ),
+    Stage(
+        "item_item", Part.LEARNING, PlaylistPipeline.mix,
+        reads=("split", "train"), keys=("item_item",),
+    ),
+    Stage(
+        "titles", Part.RESULT, PlaylistPipeline.compare_titles,
+        reads=(*TABLES_AND_SPLIT, "train"), keys=("titles",),
+    ),
+    Stage(
+        "evaluate", Part.RESULT, PlaylistPipeline.evaluate,
+        reads=(*TABLES_AND_SPLIT, "train", "item_item", "titles"),
+        keys=("evaluation", "cold_start"), writes=("predictions.parquet",),
+    ),
+    Stage(
+        "bundle", Part.RESULT, PlaylistPipeline.publish,
+        reads=("train", "item_item", "titles", "evaluate"), writes=("bundle",),
+    ),
+)  # fmt: skip
