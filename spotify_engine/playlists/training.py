@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import top_k
+from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.learning.draws import NodeDraws
 from spotify_engine.learning.exchange import gather_rows, sum_gradients, sum_over_workers
@@ -341,21 +342,19 @@ class PlaylistTrainer(BaseTrainer):
 
     def validate(self) -> dict[str, float]:
         """Recall and NDCG at 10 and the BPR loss on the validation part."""
-        held = np.flatnonzero(self.val.lengths)
         rng = np.random.default_rng(self.config.seed)
-        chosen = np.sort(rng.permutation(held)[: self.config.validate_playlists])
+        sample = ValidationSample.draw(self.train, self.val, self.config.validate_playlists, rng)
         encoded = encode_tracks(self.model, self.data)
         predictions, margins = [], []
-        for start in range(0, len(chosen), 256):
-            batch = chosen[start : start + 256]
-            seeds, truth = self.train.select(batch), self.val.select(batch)
+        for batch in sample.batches():
+            seeds, truth = batch.seeds, batch.truth
             features = playlist_features(seeds, self.audio)
             vectors, _ = fold_in(self.model, encoded.folds, seeds, features)
             scores = score_tracks(vectors, encoded)
             other = rng.integers(0, scores.shape[1], len(truth.values))
             margins.append(scores[truth.rows, truth.values] - scores[truth.rows, other])
             predictions.append(top_k(scores, seeds, 10)[0])
-        metrics = ranking_metrics(np.concatenate(predictions), self.val.select(chosen), (10,))
+        metrics = sample.metrics(predictions, 10)
         margin = torch.from_numpy(np.concatenate(margins))
         return {
             MONITOR: metrics["recall@10"],

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from spotify_engine.baselines.bpr import BPR, BPRConfig
@@ -21,6 +20,13 @@ from spotify_engine.baselines.popularity import Popularity
 from spotify_engine.baselines.scorer import Scorer, TooLarge
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.beyond_accuracy import Catalogue, beyond_accuracy_metrics
+from spotify_engine.evaluation.leaderboard import (
+    Candidate,
+    Column,
+    choose,
+    found_in_words,
+    leaderboard_table,
+)
 from spotify_engine.evaluation.ranking import ScoreFunction, evaluate_scorer, ranking_metrics
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.playlists.measure.challenge import (
@@ -266,27 +272,6 @@ def leaderboard_in_words(
     return found_in_words(ours, recalls, config.baselines, "held-out tracks", config.selection_k)
 
 
-def found_in_words(
-    ours: str, recalls: Mapping[str, float | None], baselines: Sequence[str], what: str, k: int
-) -> str:
-    """One sentence: what share of ``what`` ours and the best of the baselines find.
-
-    Args:
-        recalls: by scorer, 0 to 1; only of those that were measured.
-    """
-    first = {5: "five", 10: "ten", 20: "twenty"}.get(k, str(k))
-    said = f"{ours} finds {_percent(recalls[ours])} of {what} in its first {first}"
-    measured = {name: value for name in baselines if (value := recalls.get(name)) is not None}
-    if measured:
-        best = max(measured, key=measured.__getitem__)
-        said += f"; the best baseline, {best}, {_percent(measured[best])}"
-    return f"{said}."
-
-
-def _percent(share: float | None) -> str:
-    return f"{100 * (share or 0.0):.1f} %"
-
-
 def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig, wide: bool = False) -> Table:
     """Test figures, the best recall@selection_k on top, skipped scorers last; notes below.
 
@@ -294,31 +279,30 @@ def render_leaderboard(rows: Sequence[Row], config: EvaluationConfig, wide: bool
         wide: with all of them, and seconds; else those that fit 80 characters.
     """
     k = config.selection_k
-    columns = {f"recall@{each}": f"recall @{each}" for each in config.ks}
-    columns |= {f"{name}@{k}": f"{head} @{k}" for name, head in HEADINGS.items()}
-    if not wide:
-        kept = {f"{name}@{k}" for name in ("recall", "ndcg", "artist_diversity", "coverage")}
-        columns = {name: head for name, head in columns.items() if name in kept}
-    columns = {
-        name: head for name, head in columns.items() if any(row.test.get(name) for row in rows)
-    }
-    best_first = sorted(rows, key=lambda row: -(row.test.get(f"recall@{k}") or -1.0))
-    notes = [f"{row.name}: {row.note}" for row in best_first if row.note]
-    table = Table(
-        title="Test part: same split, same functions for all",
-        caption="\n".join(notes),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    narrow = {f"{name}@{k}" for name in ("recall", "ndcg", "artist_diversity", "coverage")}
+    headings = {f"recall@{each}": f"recall @{each}" for each in config.ks}
+    headings |= {f"{name}@{k}": f"{head} @{k}" for name, head in HEADINGS.items()}
+    columns = [
+        Column(head, partial(_test_figure, name), narrow=name in narrow)
+        for name, head in headings.items()
+        if any(row.test.get(name) for row in rows)
+    ]
+    columns += [
+        Column("fit s", lambda row: row.fit_seconds, ".1f"),
+        Column("rank s", lambda row: row.score_seconds, ".1f"),
+    ]
+    return leaderboard_table(
+        "Test part: same split, same functions for all",
+        [(row.name, row) for row in rows],
+        columns,
+        lambda row: row.test.get(f"recall@{k}"),
+        wide,
+        {row.name: row.note for row in rows},
     )
-    table.add_column("scorer", no_wrap=True)
-    for head in [*columns.values(), *(["fit s", "rank s"] if wide else [])]:
-        table.add_column(head, justify="right")
-    for row in best_first:
-        figures = [_cell(row.test.get(name), 4) for name in columns]
-        seconds = [_cell(row.fit_seconds, 1), _cell(row.score_seconds, 1)]
-        table.add_row(row.name, *figures, *(seconds if wide else []))
-    return table
+
+
+def _test_figure(name: str, row: Row) -> float | None:
+    return row.test.get(name)
 
 
 def _baseline_row(
@@ -328,44 +312,43 @@ def _baseline_row(
     config: EvaluationConfig,
     watch: Watch,
 ) -> Row:
-    grid = _grid(name, config)
-    tuned = len(grid) > 1
-    started = time.perf_counter()
+    def quality(scorer: Scorer) -> float:
+        return _val_recall(scorer, split, config)
+
     try:
-        recalls = [
-            _val_recall(make().fit(split.train, split.n_tracks), split, config) if tuned else 0.0
-            for make, _ in watch(grid, f"{name} with other settings", len(grid))
-        ]
-        make, settings = grid[int(np.argmax(recalls))]
-        fit_started = time.perf_counter()
-        scorer = make().fit(split.train, split.n_tracks)
+        chosen = choose(name, _grid(name, split, config), quality, watch)
     except TooLarge as error:
         return Row(name, note=f"skipped: {error}")
-    fit_seconds = time.perf_counter() - fit_started
-    varied = {key for _, each in grid for key in each if each[key] != settings[key]}
-    chosen = ", ".join(f"{key} {settings[key]:g}" for key in settings if key in varied)
-    note = f"best of {len(grid)} on val: {chosen}" if tuned else ""
-    row = score_row(name, scorer, split, catalogue, config, settings, fit_seconds, note)
-    return replace(row, tuning_seconds=fit_started - started) if tuned else row
+    row = score_row(
+        name, chosen.scorer, split, catalogue, config, chosen.settings, chosen.fit_seconds,
+        chosen.note,
+    )  # fmt: skip
+    return replace(row, tuning_seconds=chosen.tuning_seconds)
 
 
-def _grid(
-    name: BaselineName, config: EvaluationConfig
-) -> list[tuple[Callable[[], Scorer], dict[str, Any]]]:
-    """How to make each scorer to choose from, and its settings; the first alone without tuning."""
-    grid: list[tuple[Callable[[], Scorer], dict[str, Any]]]
+def _grid(name: BaselineName, split: Split, config: EvaluationConfig) -> list[Candidate[Scorer]]:
+    """The settings of a baseline to choose from; the first alone without tuning."""
+    made: list[tuple[Callable[[], Scorer], BaseModel | None]]
     match name:
         case "popularity":
-            grid = [(Popularity, {})]
+            made = [(Popularity, None)]
         case "bpr":
-            grid = [(partial(BPR, each), each.model_dump()) for each in config.bpr]
+            made = [(partial(BPR, each), each) for each in config.bpr]
         case "itemknn":
-            grid = [(partial(ItemKNN, each), each.model_dump()) for each in config.itemknn]
+            made = [(partial(ItemKNN, each), each) for each in config.itemknn]
         case "ials":
-            grid = [(partial(IALS, each), each.model_dump()) for each in config.ials]
+            made = [(partial(IALS, each), each) for each in config.ials]
         case "ease":
             limit = config.ease_memory_gib
-            grid = [(partial(EASE, each, limit), each.model_dump()) for each in config.ease]
+            made = [(partial(EASE, each, limit), each) for each in config.ease]
+
+    def candidate(make: Callable[[], Scorer], settings: BaseModel | None) -> Candidate[Scorer]:
+        return Candidate(
+            lambda: make().fit(split.train, split.n_tracks),
+            {} if settings is None else settings.model_dump(),
+        )
+
+    grid = [candidate(*each) for each in made]
     return grid if config.tune_baselines else grid[:1]
 
 
@@ -374,7 +357,3 @@ def _val_recall(scorer: Scorer, split: Split, config: EvaluationConfig) -> float
     k = config.selection_k
     predictions, _ = evaluate_scorer(scorer, split.train, split.train, truth, split.n_tracks, k)
     return ranking_metrics(predictions, truth, [k])[f"recall@{k}"]
-
-
-def _cell(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from spotify_engine.baselines.ials import IALS, IALSConfig
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics
+from spotify_engine.evaluation.ranking import NOTHING
+from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.network import PlaylistGATConfig
@@ -129,9 +130,7 @@ def find_start(
         (the start, fitted on all playlists; settings and recall of all that were tried)
     """
     rng = np.random.default_rng(config.seed)
-    held = np.flatnonzero(val.lengths)
-    asked = np.sort(rng.permutation(held)[: config.validate_playlists])
-    seeds, truth = train.select(asked), val.select(asked)
+    validation = ValidationSample.draw(train, val, config.validate_playlists, rng)
     fitted_on = np.sort(rng.permutation(len(train))[: config.playlists])
     lists, sizes = joint_lists(data, train)
     sample, counts = lists.select(fitted_on), np.bincount(train.values, minlength=sizes[TRACK])
@@ -142,7 +141,7 @@ def find_start(
         nonlocal best
         start = fit_start(sample, sizes, counts, model, config, regularisation, unobserved)
         candidates = [replace(start, popularity=popularity) for popularity in config.popularity]
-        recalls = _recalls(candidates, data, model.temperature, seeds, truth)
+        recalls = _recalls(candidates, data, model.temperature, validation)
         for candidate, recall in zip(candidates, recalls, strict=True):
             settings = (regularisation, unobserved, candidate.popularity, recall)
             tried.append(dict(zip(TRIED, settings, strict=True)))
@@ -230,7 +229,10 @@ def fit_start(
 
 
 def _recalls(
-    candidates: Sequence[Start], data: HeteroData, temperature: float, seeds: Ragged, truth: Ragged
+    candidates: Sequence[Start],
+    data: HeteroData,
+    temperature: float,
+    validation: ValidationSample,
 ) -> list[float]:
     """Recall@10 of candidates that differ in their bias alone, as the model has them at first."""
     start = candidates[0]
@@ -242,8 +244,8 @@ def _recalls(
     directions = F.normalize(torch.from_numpy(tracks)).T / temperature
     found: list[list[np.ndarray]] = [[] for _ in candidates]
     width = min(10, len(tracks))
-    for first in range(0, len(seeds), BATCH):
-        part = seeds.select(np.arange(first, min(first + BATCH, len(seeds))))
+    for batch in validation.batches():
+        part = batch.seeds
         playlists = torch.from_numpy((playlist_matrix(part, len(tracks)) @ tracks) @ start.value)
         scores = F.normalize(playlists) @ directions
         scores[
@@ -254,7 +256,7 @@ def _recalls(
             best = (scores + torch.from_numpy(candidate.bias)).topk(width, dim=1).indices
             lists.append(np.full((len(part), 10), NOTHING))
             lists[-1][:, :width] = best.numpy()
-    return [ranking_metrics(np.concatenate(lists), truth, (10,))["recall@10"] for lists in found]
+    return [validation.recall(lists, 10) for lists in found]
 
 
 def _incidence(data: HeteroData, kind: EdgeType) -> sparse.csr_array:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import top_k
+from spotify_engine.evaluation.validation_sample import BATCH, ValidationSample
 from spotify_engine.learning.item_item import (
     ItemItemConfig,
     add_item_item_scores,
@@ -18,7 +19,6 @@ from spotify_engine.learning.item_item import (
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.ragged import Ragged
 
-BATCH = 256
 TOP = 20  # a list's length, over which the term's natural size is measured
 
 
@@ -40,26 +40,23 @@ def choose_item_item(
     """
     if not config.neighbours:
         return None, []
-    held = np.flatnonzero(val.lengths)
-    asked = np.sort(np.random.default_rng(0).permutation(held)[: config.validate_playlists])
+    sample = ValidationSample.draw(train, val, config.validate_playlists, np.random.default_rng(0))
     fitted = item_item_weights(train, n_tracks, config.neighbours, config.regularisation)
-    fitted = [each * _unit(each, train.select(asked)) for each in fitted]
+    fitted = [each * _unit(each, sample.seeds) for each in fitted]
     lists: dict[tuple[int, float], list[np.ndarray]] = {
         (which, weight): [] for which in range(len(fitted)) for weight in config.weights
     }
-    for first in range(0, len(asked), BATCH):
-        seeds = train.select(asked[first : first + BATCH])
-        alone = score(seeds)
+    for batch in sample.batches():
+        alone = score(batch.seeds)
         for (which, weight), found in lists.items():
             mixed = alone.copy()
-            add_item_item_scores(mixed, fitted[which] * np.float32(weight), seeds)
-            found.append(top_k(mixed, seeds, 10)[0])
-    truth = val.select(asked)
+            add_item_item_scores(mixed, fitted[which] * np.float32(weight), batch.seeds)
+            found.append(top_k(mixed, batch.seeds, 10)[0])
     tried = [
         {
             "regularisation": config.regularisation[which],
             "weight": weight,
-            MONITOR: ranking_metrics(np.concatenate(found), truth, (10,))["recall@10"],
+            MONITOR: sample.recall(found, 10),
         }
         for (which, weight), found in lists.items()
     ]

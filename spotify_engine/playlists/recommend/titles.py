@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 from torch import Tensor
 
-from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import top_k
+from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.playlists.model.encoding import EncodedTracks, score_tracks
 from spotify_engine.playlists.tables.genre_vocabulary import BREAK, normalise
 from spotify_engine.ragged import Ragged
@@ -172,19 +173,13 @@ def choose_titles(
     """
     popularity = np.bincount(train.values, minlength=len(encoded.vectors))
     first = TitleSettings(config.letters[0], config.neighbours[0], config.popularity[0])
-    held = np.flatnonzero(val.lengths)
     model = TitleModel.fit(titles, train, vectors, first)
-    asked = np.sort(np.random.default_rng(0).permutation(held)[: config.validate_playlists])
+    rng = np.random.default_rng(0)
+    asked = ValidationSample.draw(train, val, config.validate_playlists, rng).playlists
     asked = asked[model.alike([titles[int(i)] for i in asked], asked)]
     if not len(asked):
         return None, {"tried": [], "popularity": None}
-
-    batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
-
-    def recall(lists: list[np.ndarray]) -> float:
-        metrics = ranking_metrics(np.concatenate(lists), val.select(asked), (CHOSEN_BY,))
-        return metrics[f"recall@{CHOSEN_BY}"]
-
+    sample = ValidationSample.of(asked, train, val)
     tried: list[dict[str, float]] = []
     best: tuple[float, TitleModel] | None = None
     for letters, neighbours in product(config.letters, config.neighbours):
@@ -195,23 +190,25 @@ def choose_titles(
             model.varied(neighbours=neighbours, popularity=weight) for weight in config.popularity
         ]
         found: list[list[np.ndarray]] = [[] for _ in fitted]
-        for rows in batches:
+        for batch in sample.batches():
+            rows = batch.playlists
             weights = fitted[0].weights([titles[int(i)] for i in rows], rows)
             for each, lists in zip(fitted, found, strict=True):
                 scores = each.scores(weights, encoded, popularity)
-                lists.append(top_k(scores, train.select(rows), CHOSEN_BY)[0])
+                lists.append(top_k(scores, batch.seeds, CHOSEN_BY)[0])
         for each, lists in zip(fitted, found, strict=True):
-            found_here = recall(lists)
+            found_here = sample.recall(lists, CHOSEN_BY)
             tried.append({**vars(each.settings), f"val_recall@{CHOSEN_BY}": found_here})
             if best is None or found_here > best[0]:
                 best = found_here, each
     assert best is not None
     everyones = popularity.astype(np.float32)
-    plain = recall(
+    plain = sample.recall(
         [
-            top_k(np.tile(everyones, (len(rows), 1)), train.select(rows), CHOSEN_BY)[0]
-            for rows in batches
-        ]
+            top_k(np.tile(everyones, (len(batch), 1)), batch.seeds, CHOSEN_BY)[0]
+            for batch in sample.batches()
+        ],
+        CHOSEN_BY,
     )
     return best[1] if best[0] > plain else None, {"tried": tried, "popularity": plain}
 

@@ -10,15 +10,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from spotify_engine.baselines.ials import IALS, IALSConfig
 from spotify_engine.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.baselines.popularity import Popularity
+from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.errors import InputError
+from spotify_engine.evaluation.leaderboard import (
+    Candidate,
+    Column,
+    choose,
+    found_in_words,
+    leaderboard_table,
+)
 from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
-from spotify_engine.playlists.measure.leaderboard import found_in_words
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.baselines.markov import Markov, MarkovConfig
 from spotify_engine.sessions.baselines.session_knn import SessionKNN, SessionKNNConfig
@@ -36,7 +42,6 @@ from spotify_engine.watching import Watch, unwatched
 
 K = 10
 BASELINES = ("popularity", "itemknn", "ials", "markov", "session-knn")
-NARROW = ("next recall@10", "of oracle", "ndcg@10", "held-out recall@10", "cover")
 HEARD_BEFORE = ("popularity", "itemknn", "ials")  # rank by what the user heard, not by the session
 
 
@@ -268,55 +273,58 @@ class Leaderboard:
             watch: is told of each that is fitted.
         """
         data, config = self.data, self.config
-        val = data.plays(data.split.val, config.tune_on, config.memory)
-        train = data.plays(data.split.train, None, config.memory)
-        session = data.tables["events"]["session"].to_numpy()[train.rows]
-        history: list[tuple[str, Sequence[Any]]] = [
+        history: list[tuple[str, Sequence[Scorer]]] = [
             ("popularity", [Popularity()]),
             ("itemknn", [ItemKNN(each) for each in config.itemknn]),
             ("ials", [IALS(each) for each in config.ials]),
         ]
-        for name, grid in history:
-            tried = []
-            for scorer in watch(grid, f"{name} with other settings", len(grid)):
-                started = time.perf_counter()
-                per_user = scorer.fit(data.train, data.n_songs).score(data.train)
-                seconds = time.perf_counter() - started
-                lists, _ = top_k(per_user, data.train, K)
-                # Where nobody's validation part has a new song, the first settings are kept.
-                recall = 0.0
-                if len(data.new_in_val.values):
-                    recall = ranking_metrics(lists, data.new_in_val, (K,))[f"recall@{K}"]
-                tried.append((recall, per_user, seconds, scorer))
-            _, per_user, seconds, scorer = max(tried, key=lambda each: each[0])
+        for name, scorers in history:
+            chosen = choose(name, [self._of_users(each) for each in scorers], self._new, watch)
+            per_user = chosen.scorer
             if name == "popularity":
                 # By plays, not by users: what is asked for is the next play.
                 per_user = np.tile(data.counts.astype(np.float32), (data.n_users, 1))
-            self.add(name, by_user(per_user), per_user, _settings(scorer), seconds)
-        sequential: list[tuple[str, list[Markov | SessionKNN]]] = [
-            (
-                "markov",
-                [
-                    Markov(each).fit(train.queries, train.song, data.n_songs)
-                    for each in config.markov
-                ],
-            ),
-            (
-                "session-knn",
-                [
-                    SessionKNN(each).fit(session, train.song, data.n_songs)
-                    for each in config.session_knn
-                ],
-            ),
-        ]
-        for name, fitted in sequential:
-            recalls = []
-            for each in watch(fitted, f"{name} with other settings", len(fitted)):
-                lists, _ = rank_next(by_session(each), val.queries, K)
-                figures = ranking_metrics(lists, single_targets(val.song), (K,))
-                recalls.append(figures[f"recall@{K}"])
-            best = fitted[int(np.argmax(recalls))]
-            self.add(name, by_session(best), None, _settings(best))
+            self.add(name, by_user(per_user), per_user, chosen.settings, chosen.fit_seconds)
+        train = data.plays(data.split.train, None, config.memory)
+        val = data.plays(data.split.val, config.tune_on, config.memory)
+        session = data.tables["events"]["session"].to_numpy()[train.rows]
+
+        def next_recall(scorer: Markov | SessionKNN) -> float:
+            lists, _ = rank_next(by_session(scorer), val.queries, K)
+            return ranking_metrics(lists, single_targets(val.song), (K,))[f"recall@{K}"]
+
+        def markov(each: MarkovConfig) -> Candidate[Markov | SessionKNN]:
+            return Candidate(
+                lambda: Markov(each).fit(train.queries, train.song, data.n_songs),
+                each.model_dump(),
+            )
+
+        def session_knn(each: SessionKNNConfig) -> Candidate[Markov | SessionKNN]:
+            return Candidate(
+                lambda: SessionKNN(each).fit(session, train.song, data.n_songs), each.model_dump()
+            )
+
+        sequential = {
+            "markov": [markov(each) for each in config.markov],
+            "session-knn": [session_knn(each) for each in config.session_knn],
+        }
+        for name, grid in sequential.items():
+            best = choose(name, grid, next_recall, watch)
+            self.add(name, by_session(best.scorer), None, best.settings, best.fit_seconds)
+
+    def _of_users(self, scorer: Scorer) -> Candidate[np.ndarray]:
+        """Scores float32 ``[users, songs]`` from what each user heard in training."""
+        data = self.data
+        return Candidate(
+            lambda: scorer.fit(data.train, data.n_songs).score(data.train), _settings(scorer)
+        )
+
+    def _new(self, per_user: np.ndarray) -> float:
+        """Recall of the songs that are new in validation; 0 for all where nobody has any."""
+        if not len(self.data.new_in_val.values):
+            return 0.0
+        lists, _ = top_k(per_user, self.data.train, K)
+        return ranking_metrics(lists, self.data.new_in_val, (K,))[f"recall@{K}"]
 
     def in_words(self, ours: str) -> str:
         """What the leaderboard says of one model, beside the best baseline."""
@@ -328,35 +336,32 @@ class Leaderboard:
         Args:
             wide: with all figures; else those that fit 80 characters.
         """
-        table = Table(
-            title=f"{len(self.test.song):,} test plays: same plays, same function for all",
-            box=SIMPLE_HEAD,
+        return leaderboard_table(
+            f"{len(self.test.song):,} test plays: same plays, same function for all",
+            [(row.name, row) for row in self.rows],
+            COLUMNS,
+            lambda row: row.next_song[f"recall@{K}"],
+            wide,
         )
-        table.add_column("scorer", no_wrap=True)
-        heads = ("next recall@10", "of oracle", "ndcg@10", "mrr@10", "held-out recall@10",
-                 "genres", "cover", "across", "bits")  # fmt: skip
-        shown = [i for i, head in enumerate(heads) if wide or head in NARROW]
-        for i in shown:
-            table.add_column(heads[i], justify="right")
-        for row in sorted(self.rows, key=lambda each: -each.next_song[f"recall@{K}"]):
-            figures = row.next_song
-            cells = (
-                _cell(figures["recall@10"], ".4f"),
-                _cell(row.share_of_oracle, ".1%"),
-                _cell(figures["ndcg@10"], ".4f"),
-                _cell(figures["mrr@10"], ".4f"),
-                _cell((row.held_out or {}).get("recall@10"), ".4f"),
-                _cell(figures["genre_diversity@10"], ".2f"),
-                _cell(figures["coverage@10"], ".2f"),
-                _cell(figures["diversity@10"], ".3f"),
-                _cell(figures["novelty@10"], ".2f"),
-            )
-            table.add_row(row.name, *(cells[i] for i in shown))
-        return table
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _next(heading: str, figure: str, form: str = ".4f", narrow: bool = False) -> Column[SessionRow]:
+    return Column(heading, lambda row: row.next_song[f"{figure}@{K}"], form, narrow)
+
+
+COLUMNS = (
+    _next("next recall@10", "recall", narrow=True),
+    Column[SessionRow]("of oracle", lambda row: row.share_of_oracle, ".1%", narrow=True),
+    _next("ndcg@10", "ndcg", narrow=True),
+    _next("mrr@10", "mrr"),
+    Column[SessionRow](
+        "held-out recall@10", lambda row: (row.held_out or {}).get(f"recall@{K}"), narrow=True
+    ),
+    _next("genres", "genre_diversity", ".2f"),
+    _next("cover", "coverage", ".2f", narrow=True),
+    _next("across", "diversity", ".3f"),
+    _next("bits", "novelty", ".2f"),
+)
 
 
 def by_session(scorer: Markov | SessionKNN | SessionModel) -> ScoreNext:
