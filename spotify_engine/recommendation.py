@@ -1,9 +1,13 @@
-"""What every recommender answers with."""
+"""Every recommender's interface, and the answers, reasons and explanations that it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
 
 LEAST_SHARE = 0.01  # of a score; what adds less is no reason for it
 REST = "rest"
@@ -70,6 +74,65 @@ class Recommendation:
     score: float
     reasons: list[Reason] = field(default_factory=list)
     fallback: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why one track or song is recommended; each pipeline adds how its score came about.
+
+    Attributes:
+        row: of the catalogue.
+        reasons: terms that sum to the score, as far as they hold; and the rest.
+        text: the whole in words.
+    """
+
+    row: int
+    score: float
+    reasons: list[Reason]
+    text: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What was found of tracks or songs that were asked for, in their order.
+
+    Attributes:
+        rows: int64, rows of the catalogue.
+        unknown: what was not found, as texts.
+    """
+
+    rows: np.ndarray
+    unknown: list[str]
+
+
+class Recommender(Protocol):
+    """What both pipelines train: stored, opened and asked alike.
+
+    Each also recommends and explains from what its pipeline knows of a listener:
+    ``PlaylistRecommender.complete`` from tracks and a title, ``SessionRecommender.next`` from a
+    user and a session.
+
+    Attributes:
+        ids, names, artists: of the catalogue, a row each.
+    """
+
+    ids: list[str]
+    names: list[str]
+    artists: list[str]
+
+    def resolve(self, asked: Iterable[Any], /) -> Resolved:
+        """Find in the catalogue what was asked for."""
+
+    def save(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
+
+    @classmethod
+    def load(cls, bundle: Path | str) -> Self:
+        """Open a bundle.
+
+        Raises:
+            InputError: it is damaged, of another pipeline or release; names the file.
+        """
 
 
 def reasons_for(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotify_engine.pipelines import Pipeline
+from spotify_engine.recommendation import Recommender
 from spotify_engine.store.registry import Registry
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def load_sessions(bundle: Path) -> SessionRecommender:
     return SessionRecommender.load(bundle)
 
 
-LOADERS: Mapping[Pipeline, Callable[[Path], PlaylistRecommender | SessionRecommender]] = {
+LOADERS: Mapping[Pipeline, Callable[[Path], Recommender]] = {
     "playlists": load_playlists,
     "sessions": load_sessions,
 }

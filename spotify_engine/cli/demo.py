@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(run: Path) -> None:
     """What came of it, from the result in words to what to run next."""
     from spotify_engine.console import console, say
-    from spotify_engine.playlists.recommender import PlaylistRecommender
-    from spotify_engine.playlists.report.completion import (
+    from spotify_engine.playlists.completing.completion import (
         complete_playlist,
         find_playlist,
         judgeable_playlist,
     )
+    from spotify_engine.playlists.recommender import PlaylistRecommender
 
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     tracks, title = find_playlist(run, str(judgeable_playlist(run)))

@@ -57,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stderr.isatty():  # what follows takes seconds to import
         print(f"Completing from {arguments.run} ...", file=sys.stderr, flush=True)
     from spotify_engine.console import console, say
-    from spotify_engine.playlists.recommend.exporting import Export
-    from spotify_engine.playlists.recommend.pasting import Recognised, read_file
+    from spotify_engine.playlists.completing.completion import complete_playlist, find_playlist
+    from spotify_engine.playlists.completing.exporting import Export
+    from spotify_engine.playlists.completing.pasting import Recognised, read_file
     from spotify_engine.playlists.recommender import PlaylistRecommender
-    from spotify_engine.playlists.report.completion import complete_playlist, find_playlist
 
     export = Export.parse(arguments.export) if arguments.export else None
     pasted = read_file(arguments.file, arguments.title) if arguments.file else None

@@ -26,9 +26,9 @@ from spotify_engine.playlists.model.encoding import (
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.graph import AudioScale, audio_matrix, playlist_features
 from spotify_engine.playlists.recommend import bundling
-from spotify_engine.playlists.recommend.explain import Explainer, Explanation, Seeds
+from spotify_engine.playlists.recommend.explain import Explainer, Seeds, TrackExplanation
 from spotify_engine.playlists.recommend.fallbacks import Fallbacks, best_of
-from spotify_engine.playlists.recommend.lookup import Asked, Lookup, Resolved, readings
+from spotify_engine.playlists.recommend.lookup import Asked, Lookup, ResolvedTracks, readings
 from spotify_engine.playlists.recommend.recognising import Recogniser
 from spotify_engine.playlists.recommend.stand_ins import StandIns
 from spotify_engine.playlists.recommend.titles import TitleModel
@@ -170,7 +170,7 @@ class PlaylistRecommender:
         bare = track_id(track)
         return Written(bare) if is_spotify_id(bare) else None
 
-    def resolve(self, tracks: Iterable[Asked]) -> Resolved:
+    def resolve(self, tracks: Iterable[Asked]) -> ResolvedTracks:
         """Find tracks by id, by (artist, name), or by a text like ``Artist - Title``.
 
         Tells those of the catalogue, those of which only the artist is known, and unknown ones
@@ -253,7 +253,9 @@ class PlaylistRecommender:
             for row, score, explanation in zip(chosen, best, explained, strict=True)
         ]
 
-    def explain(self, tracks: Sequence[Asked], recommended: Sequence[str]) -> list[Explanation]:
+    def explain(
+        self, tracks: Sequence[Asked], recommended: Sequence[str]
+    ) -> list[TrackExplanation]:
         """Why each of ``recommended`` (ids) suits a playlist of ``tracks``.
 
         Raises:
@@ -271,7 +273,7 @@ class PlaylistRecommender:
         _, attention = self.fold([seeds])
         return self.explain_seeds(seeds, attention[0], chosen.rows)
 
-    def seeds(self, found: Resolved) -> Seeds:
+    def seeds(self, found: ResolvedTracks) -> Seeds:
         """What a playlist is completed from; at least one track must be found."""
         rows, others = found.rows, found.by_artist
         folds = [Projected(each.values[rows], each.keys[rows]) for each in self.encoded.folds]
@@ -324,7 +326,7 @@ class PlaylistRecommender:
 
     def explain_seeds(
         self, seeds: Seeds, attention: torch.Tensor, chosen: np.ndarray
-    ) -> list[Explanation]:
+    ) -> list[TrackExplanation]:
         """Why each of ``chosen`` (rows) suits a playlist, from :meth:`fold`'s attention."""
         together = np.zeros((len(seeds), len(chosen)), np.float32)
         playlists = np.zeros((len(seeds), len(chosen)), np.int32)

@@ -14,7 +14,7 @@ from scipy import sparse
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.ragged import Ragged
-from spotify_engine.recommendation import Reason, Recommendation, reasons_for
+from spotify_engine.recommendation import Reason, Recommendation, Resolved, reasons_for
 from spotify_engine.sessions.model.session_aware import TERMS, SessionModel
 from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.queries import UNKNOWN, Queries, hour_of_week, unix_seconds
@@ -22,7 +22,7 @@ from spotify_engine.sessions.recommend import bundling
 from spotify_engine.sessions.recommend.explain import (
     Evidence,
     SessionExplainer,
-    SessionExplanation,
+    SongExplanation,
     plot_session_attention,
 )
 from spotify_engine.sessions.recommend.supplement import (
@@ -90,11 +90,8 @@ class SessionRecommender:
             membership_of(tables), plays, vectors,
         )  # fmt: skip
 
-    def resolve(self, songs: Iterable[str]) -> tuple[np.ndarray, list[str]]:
-        """(rows int64 of the known ids, in order; those that are not in the catalogue).
-
-        A Spotify URI or a link to a track is as good as its id.
-        """
+    def resolve(self, songs: Iterable[str]) -> Resolved:
+        """Find songs by id; a Spotify URI or a link to a track is as good as its id."""
         rows, unknown = [], []
         for song in songs:
             row = self._song_row.get(track_id(song))
@@ -102,7 +99,14 @@ class SessionRecommender:
                 unknown.append(song)
             else:
                 rows.append(row)
-        return np.array(rows, np.int64), unknown
+        return Resolved(np.array(rows, np.int64), unknown)
+
+    def _known(self, songs: Sequence[str]) -> np.ndarray:
+        """int64 rows, of songs that must be in the catalogue."""
+        found = self.resolve(songs)
+        if found.unknown:
+            raise InputError(f"{found.unknown[0]!r} is not in the catalogue")
+        return found.rows
 
     def knows(self, user: str) -> bool:
         """Whether a user has plays in training."""
@@ -144,7 +148,7 @@ class SessionRecommender:
         k: int = 10,
         history: Sequence[str] = (),
         exclude: Sequence[str] = (),
-    ) -> list[tuple[Recommendation, SessionExplanation | None]]:
+    ) -> list[tuple[Recommendation, SongExplanation | None]]:
         """As :meth:`next`, each with what :meth:`explain` says of it; None where popularity alone
         answers."""
         return self._next(user, recent, at, k, history, exclude, neighbours=True)
@@ -158,14 +162,14 @@ class SessionRecommender:
         history: Sequence[str],
         exclude: Sequence[str],
         neighbours: bool,
-    ) -> list[tuple[Recommendation, SessionExplanation | None]]:
+    ) -> list[tuple[Recommendation, SongExplanation | None]]:
         """Reasons don't need the user's ``neighbours``, which take half as long as all else."""
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 recommendation")
         row, played, query = self._ask(user, recent, at)
-        before = self.resolve(history)[0]
+        before = self.resolve(history).rows
         terms, fallback = self._terms(row, query, before)
-        left_out = np.union1d(played, self.resolve(exclude)[0])
+        left_out = np.union1d(played, self.resolve(exclude).rows)
         if terms is None:
             return [(each, None) for each in self._popular(left_out, k)]
         hidden = Ragged.from_lists([left_out])
@@ -193,17 +197,15 @@ class SessionRecommender:
         recent: Sequence[str] = (),
         at: datetime | int | None = None,
         history: Sequence[str] = (),
-    ) -> list[SessionExplanation]:
+    ) -> list[SongExplanation]:
         """Why each of ``songs`` (ids) may be next; the rest as in :meth:`next`.
 
         Raises:
             InputError: a song is not in the catalogue, or nothing is known to explain it by.
         """
-        rows, unknown = self.resolve(songs)
-        if unknown:
-            raise InputError(f"{unknown[0]!r} is not in the catalogue")
+        rows = self._known(songs)
         user_row, played, query = self._ask(user, recent, at)
-        before = self.resolve(history)[0]
+        before = self.resolve(history).rows
         terms, fallback = self._terms(user_row, query, before)
         if terms is None:
             also = "" if self.session is None else ", nor a recent song"
@@ -227,7 +229,7 @@ class SessionRecommender:
         terms: Mapping[str, np.ndarray],
         evidence: Evidence,
         neighbours: bool,
-    ) -> list[SessionExplanation]:
+    ) -> list[SongExplanation]:
         return [
             self.explainer.explain(
                 song,
@@ -245,9 +247,7 @@ class SessionRecommender:
             InputError: the user has no history, a song is not known, or there is no GAT.
         """
         row = self._user_row.get(user)
-        rows, unknown = self.resolve(songs)
-        if unknown:
-            raise InputError(f"{unknown[0]!r} is not in the catalogue")
+        rows = self._known(songs)
         if self.vectors is None:
             raise InputError(
                 "the bundle holds no GAT, whose attention is drawn; train one (--model basic or "
@@ -264,7 +264,7 @@ class SessionRecommender:
         if len(recent) > MAX_RECENT:
             raise InputError(f"recent has {len(recent):,} songs; the limit is {MAX_RECENT:,}")
         row = self._user_row[user] if user and self.knows(user) else None
-        played, _ = self.resolve(recent)
+        played = self.resolve(recent).rows
         memory = self.session.config.memory if self.session else 1
         window = np.full(memory, UNKNOWN, np.int64)
         last = played[::-1][:memory]

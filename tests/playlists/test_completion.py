@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.report.completion import complete_playlist, find_playlist
+from spotify_engine.playlists.completing.completion import complete_playlist, find_playlist
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_titles_are_not_markup(recommender, title):
 
 def test_explanations_are_those_of_the_recommended(recommender):
     completion = complete_playlist(recommender, ["id0", "id3"], None, 3)
-    assert [recommender.ids[e.track] for e in completion.explanations] == [
+    assert [recommender.ids[e.row] for e in completion.explanations] == [
         each.id for each in completion.recommended
     ]
     for explanation, each in zip(completion.explanations, completion.recommended, strict=True):

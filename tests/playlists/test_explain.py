@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spotify_engine.playlists.report.heatmap import plot_attention
+from spotify_engine.playlists.completing.heatmap import plot_attention
 from spotify_engine.ragged import Ragged
 
 SEEDS = [4, 16, 9, 0, 20]

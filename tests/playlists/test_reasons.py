@@ -208,7 +208,7 @@ def test_a_title_suits_those_that_speak_for_the_track(explainer: Explainer) -> N
 
 
 def test_the_picture_says_how_much_of_the_attention_it_shows(mixed: Any, tmp_path: Any) -> None:
-    from spotify_engine.playlists.report.heatmap import plot_attention
+    from spotify_engine.playlists.completing.heatmap import plot_attention
 
     seeds = [f"id{i}" for i in range(20)]
     explained = mixed.explain(seeds, ["id25"])

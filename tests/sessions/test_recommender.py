@@ -88,7 +88,8 @@ def test_songs_are_known_by_id_uri_and_link(recommender: SessionRecommender) -> 
     user, (a, b) = recommender.user_ids[0], recommender.ids[:2]
     given = [f"spotify:track:{a}", f"https://open.spotify.com/track/{b}?si=x"]
     assert recommender.next(user, given) == recommender.next(user, [a, b])
-    rows, unknown = recommender.resolve([*given, "spotify:track:nowhere"])
+    found = recommender.resolve([*given, "spotify:track:nowhere"])
+    rows, unknown = found.rows, found.unknown
     assert (rows.tolist(), unknown) == ([0, 1], ["spotify:track:nowhere"])
 
 
@@ -123,7 +124,7 @@ def test_explanations_are_consistent(recommender: SessionRecommender) -> None:
         assert sum(genre["genre_contributions"].values()) == pytest.approx(g, rel=1e-5)
         influence = abs(0.2 * g) / (abs(0.8 * c) + abs(0.2 * g))
         assert genre["genre_influence"] == pytest.approx(influence)
-        assert set(genre["matched_genres"]) <= set(recommender.explainer.genres_of(why.song))
+        assert set(genre["matched_genres"]) <= set(recommender.explainer.genres_of(why.row))
     songs, weights = recommender.vectors.attended(1)
     assert weights.sum() == pytest.approx(1, rel=1e-5)
     assert len(songs) == len(np.unique(songs))

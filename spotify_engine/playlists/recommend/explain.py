@@ -15,6 +15,7 @@ from spotify_engine.playlists.model.network import EPSILON
 from spotify_engine.recommendation import (
     LEAST_SHARE,
     REST,
+    Explanation,
     Reason,
     counted,
     reasons_for,
@@ -61,8 +62,8 @@ class Seeds:
         return "artist" if self.approximated.all() else None
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, kw_only=True)
+class TrackExplanation(Explanation):
     """A score taken apart twice, each time exactly.
 
     Attributes:
@@ -78,13 +79,8 @@ class Explanation:
         affinity: share of the playlist's tracks whose artists have each matched genre.
         influence: share of the score's movement (absolute terms) by similar listening (item-item
             term included), genre and artist, and popularity; sums to 1.
-        reasons: terms that sum to the score: similar listening by seed, item-item, genre,
-            popularity, as far as they hold; and the rest.
-        text: the whole in words.
     """
 
-    track: int
-    score: float
     seeds: np.ndarray
     attention: np.ndarray
     through: dict[str, np.ndarray]
@@ -93,8 +89,6 @@ class Explanation:
     matched_genres: list[str]
     affinity: list[float]
     influence: dict[str, float]
-    reasons: list[Reason]
-    text: str
 
 
 class Explainer:
@@ -144,7 +138,7 @@ class Explainer:
         recommended: np.ndarray,
         together: np.ndarray,
         playlists: np.ndarray,
-    ) -> list[Explanation]:
+    ) -> list[TrackExplanation]:
         """
         Args:
             attention: ``[seeds, heads]`` of the last layer, as used in the score.
@@ -185,7 +179,7 @@ class Explainer:
         playlists: np.ndarray,
         bias: float,
         playlist_genres: np.ndarray,
-    ) -> Explanation:
+    ) -> TrackExplanation:
         by_part = dict(zip(PARTS, terms, strict=True))
         parts = {part: float(term.sum()) for part, term in by_part.items()}
         parts["item_item"] = float(together.sum())
@@ -217,8 +211,8 @@ class Explainer:
             ],
             attention=1.0,
         )
-        return Explanation(
-            track=track,
+        return TrackExplanation(
+            row=track,
             score=score,
             seeds=terms.sum(0) + together,
             attention=attention,

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from spotify_engine.names import DASHES, normalise, normalise_all
 from spotify_engine.playlists.tables.matching import track_key, track_keys
+from spotify_engine.recommendation import Resolved
 from spotify_engine.track_ids import track_id, track_ids
 
 Asked = str | tuple[str, str]
@@ -38,18 +39,14 @@ class StandIn:
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """What was found of the tracks asked for; each once, in the order asked.
+class ResolvedTracks(Resolved):
+    """Each track once.
 
     Attributes:
-        rows: int64, tracks of the catalogue.
         by_artist: tracks of which only the artist is known.
-        unknown: what was not found, as texts.
     """
 
-    rows: np.ndarray
     by_artist: list[StandIn]
-    unknown: list[str]
 
     def __len__(self) -> int:
         """Tracks that can be completed from."""
@@ -91,7 +88,7 @@ class Lookup:
         """The row of an artist who may stand in for a track that is not found."""
         return self._artists.get(normalise(name))
 
-    def resolve(self, tracks: Iterable[Asked]) -> Resolved:
+    def resolve(self, tracks: Iterable[Asked]) -> ResolvedTracks:
         """Find each."""
         rows: dict[int, None] = {}
         by_artist: dict[str, StandIn] = {}
@@ -115,7 +112,7 @@ class Lookup:
                 by_artist.setdefault(stand_in.key, stand_in)
             else:
                 unknown[text] = None
-        return Resolved(np.fromiter(rows, dtype=np.int64), [*by_artist.values()], [*unknown])
+        return ResolvedTracks(np.fromiter(rows, dtype=np.int64), [*unknown], [*by_artist.values()])
 
 
 def as_text(track: Asked) -> str:

@@ -14,8 +14,8 @@ from spotify_engine.catalogue import Catalogue
 from spotify_engine.errors import InputError
 from spotify_engine.learning.item_item import item_item_scores
 from spotify_engine.playlists.model.graph import audio_matrix
-from spotify_engine.playlists.recommend.explain import Explanation, Seeds
-from spotify_engine.playlists.recommend.lookup import Asked, Resolved, as_text
+from spotify_engine.playlists.recommend.explain import Seeds, TrackExplanation
+from spotify_engine.playlists.recommend.lookup import Asked, ResolvedTracks, as_text
 from spotify_engine.playlists.recommend.outcomes import Outcome, summary
 from spotify_engine.playlists.recommend.recognising import entry_of
 from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -244,7 +244,7 @@ class PlaylistEngine:
             seeds=self.recommender.seeds(found) if len(found) else None,
         )
 
-    def _resolve(self, tracks: Sequence[Asked]) -> tuple[Resolved, list[EntryOut]]:
+    def _resolve(self, tracks: Sequence[Asked]) -> tuple[ResolvedTracks, list[EntryOut]]:
         """(what is found, also of what is written otherwise than its track; the latter, and how).
 
         What is found as it is written costs nothing more.
@@ -299,7 +299,7 @@ class PlaylistEngine:
         )
         answers = []
         for i, (ask, (rows, scores)) in enumerate(zip(asks, found, strict=True)):
-            explained: list[Explanation] | None = None
+            explained: list[TrackExplanation] | None = None
             if ask.request.explain:
                 explained = recommender.explain_seeds(seeds[i], attention[i], rows)
             recommended = []
@@ -398,7 +398,7 @@ def _fill(out: RecommendationOut, known: Described) -> None:
         setattr(out, name, value)
 
 
-def _explanation(each: Explanation) -> PlaylistExplanation:
+def _explanation(each: TrackExplanation) -> PlaylistExplanation:
     return PlaylistExplanation(
         seeds=each.seeds.tolist(),
         bias=each.bias,

@@ -18,7 +18,7 @@ from spotify_engine.serving.api.answers import (
 from spotify_engine.serving.api.requests import NextRequest, SessionInput
 from spotify_engine.serving.settings import EngineSettings
 from spotify_engine.sessions.queries import unix_seconds
-from spotify_engine.sessions.recommend.explain import SessionExplanation
+from spotify_engine.sessions.recommend.explain import SongExplanation
 from spotify_engine.sessions.recommender import MAX_RECENT, SessionRecommender
 from spotify_engine.shares import standings
 from spotify_engine.store.events import EventStore, Play, StoreUnavailable
@@ -93,7 +93,7 @@ class SessionEngine:
         heard = self._heard(given, self._moment(given))
         songs = list({track_id(song): song for song in (*heard.now, *given.recent)}.values())
         user = given.user is not None and (bool(heard.before) or self.recommender.knows(given.user))
-        return len(self.recommender.resolve(songs)[0]), len(songs), user
+        return len(self.recommender.resolve(songs).rows), len(songs), user
 
     def describe(self, row: int) -> Described:
         """What is known of a song besides its name."""
@@ -105,7 +105,7 @@ class SessionEngine:
 
     def unknown(self, tracks: Sequence[str]) -> list[str]:
         """Those that are not in the catalogue."""
-        return self.recommender.resolve(tracks)[1]
+        return self.recommender.resolve(tracks).unknown
 
     def _answer(self, request: NextRequest) -> Answer:
         recommender = self.recommender
@@ -114,11 +114,11 @@ class SessionEngine:
         given = {track_id(song) for song in request.recent}
         recent = [*(song for song in heard.now if track_id(song) not in given), *request.recent]
         recent = recent[-MAX_RECENT:]
-        _, unmatched = recommender.resolve(
+        unmatched = recommender.resolve(
             dict.fromkeys([*heard.before, *recent, *request.exclude])
-        )
+        ).unknown
         asked = (request.user, recent, int(at), request.k, heard.before, request.exclude)
-        found: list[tuple[Recommendation, SessionExplanation | None]]
+        found: list[tuple[Recommendation, SongExplanation | None]]
         if request.explain:
             found = recommender.next_explained(*asked)
         else:
@@ -152,7 +152,7 @@ class SessionEngine:
         plays = self.events.plays(given.user, self.settings.events)
         return split_plays(plays, int(at * 1000), self._pause_ms)
 
-    def _explanation(self, each: SessionExplanation) -> SessionExplanationOut:
+    def _explanation(self, each: SongExplanation) -> SessionExplanationOut:
         ids, names = self.recommender.ids, self.recommender.names
         return SessionExplanationOut(
             terms=dict(each.terms),

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from spotify_engine.recommendation import (
     REST,
+    Explanation,
     Reason,
     counted,
     part_of,
@@ -58,32 +59,24 @@ def genre_explanation(
     }
 
 
-@dataclass(frozen=True)
-class SessionExplanation:
+@dataclass(frozen=True, kw_only=True)
+class SongExplanation(Explanation):
     """One recommendation explained.
 
     Attributes:
-        song: row.
-        score: the sum of ``terms``.
         terms: what each cause adds to the score.
         percent: whole percentages of listening, genre and popularity; they add up to 100.
         neighbours: (song, attention) of what the user attends to, strongest first; the attention
             of all of a user's songs sums to 1.
         even_attention: whether all of them get the same, so that it tells nothing.
         genre: see :func:`genre_explanation`; empty without an Enhanced GAT or a known user.
-        reasons: in words, their contributions sum to the score.
-        text: all of it.
     """
 
-    song: int
-    score: float
     terms: Mapping[str, float]
     percent: Mapping[str, int]
     neighbours: list[tuple[int, float]]
     even_attention: bool
     genre: dict[str, Any]
-    reasons: list[Reason]
-    text: str
 
 
 class Evidence:
@@ -190,7 +183,7 @@ class SessionExplainer:
 
     def explain(
         self, song: int, terms: Mapping[str, float], evidence: Evidence, neighbours: bool
-    ) -> SessionExplanation:
+    ) -> SongExplanation:
         """Explain one song.
 
         Args:
@@ -224,8 +217,16 @@ class SessionExplainer:
         if attended or genre:
             ranks = "collaborative" in terms
             text += self._as_the_gat_sees_it(attended, even, genre, evidence, ranks)
-        return SessionExplanation(
-            song, score, dict(terms), percent, attended, even, genre, reasons, text
+        return SongExplanation(
+            row=song,
+            score=score,
+            reasons=reasons,
+            text=text,
+            terms=dict(terms),
+            percent=percent,
+            neighbours=attended,
+            even_attention=even,
+            genre=genre,
         )
 
     def _attends_evenly(self, user: int | None) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotify_engine.errors import InputError
+from spotify_engine.playlists.completing.completion import Completion
 from spotify_engine.playlists.recommend.lookup import Asked
-from spotify_engine.playlists.report.completion import Completion
 from spotify_engine.reading.formats.kinds import FORMATS, ExportFormat
 from spotify_engine.reading.formats.writer import Written, write_playlist
 from spotify_engine.recommendation import counted

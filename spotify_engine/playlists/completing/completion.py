@@ -15,10 +15,10 @@ from rich.text import Text
 
 from spotify_engine.errors import InputError
 from spotify_engine.names import normalise
-from spotify_engine.playlists.recommend.explain import Explanation
-from spotify_engine.playlists.recommend.lookup import Asked, Resolved
+from spotify_engine.playlists.completing.heatmap import plot_attention
+from spotify_engine.playlists.recommend.explain import TrackExplanation
+from spotify_engine.playlists.recommend.lookup import Asked, ResolvedTracks
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.report.heatmap import plot_attention
 from spotify_engine.recommendation import REST, Recommendation, counted
 
 FALLBACKS = {
@@ -41,11 +41,11 @@ class Completion:
     recommender: PlaylistRecommender
     tracks: Sequence[Asked]
     title: str | None
-    found: Resolved
+    found: ResolvedTracks
     recommended: list[Recommendation]
 
     @cached_property
-    def explanations(self) -> list[Explanation]:
+    def explanations(self) -> list[TrackExplanation]:
         """One each; none where nothing is known of the tracks."""
         if not len(self.found):
             return []
@@ -106,7 +106,7 @@ class Completion:
         used = dict.fromkeys(each.fallback for each in self.recommended if each.fallback)
         return Text("; ".join(f"{name}: {FALLBACKS[name]}" for name in used)) if used else None
 
-    def _in_short(self, explanation: Explanation) -> str:
+    def _in_short(self, explanation: TrackExplanation) -> str:
         """The strongest seed and shared genre, for a line of a table."""
         seeds = [each.name for each in explanation.reasons if each.name is not None]
         parts = [f'like "{seeds[0]}"'] if seeds else []

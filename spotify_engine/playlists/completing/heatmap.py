@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from spotify_engine.playlists.recommend.explain import Explanation
+from spotify_engine.playlists.recommend.explain import TrackExplanation
 from spotify_engine.shares import is_even, shown_of
 
 
 def plot_attention(
-    explanations: Sequence[Explanation],
+    explanations: Sequence[TrackExplanation],
     seeds: Sequence[str],
     recommended: Sequence[str],
     path: Path,
