@@ -21,7 +21,7 @@ def explanations(recommender):
 def test_both_ways_of_taking_a_score_apart_give_the_score(recommender, explanations):
     scores = recommender.score(Ragged.from_lists([SEEDS]))[0]
     for each in explanations:
-        assert each.score == pytest.approx(scores[each.track], abs=1e-4)
+        assert each.score == pytest.approx(scores[each.row], abs=1e-4)
         assert each.seeds.sum() + each.bias == pytest.approx(each.score, abs=1e-5)
         assert sum(each.parts.values()) + each.bias == pytest.approx(each.score, abs=1e-5)
         assert sum(r.contribution for r in each.reasons) == pytest.approx(each.score, abs=1e-5)
@@ -40,7 +40,7 @@ def test_a_seed_that_is_left_out_takes_its_share_along(recommender, explanations
     _, attention = recommender._fold(Ragged.from_lists([SEEDS]))
     length = (attention[:, :, None] * encoded.folds[-1].values[SEEDS]).sum(0).norm()
     for each in explanations:
-        t = encoded.vectors[each.track].view(2, 2)
+        t = encoded.vectors[each.row].view(2, 2)
         for place, seed in enumerate(SEEDS):
             values = encoded.folds[-1].values[seed]
             by_hand = float((attention[place][:, None] * values * t).sum() / length)
@@ -71,7 +71,7 @@ def test_reasons_are_listening_by_seed_then_genre_then_popularity(recommender, e
     said = set()
     for each in explanations:
         least = 0.01 * abs(each.score)
-        heard = (encoded.parts[0] + encoded.parts[1])[each.track].view(2, 2)
+        heard = (encoded.parts[0] + encoded.parts[1])[each.row].view(2, 2)
         values = encoded.folds[-1].values[SEEDS]
         weighted = attention[:, :, None] * values
         listening = (weighted * heard).sum((1, 2)).numpy() / weighted.sum(0).norm().item()
@@ -79,7 +79,7 @@ def test_reasons_are_listening_by_seed_then_genre_then_popularity(recommender, e
         strongest = [i for i in order[:3] if listening[i] >= least]
         others = [i for i in order[len(strongest) :] if listening[i] > 0]
         genres = bool(each.matched_genres) and each.parts["artists"] >= least
-        popular = each.bias >= least and recommender.popularity[each.track] > 0
+        popular = each.bias >= least and recommender.popularity[each.row] > 0
         rest = listening[others].sum()
         expected = [
             *[("seed", listening[i]) for i in strongest],
