@@ -114,9 +114,17 @@ def test_a_song_that_is_not_wanted_is_left_out_of_a_session_until_it_is_wanted_a
     open_page: Open, url: str
 ) -> None:
     page = open_page(f"{url}/#session")
-    page.get_by_role("button", name="Try an example").click()
+    # What is shown before is of nobody's songs.
+    with page.expect_response(
+        lambda answer: (
+            answer.url.endswith("/v1/sessions/next")
+            and len(answer.request.post_data_json["recent"]) == 2
+        )
+    ):
+        page.get_by_role("button", name="Try an example").click()
     names = page.locator("#session-results .track")
     expect(page.locator("#session-chosen li .track")).to_have_count(2)
+    expect(page.locator("#session-results [aria-busy=true]")).to_have_count(0)
     expect(names.first).not_to_be_empty()
     before = names.all_inner_texts()
     page.locator("#session-results [data-act=without]").first.click()
