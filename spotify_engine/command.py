@@ -24,7 +24,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_STOP = 5.0  # whoever sends SIGTERM usually sends SIGKILL ten seconds later
 
 GOES_ON = "stopped; the same command again goes on from there"
-NOTHING = "stopped; nothing was written"
+NOTHING_WRITTEN = "stopped; nothing was written"
 STOPPED = "stopped"
 
 

@@ -12,7 +12,7 @@ SESSION_MODELS = {"basic": "basic-gat", "enhanced": "enhanced-gat", "session": "
 MONITOR = "val_recall@10"
 """Of an epoch or a setting that was tried: what is best goes by it."""
 _MEASURES = ("recall@10", "ndcg@10")
-_PARTS: dict[str, tuple[str, ...]] = {
+_PREFIXES: dict[str, tuple[str, ...]] = {
     "playlists": ("test.", ""),
     # On the plays that all scorers rank, whoever listens.
     "sessions": (*(f"{name}.next_song." for name in reversed(SESSION_MODELS.values())), ""),
@@ -28,7 +28,7 @@ def main_figures(pipeline: str, names: Collection[str]) -> list[str]:
     Returns:
         Names of one part or model; none if none was measured.
     """
-    for part in _PARTS.get(pipeline, ()):
+    for part in _PREFIXES.get(pipeline, ()):
         if found := [name for each in _MEASURES if (name := f"{part}{each}") in names]:
             return found
     return []

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from spotify_engine.cli.flags import RARELY, new_parser
-from spotify_engine.command import NOTHING, job
+from spotify_engine.command import NOTHING_WRITTEN, job
 from spotify_engine.console import console
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Path, SampleConfig]:
         raise InputError(f"--{flag}: {message}, got {first['input']}") from None
 
 
-@job(NOTHING)
+@job(NOTHING_WRITTEN)
 def main(argv: Sequence[str] | None = None) -> int:
     out, config = parse(argv)
     counts = write_sample(out, config)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spotify_engine.cli.flags import RARELY, add_settings, new_parser
-from spotify_engine.command import NOTHING, job
+from spotify_engine.command import NOTHING_WRITTEN, job
 
 SIZES = {
     "seed": "of all draws",
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-@job(NOTHING, uses_ray=True)
+@job(NOTHING_WRITTEN, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from rich.table import Table

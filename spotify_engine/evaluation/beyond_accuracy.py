@@ -19,7 +19,7 @@ from spotify_engine.strict_json import known
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class TrackFacts:
     """What is known of the tracks.
 
     Attributes:
@@ -143,7 +143,7 @@ def beyond_accuracy_metrics(
     predictions: np.ndarray,
     truth: Ragged,
     train: Ragged,
-    catalogue: Catalogue,
+    facts: TrackFacts,
     ks: Sequence[int],
 ) -> dict[str, float | None]:
     """All of the above, at each k.
@@ -156,15 +156,15 @@ def beyond_accuracy_metrics(
         compared) and genre_consistency_left_out@k (lists) only where the catalogue has genres; None
         for what no list says.
     """
-    n_tracks = len(catalogue.first_artist)
+    n_tracks = len(facts.first_artist)
     figures: dict[str, float] = {}
     for k in ks:
         figures[f"completion_rate@{k}"] = completion_rate(predictions, truth, k)
-        if catalogue.track_genres is not None:
-            genres = genre_consistency(predictions, train, catalogue.track_genres, k)
+        if facts.track_genres is not None:
+            genres = genre_consistency(predictions, train, facts.track_genres, k)
             figures[f"genre_consistency@{k}"] = genres.mean
             figures[f"genre_consistency_left_out@{k}"] = genres.left_out
-        figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
+        figures[f"artist_diversity@{k}"] = artist_diversity(predictions, facts.first_artist, k)
         figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
         figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
     found: dict[str, float | None] = known(figures)

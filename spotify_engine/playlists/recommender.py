@@ -66,7 +66,7 @@ class PlaylistRecommender:
     ) -> None:
         """
         Args:
-            tables: as ``schema.TABLES``, those of ``bundling.TABLES``.
+            tables: as ``schema.TABLES``, those of ``bundling.BUNDLED_TABLES``.
             popularity: int ``[tracks]``, training playlists that hold each track.
             items: float32 ``[seed, track]``, weights of the item-item term; None: there is none.
             stand_ins: None: a track that isn't in the catalogue is unknown, whoever made it.
@@ -77,7 +77,7 @@ class PlaylistRecommender:
         self.items, self.stand_ins, self.together = items, stand_ins, together
         self._train: Ragged | None = None
         self.model, self.encoded, self.scale = model, encoded, scale
-        self.tables = {name: tables[name] for name in bundling.TABLES}
+        self.tables = {name: tables[name] for name in bundling.BUNDLED_TABLES}
         self.popularity = popularity
         tracks = self.tables["tracks"]
         self.audio = None if scale is None else scale.apply(audio_matrix(tracks))

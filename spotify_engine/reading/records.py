@@ -4,17 +4,17 @@ A record that ends with its line is what ``pyarrow.csv`` says it is. One that go
 of its line, in quotes or after an escape, may be meant so, or a quote was never closed. It is
 *one* record if
 
-- it ends within ``LONGEST`` bytes, and each field that holds a line end in quotes has its closing
-  quote right before a comma or line end, and
+- it ends within ``LONGEST_RECORD`` bytes, and each field that holds a line end in quotes has its
+  closing quote right before a comma or line end, and
 - no later line of it is, by itself, a row as wide as the header without a stray quote.
 
 Otherwise its first line is set aside as *unfinished*, and the next line starts a record. So a quote
 that isn't closed costs its own line only, also where a quote further on seems to close it.
 
-The rule looks no further than ``LONGEST`` bytes, so where a record starts can be known without
-reading from the front: a line starts one when no line of the ``LONGEST`` bytes before it would
-start a record that spans it, *whichever* of these lines do start records. For the one that is under
-way there is among them.
+The rule looks no further than ``LONGEST_RECORD`` bytes, so where a record starts can be known
+without reading from the front: a line starts one when no line of the ``LONGEST_RECORD`` bytes
+before it would start a record that spans it, *whichever* of these lines do start records. For the
+one that is under way there is among them.
 
 Nearly all lines need no closer look, as the parser ends a record with them whatever state it is in:
 lines without quotes and escapes, and those that have none after
@@ -42,7 +42,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.reading.file_kinds import other_encoding, other_format
 from spotify_engine.reading.rejects import ESCAPED_LINE_END, UNCLOSED, percent
 
-LONGEST = 1 << 16  # bytes of a record that holds line ends
+LONGEST_RECORD = 1 << 16  # bytes of a record that holds line ends
 _WINDOW = 1 << 16  # bytes after a wanted cut that are looked at first
 _HEADER_LIMIT = 1 << 20
 MAX_TEXT = 200  # characters of a row that are shown or kept
@@ -251,8 +251,8 @@ def _record(
     is_open = line["open"] is not None or line["open_again"] is not None
     if not is_open and _ends(data, line):
         return line_end, None
-    longer = patterns.strict.match(data, start, min(len(data), start + LONGEST + 1))
-    if longer is not None and longer.end() - start <= LONGEST and _ends(data, longer):
+    longer = patterns.strict.match(data, start, min(len(data), start + LONGEST_RECORD + 1))
+    if longer is not None and longer.end() - start <= LONGEST_RECORD and _ends(data, longer):
         at, end = line_end, longer.end()
         while at < end and not patterns.row.match(data, at, end):
             following = _LINE_END.search(data, at, end)
@@ -459,9 +459,9 @@ def split(file: CsvFile, chunk_bytes: int) -> list[tuple[int, int]]:
 
 def _next_cut(file: CsvFile, record: int, target: int) -> int:
     """Where a record starts at or after ``target``; one does at ``record``."""
-    begin, window = max(record, target - LONGEST), _WINDOW
+    begin, window = max(record, target - LONGEST_RECORD), _WINDOW
     while target < file.size:
-        stop = target + window + LONGEST + 1
+        stop = target + window + LONGEST_RECORD + 1
         data = file.read(begin - 1, stop)
         if begin == record:
             starts = find_records(data, file.dialect, len(file.columns)).starts

@@ -41,7 +41,7 @@ from spotify_engine.serving.engines.batcher import Batcher
 from spotify_engine.serving.engines.playlists import PlaylistEngine
 from spotify_engine.serving.engines.sessions import SessionEngine
 from spotify_engine.serving.settings import ServeSettings, read_token
-from spotify_engine.serving.versions import Engine, Served
+from spotify_engine.serving.versions import Engine, LoadedVersions
 from spotify_engine.sessions.queries import unix_seconds
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.store.cache import make_cache
@@ -85,7 +85,7 @@ class Service:
         self.registry = open_registry(settings.registry)
         self.events = EventStore.open(settings.events)
         self.cache = make_cache(settings.cache, settings.cache_mib << 20)
-        self.served = Served(self.registry, self._load, self.metrics.changed)
+        self.served = LoadedVersions(self.registry, self._load, self.metrics.changed)
         # Scoring has a thread of its own for each pipeline; what waits for a disk or a lock has
         # others, so that neither holds the other up.
         self._scoring = {name: ThreadPoolExecutor(1, f"{name}") for name in PIPELINES}

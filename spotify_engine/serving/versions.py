@@ -16,7 +16,7 @@ Engine = PlaylistEngine | SessionEngine
 log = logging.getLogger(__name__)
 
 
-class Served:
+class LoadedVersions:
     """The registry's current versions, loaded.
 
     A request takes an engine once and is answered by it wholly, whatever is swapped meanwhile.

@@ -26,7 +26,7 @@ from spotify_engine.sessions.recommend.explain import (
     plot_session_attention,
 )
 from spotify_engine.sessions.recommend.supplement import (
-    ColdStartConfig,
+    SupplementConfig,
     new_song_vectors,
     supplement,
 )
@@ -49,7 +49,7 @@ class SessionRecommender:
     """Predicts what is played next.
 
     Args:
-        tables: as ``schema.TABLES``, those of ``bundling.TABLES``.
+        tables: as ``schema.TABLES``, those of ``bundling.BUNDLED_TABLES``.
         plays: int ``[songs]``, in training.
         listens: csr ``[users, songs]``, plays of each user in training.
         session: the session-aware model, which ranks when it is there.
@@ -63,13 +63,13 @@ class SessionRecommender:
         listens: sparse.csr_array,
         session: SessionModel | None,
         vectors: GATVectors | None,
-        cold: ColdStartConfig | None = None,
+        cold: SupplementConfig | None = None,
     ) -> None:
         if session is None and vectors is None:
             raise ValueError("neither a session model nor a GAT is given")
-        self.tables = {name: tables[name] for name in bundling.TABLES}
+        self.tables = {name: tables[name] for name in bundling.BUNDLED_TABLES}
         self.plays, self.listens, self.session = plays, listens, session
-        self.cold = cold or ColdStartConfig()
+        self.cold = cold or SupplementConfig()
         self.user_ids: list[str] = tables["users"]["id"].to_pylist()
         self.ids: list[str] = tables["songs"]["id"].to_pylist()
         self.names: list[str] = tables["songs"]["name"].to_pylist()

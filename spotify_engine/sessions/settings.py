@@ -14,7 +14,7 @@ from spotify_engine.sessions.model.basic_gat import BasicGATConfig
 from spotify_engine.sessions.model.enhanced_gat import EnhancedGATConfig
 from spotify_engine.sessions.model.graph import SessionGraphConfig
 from spotify_engine.sessions.model.session_aware import SessionModelConfig
-from spotify_engine.sessions.recommend.supplement import ColdStartConfig
+from spotify_engine.sessions.recommend.supplement import SupplementConfig
 from spotify_engine.sessions.synthetic import SyntheticConfig
 from spotify_engine.sessions.tables.plays import SessionDataConfig
 
@@ -58,5 +58,5 @@ class SyntheticJob(JobConfig):
     enhanced: EnhancedGATConfig = EnhancedGATConfig()
     session: SessionModelConfig = SessionModelConfig()
     training: TrainingByModel = TrainingByModel()
-    cold: ColdStartConfig = ColdStartConfig()
+    cold: SupplementConfig = SupplementConfig()
     evaluation: SessionEvaluationConfig = SessionEvaluationConfig()

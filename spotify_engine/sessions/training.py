@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # importing it costs seconds
     from torch_geometric.data import HeteroData
 
 TINY = 1e-12
-AT_ONCE = 500  # users ranked at a time
 
 
 class GATTask:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10
 JUDGED_BY = {"search": "test.winner", "trial": "objective"}  # by kind, where not as others are
-PARTS = "▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇█"
 
 
 class Point(NamedTuple):
@@ -182,8 +182,8 @@ def sparkline(points: Sequence[Point]) -> str:
     """A curve as a line of blocks, from its lowest value to its highest."""
     values = [point.value for point in points]
     low, high = min(values), max(values)
-    scale = (len(PARTS) - 1) / (high - low) if high > low else 0
-    return "".join(PARTS[round((value - low) * scale)] for value in values)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0
+    return "".join(BARS[round((value - low) * scale)] for value in values)
 
 
 def plot_epochs(

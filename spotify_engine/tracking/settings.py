@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Status = Literal["FINISHED", "FAILED", "KILLED"]  # as MLflow names them
 DATABASE = "mlflow.db"
 ARTEFACTS = "mlflow-artefacts"
-NOTE = "tracking.json"  # in a run's folder: under which id it is recorded
+TRACKING_NOTE = "tracking.json"  # in a run's folder: under which id it is recorded
 
 
 class TrackingConfig(BaseModel):
@@ -47,7 +47,7 @@ class TrackingConfig(BaseModel):
 def read_note(folder: Path | None) -> dict[str, str]:
     """Where and as what the run of a folder is recorded, and how it ended; empty if it is not."""
     try:
-        found: dict[str, str] = json.loads((folder / NOTE).read_text()) if folder else {}
+        found: dict[str, str] = json.loads((folder / TRACKING_NOTE).read_text()) if folder else {}
     except (OSError, ValueError):
         return {}
     return found

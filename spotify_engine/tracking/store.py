@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spotify_engine.store.files import locked
-from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, NOTE, read_note
+from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, TRACKING_NOTE, read_note
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 PARENT = "mlflow.parentRunId"
 MAX_VALUE = 6000  # characters of a parameter, MLflow's limit
-AT_ONCE = 100  # parameters in a request, MLflow's limit
+PARAMETERS_AT_ONCE = 100  # parameters in a request, MLflow's limit
 
 
 def quiet() -> None:
@@ -95,8 +95,8 @@ class MLflowStore:
         from mlflow.entities import Param
 
         params = [Param(key, _text(value)) for key, value in settings.items()]
-        for first in range(0, len(params), AT_ONCE):
-            self.client.log_batch(run_id, params=params[first : first + AT_ONCE])
+        for first in range(0, len(params), PARAMETERS_AT_ONCE):
+            self.client.log_batch(run_id, params=params[first : first + PARAMETERS_AT_ONCE])
         return run_id, set()
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
@@ -120,7 +120,7 @@ class MLflowStore:
 
     def _note(self, folder: Path | None, **facts: str) -> None:
         if folder is not None:
-            (folder / NOTE).write_text(json.dumps({"uri": self.uri, **facts}))
+            (folder / TRACKING_NOTE).write_text(json.dumps({"uri": self.uri, **facts}))
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)

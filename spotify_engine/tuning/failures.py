@@ -9,7 +9,7 @@ from spotify_engine.tuning.trials import State
 
 MEMORY = ("OutOfMemoryError", "MemoryError", "_ArrayMemoryError")
 MEMORY_TEXTS = ("can't allocate memory", "out of memory", "oom killer", "unable to allocate")
-LONGEST = 500
+LONGEST_TEXT = 500
 
 
 def failure(error: BaseException) -> tuple[State, str]:
@@ -23,7 +23,7 @@ def failure(error: BaseException) -> tuple[State, str]:
     root = (memory or causes)[-1]
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     # Of an error that carries a traceback in its text, the last line says what it was.
-    text = f"{type(root).__name__}: {lines[-1] if lines else ''}"[:LONGEST]
+    text = f"{type(root).__name__}: {lines[-1] if lines else ''}"[:LONGEST_TEXT]
     return ("out of memory" if memory else "failed"), text
 
 

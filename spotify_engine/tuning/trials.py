@@ -13,7 +13,7 @@ from spotify_engine.store.files import write_text
 from spotify_engine.strict_json import to_json
 
 State = Literal["running", "done", "stopped", "failed", "out of memory"]
-NOTE = "trial.json"
+TRIAL_NOTE = "trial.json"
 DEFAULT = 0  # the number of the default's trial
 
 
@@ -68,7 +68,7 @@ def folder_of(search: Path, number: int) -> Path:
 def save_trial(search: Path, trial: Trial) -> None:
     folder = folder_of(search, trial.number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / NOTE, to_json(asdict(trial)))
+    write_text(folder / TRIAL_NOTE, to_json(asdict(trial)))
 
 
 def load_trial(search: Path, number: int) -> Trial:
@@ -76,7 +76,7 @@ def load_trial(search: Path, number: int) -> Trial:
     Raises:
         InputError: its note is missing or damaged.
     """
-    path = folder_of(search, number) / NOTE
+    path = folder_of(search, number) / TRIAL_NOTE
     try:
         return Trial(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -87,7 +87,7 @@ def load_trial(search: Path, number: int) -> Trial:
 
 def load_trials(search: Path) -> list[Trial]:
     """Those that have begun, by number."""
-    notes = sorted((search / "trials").glob(f"*/{NOTE}"))
+    notes = sorted((search / "trials").glob(f"*/{TRIAL_NOTE}"))
     return [load_trial(search, int(note.parent.name)) for note in notes]
 
 

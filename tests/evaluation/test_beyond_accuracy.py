@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from spotify_engine.evaluation.beyond_accuracy import (
-    Catalogue,
+    TrackFacts,
     artist_diversity,
     beyond_accuracy_metrics,
     completion_rate,
@@ -85,12 +85,12 @@ def test_all_metrics_at_each_k_and_genres_only_where_known():
     truth = Ragged.from_lists([[1, 2, 9, 8], [3], []])
     train = Ragged.from_lists([[3], [0], [1]])
     without = beyond_accuracy_metrics(
-        PREDICTIONS, truth, train, Catalogue(np.array([0, 0, 5, 0])), [2, 3]
+        PREDICTIONS, truth, train, TrackFacts(np.array([0, 0, 5, 0])), [2, 3]
     )
     assert without["completion_rate@3"] == 3 / 5
     assert without["coverage@2"] == 3 / 4
     assert not any("genre" in name for name in without)
-    no_overlap = Catalogue(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
+    no_overlap = TrackFacts(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
     figures = beyond_accuracy_metrics(PREDICTIONS, truth, train, no_overlap, [2])
     assert figures["genre_consistency@2"] is None
     assert figures["genre_consistency_left_out@2"] == 2
@@ -99,8 +99,8 @@ def test_all_metrics_at_each_k_and_genres_only_where_known():
 def test_figures_that_no_list_says_are_none():
     """As where every playlist holds every track."""
     truth, train = Ragged.from_lists([[3]]), Ragged.from_lists([[0, 1, 2]])
-    catalogue = Catalogue(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
-    found = beyond_accuracy_metrics(np.full((1, 3), -1), truth, train, catalogue, [3])
+    facts = TrackFacts(np.array([0, 0, 5, 0]), sparse.csr_array((4, 2)))
+    found = beyond_accuracy_metrics(np.full((1, 3), -1), truth, train, facts, [3])
     assert found == {
         "completion_rate@3": 0, "genre_consistency@3": None, "genre_consistency_left_out@3": 0,
         "artist_diversity@3": None, "coverage@3": 0, "novelty@3": None,

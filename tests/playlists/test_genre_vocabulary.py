@@ -9,7 +9,7 @@ from spotify_engine.playlists.tables.genre_vocabulary import (
     GenreVocabulary,
     TitleGenres,
     load_vocabulary,
-    normalise,
+    normalise_title,
 )
 
 SMALL = GenreVocabulary(
@@ -109,14 +109,14 @@ def test_find_takes_any_text(title: str) -> None:
 def test_found_genres_are_written_in_the_title(parts: list[str], glue: str) -> None:
     vocabulary = load_vocabulary()
     title = glue.join(parts)
-    words = f" {normalise(title)} "
+    words = f" {normalise_title(title)} "
     for name in vocabulary.find(title):
         assert any(f" {p} " in words for p, genre in vocabulary.phrases.items() if genre == name)
 
 
 @given(st.text(max_size=60))
 def test_normalising_twice_changes_nothing(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalise_title(normalise_title(text)) == normalise_title(text)
 
 
 def vocabulary_lines() -> list[tuple[str, list[str]]]:
@@ -129,14 +129,14 @@ def vocabulary_lines() -> list[tuple[str, list[str]]]:
 def test_the_vocabulary_is_large_and_clean() -> None:
     lines = vocabulary_lines()
     names = [name for name, _ in lines]
-    assert len({normalise(name) for name in names}) == len(names) >= 1500
-    assert all(name == name.lower().strip() and normalise(name) for name in names)
+    assert len({normalise_title(name) for name in names}) == len(names) >= 1500
+    assert all(name == name.lower().strip() and normalise_title(name) for name in names)
 
 
 def test_no_phrase_of_the_vocabulary_means_two_genres() -> None:
     owners: dict[str, str] = {}
     for name, aliases in vocabulary_lines():
-        for phrase in map(normalise, [name, *aliases]):
+        for phrase in map(normalise_title, [name, *aliases]):
             assert phrase
             assert phrase not in owners, (phrase, name, owners[phrase])
             owners[phrase] = name

@@ -10,7 +10,7 @@ from scipy import sparse
 from spotify_engine.baselines.ials import IALSConfig
 from spotify_engine.baselines.popularity import Popularity
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.beyond_accuracy import Catalogue
+from spotify_engine.evaluation.beyond_accuracy import TrackFacts
 from spotify_engine.evaluation.ranking import (
     evaluate_scorer,
     load_predictions,
@@ -48,9 +48,9 @@ def split(two_blocks):
 
 
 @pytest.fixture
-def catalogue():
+def facts():
     block = np.arange(N_TRACKS) // (N_TRACKS // 2)
-    return Catalogue(block, sparse.csr_array(np.eye(2)[block]))
+    return TrackFacts(block, sparse.csr_array(np.eye(2)[block]))
 
 
 class Recorder:
@@ -71,8 +71,8 @@ class Recorder:
         return np.tile(np.arange(N_TRACKS, dtype=np.float32), (len(seeds), 1))
 
 
-def test_every_baseline_beats_chance_on_two_blocks(split, catalogue):
-    rows = {row.name: row for row in baseline_rows(split, catalogue, SMALL)}
+def test_every_baseline_beats_chance_on_two_blocks(split, facts):
+    rows = {row.name: row for row in baseline_rows(split, facts, SMALL)}
     assert list(rows) == ["popularity", "bpr", "itemknn", "ials", "ease"]
     for name in ("itemknn", "ials", "ease"):
         assert rows[name].test["recall@5"] > rows["popularity"].test["recall@5"]
@@ -84,9 +84,9 @@ def test_every_baseline_beats_chance_on_two_blocks(split, catalogue):
     json.dumps([row.report() for row in rows.values()], allow_nan=False)
 
 
-def test_seeds_are_train_and_known_tracks_are_never_listed(split, catalogue):
+def test_seeds_are_train_and_known_tracks_are_never_listed(split, facts):
     scorer = Recorder()
-    row = score_row("recorder", scorer, split, catalogue, SMALL)
+    row = score_row("recorder", scorer, split, facts, SMALL)
     assert scorer.fitted == []
     for seeds in scorer.seeds:
         np.testing.assert_array_equal(seeds.values, split.train.values)
@@ -101,9 +101,7 @@ def test_val_ranking_may_list_test_tracks_but_no_train_tracks(split):
         assert set(ids[i]) - {-1} == set(range(N_TRACKS)) - set(train.tolist())
 
 
-def test_fitting_sees_train_alone_and_only_the_chosen_settings_rank_test(
-    split, catalogue, monkeypatch
-):
+def test_fitting_sees_train_alone_and_only_the_chosen_settings_rank_test(split, facts, monkeypatch):
     made = []
 
     class Candidate(Recorder):
@@ -117,7 +115,7 @@ def test_fitting_sees_train_alone_and_only_the_chosen_settings_rank_test(
 
     monkeypatch.setattr(leaderboard, "IALS", Candidate)
     config = SMALL.model_copy(update={"baselines": ("ials",)})
-    [row] = baseline_rows(split, catalogue, config)
+    [row] = baseline_rows(split, facts, config)
     assert [factors for factors, _ in made][:2] == [2, 4]
     assert len(made) == 3
     assert made[2][0] == row.settings["factors"]
@@ -126,29 +124,29 @@ def test_fitting_sees_train_alone_and_only_the_chosen_settings_rank_test(
     assert [len(scorer.seeds) for _, scorer in made] == [1, 1, 2], "val; val; val and test"
 
 
-def test_groups_of_the_chosen_settings_come_with_each_row(split, catalogue):
+def test_groups_of_the_chosen_settings_come_with_each_row(split, facts):
     groups = BreakdownConfig(seed_counts=(1, 2), k=5, list_length=12)
     config = SMALL.model_copy(update={"breakdown": groups})
-    rows = {row.name: row for row in baseline_rows(split, catalogue, config)}
+    rows = {row.name: row for row in baseline_rows(split, facts, config)}
     assert rows["ials"].breakdown["seeds"][0].keys() == rows["ease"].breakdown["seeds"][0].keys()
     popularity = Popularity().fit(split.train, N_TRACKS)
-    expected = challenge_breakdown(popularity, split, catalogue.first_artist, groups)
+    expected = challenge_breakdown(popularity, split, facts.first_artist, groups)
     assert rows["popularity"].breakdown == expected
     assert "breakdown" not in rows["popularity"].report()
-    without = score_row("popularity", popularity, split, catalogue, SMALL)
+    without = score_row("popularity", popularity, split, facts, SMALL)
     assert without.breakdown is None
     assert without.test == rows["popularity"].test
 
 
-def test_without_tuning_the_first_settings_are_used(split, catalogue):
+def test_without_tuning_the_first_settings_are_used(split, facts):
     config = SMALL.model_copy(update={"tune_baselines": False, "baselines": ("ials",)})
-    [row] = baseline_rows(split, catalogue, config)
+    [row] = baseline_rows(split, facts, config)
     assert (row.settings["factors"], row.tuning_seconds, row.note) == (2, None, "")
 
 
-def test_what_does_not_fit_is_skipped_and_said(split, catalogue):
+def test_what_does_not_fit_is_skipped_and_said(split, facts):
     config = SMALL.model_copy(update={"ease_memory_gib": 1e-9, "baselines": ("ease", "itemknn")})
-    rows = baseline_rows(split, catalogue, config)
+    rows = baseline_rows(split, facts, config)
     assert rows[0].note.startswith("skipped: 60 playlists x 24 tracks need")
     assert rows[0].predictions is None
     assert rows[0].test == {}
@@ -160,19 +158,19 @@ def test_what_does_not_fit_is_skipped_and_said(split, catalogue):
     assert f"{rows[1].test['recall@5']:.4f}" in text
 
 
-def test_figures_can_be_recomputed_from_the_two_files(split, catalogue, tmp_path):
-    [row] = baseline_rows(split, catalogue, SMALL.model_copy(update={"baselines": ("itemknn",)}))
+def test_figures_can_be_recomputed_from_the_two_files(split, facts, tmp_path):
+    [row] = baseline_rows(split, facts, SMALL.model_copy(update={"baselines": ("itemknn",)}))
     save_split(split, tmp_path / "split.parquet")
     save_predictions(tmp_path / "predictions.parquet", row.predictions, row.scores)
     again = load_split(tmp_path / "split.parquet", N_TRACKS, len(split.train))
     lists, _ = load_predictions(tmp_path / "predictions.parquet", len(split.train), N_TRACKS)
     truth = measured_part(again.test, SMALL)
-    assert measure(lists, truth, again.train, catalogue, SMALL.ks) == row.test
+    assert measure(lists, truth, again.train, facts, SMALL.ks) == row.test
 
 
-def test_a_cap_measures_the_same_playlists_for_all(split, catalogue):
+def test_a_cap_measures_the_same_playlists_for_all(split, facts):
     config = SMALL.model_copy(update={"max_playlists": 7, "tune_baselines": False})
-    rows = baseline_rows(split, catalogue, config)
+    rows = baseline_rows(split, facts, config)
     asked = [(row.predictions >= 0).any(axis=1) for row in rows]
     assert asked[0].sum() == 7
     assert all((each == asked[0]).all() for each in asked)
@@ -245,10 +243,10 @@ def test_warm_recall_counts_only_held_out_tracks_that_training_has():
     train = Ragged.from_lists([[0, 1], [2, 3]])
     truth = Ragged.from_lists([[2, 4], [4]])
     predictions = np.array([[4, 2], [4, 0]], np.int32)
-    figures = measure(predictions, truth, train, Catalogue(np.zeros(5, np.int64)), (1, 2))
+    figures = measure(predictions, truth, train, TrackFacts(np.zeros(5, np.int64)), (1, 2))
     assert figures["warm_share"] == pytest.approx(1 / 3)
     assert figures["warm_recall@1"] == 0, "the first list finds track 2 at its second place"
     assert figures["warm_recall@2"] == 1, "the second playlist has nothing warm held out"
     unseen = measure(predictions[1:], truth.select(np.array([1])), train.select(np.array([1])),
-                     Catalogue(np.zeros(5, np.int64)), (1,))  # fmt: skip
+                     TrackFacts(np.zeros(5, np.int64)), (1,))  # fmt: skip
     assert (unseen["warm_share"], unseen["warm_recall@1"]) == (0, None)

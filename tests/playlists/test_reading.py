@@ -139,7 +139,7 @@ def test_records_follow_the_rule_however_the_file_is_cut(
     @settings(max_examples=80, deadline=None, derandomize=True, database=None)
     @given(body=SOUP, chunk_bytes=st.integers(1, 40), longest=st.sampled_from([3, 12, 30, 1 << 16]))
     def check(body: str, chunk_bytes: int, longest: int) -> None:
-        monkeypatch.setattr(records, "LONGEST", longest)
+        monkeypatch.setattr(records, "LONGEST_RECORD", longest)
         data = HEADER + body.encode()
         chunks = read(path, data, chunk_bytes, dialect)
         rows, rejected = [], []

@@ -178,7 +178,7 @@ def test_scoring_by_artist_is_what_completing_new_tracks_does(recommender, monke
     """Whole batches for the measurement and single playlists for the user, but for the noise."""
     seeds = Ragged.from_lists([[0, 15], [7], []])
     noisy = recommender.score_by_artist(seeds)
-    monkeypatch.setattr(stand_ins, "NOISE", 0.0)
+    monkeypatch.setattr(stand_ins, "STAND_IN_NOISE", 0.0)
     scores = recommender.score_by_artist(seeds)
     for row, new in zip(scores, (["Artist 0 - X", "Artist 7 - X"], ["Artist 3 - X"]), strict=False):
         found = {each.id: each.score for each in recommender.complete(new, k=26)}

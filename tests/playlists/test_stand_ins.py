@@ -5,7 +5,7 @@ import torch
 from spotify_engine.playlists.model.encoding import encode_tracks, encode_with_stand_ins
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
-from spotify_engine.playlists.recommend.stand_ins import NOISE, StandIns
+from spotify_engine.playlists.recommend.stand_ins import STAND_IN_NOISE, StandIns
 from spotify_engine.playlists.schema import TRACK
 
 CASES = {
@@ -59,7 +59,7 @@ def test_noise_is_small_of_the_artist_and_the_same_for_the_same_name(encoded):
         assert not torch.equal(fold.values[0], fold.values[1])
         plain = values[depth][artists]
         share = (fold.values - plain).flatten(1).norm(dim=1) / plain.flatten(1).norm(dim=1)
-        assert 0 < share.min() <= share.max() < 3 * NOISE
+        assert 0 < share.min() <= share.max() < 3 * STAND_IN_NOISE
         # A key is what the layer reads of a value, noise included.
         expected = fold.values * model.layer(depth).gat(("track", "rev_contains", "playlist")).key
         torch.testing.assert_close(fold.keys, expected.sum(-1))

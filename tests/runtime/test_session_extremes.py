@@ -26,7 +26,12 @@ from spotify_engine.sessions.quality.checks import validate
 from spotify_engine.sessions.quality.plots import plot_validation
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.sessions.settings import SyntheticJob
-from spotify_engine.sessions.synthetic import Asked, SyntheticConfig, load_oracle, write_sessions
+from spotify_engine.sessions.synthetic import (
+    OracleScope,
+    SyntheticConfig,
+    load_oracle,
+    write_sessions,
+)
 from spotify_engine.sessions.tables.build import read_tables
 from spotify_engine.sessions.tables.edges import GAP_SECONDS
 from spotify_engine.sessions.tables.plays import SessionDataConfig
@@ -337,7 +342,7 @@ def test_a_job_without_an_oracle_row_for_a_tested_play_stops_before_training(
     job: Job, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    asked = Asked(SyntheticJob().split, GAP_SECONDS)
+    asked = OracleScope(SyntheticJob().split, GAP_SECONDS)
     write_sessions(data, SyntheticConfig.tiny(), oracle=True, asked=asked)
     with pytest.raises(InputError, match=r"oracle\.parquet: has no row for [\d,]+ of the [\d,]+"):
         job(data, split={"train": 0.6})

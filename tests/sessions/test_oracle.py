@@ -16,8 +16,8 @@ from spotify_engine.sessions.measure.leaderboard import (
 from spotify_engine.sessions.measure.splits import TemporalSplitConfig, split_events
 from spotify_engine.sessions.recommender import membership_of
 from spotify_engine.sessions.synthetic import (
-    Asked,
     Oracle,
+    OracleScope,
     SyntheticConfig,
     find_plays,
     load_oracle,
@@ -73,7 +73,7 @@ def test_a_job_gets_the_oracle_of_exactly_what_it_tests(
     split: TemporalSplitConfig, gap_minutes: float, whole: Oracle, tmp_path: Path
 ) -> None:
     data = SessionDataConfig(gap_minutes=gap_minutes)
-    asked = Asked(split, data.gap_seconds)
+    asked = OracleScope(split, data.gap_seconds)
     write_sessions(tmp_path / "data", SyntheticConfig.tiny(), oracle=True, asked=asked)
     tables = read_tables(tmp_path / "data", data)
     test = np.flatnonzero(split_events(tables["events"], split).test)
@@ -147,7 +147,7 @@ def test_probabilities_are_calibrated() -> None:
     config = SyntheticConfig(users=150, songs=800, artists=80, genres=12)
     world = build_world(config)
     listeners, plays = generate_block(config, world, 0)
-    asked = Asked(TemporalSplitConfig(), GAP_SECONDS)
+    asked = OracleScope(TemporalSplitConfig(), GAP_SECONDS)
     found = oracle_of_block(config, world, listeners, plays, asked)
     event, probability, songs, probabilities = found
     hit = songs == plays.song[event][:, None]

@@ -18,7 +18,7 @@ from spotify_engine.recommendation import REST, Recommendation
 from spotify_engine.sessions.model.session_aware import Counts, SessionModel, SessionModelConfig
 from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.queries import queries_of_events
-from spotify_engine.sessions.recommend.supplement import ColdStartConfig, similar_users
+from spotify_engine.sessions.recommend.supplement import SupplementConfig, similar_users
 from spotify_engine.sessions.recommender import SessionRecommender, membership_of
 from spotify_engine.sessions.schema import TABLES
 from spotify_engine.sessions.tables.edges import song_artists
@@ -89,7 +89,7 @@ class Plays:
             listens,
             None if gat else model,
             self.vectors() if gat else None,
-            ColdStartConfig(sparse_plays=sparse_plays, similar_users=2),
+            SupplementConfig(sparse_plays=sparse_plays, similar_users=2),
         )
 
     def vectors(self) -> GATVectors:

@@ -16,7 +16,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.recommend.explain import percentages
 from spotify_engine.sessions.recommend.supplement import (
-    ColdStartConfig,
+    SupplementConfig,
     new_song_vectors,
     supplement,
 )
@@ -179,12 +179,12 @@ def test_a_new_song_gets_its_artists_mean_and_small_noise() -> None:
     vectors = np.array([[1, 0], [3, 0], [9, 9], [0, 4]], np.float32)
     plays, artist = np.array([5, 2, 0, 1]), np.array([0, 0, 0, 1])
     rng = np.random.default_rng(0)
-    exact = new_song_vectors(vectors, plays, artist, ColdStartConfig(noise=0), rng)
+    exact = new_song_vectors(vectors, plays, artist, SupplementConfig(noise=0), rng)
     np.testing.assert_allclose(exact, [[1, 0], [3, 0], [2, 0], [0, 4]])
-    noisy = new_song_vectors(vectors, plays, artist, ColdStartConfig(noise=0.1), rng)
+    noisy = new_song_vectors(vectors, plays, artist, SupplementConfig(noise=0.1), rng)
     assert 0 < np.linalg.norm(noisy[2] - [2, 0]) < 1
     orphan = new_song_vectors(
-        vectors, plays, np.array([0, 0, -1, 1]), ColdStartConfig(noise=0), rng
+        vectors, plays, np.array([0, 0, -1, 1]), SupplementConfig(noise=0), rng
     )
     np.testing.assert_allclose(orphan[2], vectors[[0, 1, 3]].mean(0), rtol=1e-6)
 
@@ -192,7 +192,7 @@ def test_a_new_song_gets_its_artists_mean_and_small_noise() -> None:
 def test_sparse_users_get_what_similar_users_play() -> None:
     listens = sparse.csr_array(np.array([[4.0, 4, 0, 0], [0, 0, 5, 5]]))
     few = sparse.csr_array(np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]]))
-    config = ColdStartConfig(similar_users=1, supplement=6)
+    config = SupplementConfig(similar_users=1, supplement=6)
     found = supplement(few, listens, config).toarray()
     np.testing.assert_allclose(found, [[4, 3, 0, 0], [0, 0, 0, 0]])
 
@@ -206,7 +206,7 @@ def test_sparse_users_and_new_songs_are_flagged(
         recommender.listens,
         recommender.session,
         recommender.vectors,
-        ColdStartConfig(sparse_plays=10_000),
+        SupplementConfig(sparse_plays=10_000),
     )
     found = cold.next(recommender.user_ids[0], k=50)
     by_row = {each.id: each.fallback for each in found}

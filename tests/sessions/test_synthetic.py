@@ -17,7 +17,7 @@ from spotify_engine.sessions.synthetic.listening import generate_block
 from spotify_engine.sessions.synthetic.process import Process, Walk
 from spotify_engine.sessions.synthetic.world import Grouped, World, build_world
 from spotify_engine.sessions.tables.edges import sessionise
-from spotify_engine.store.invented import NOTE
+from spotify_engine.store.invented import INVENTED_NOTE
 
 CONFIG = SyntheticConfig.tiny()
 
@@ -39,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_same_seed_same_bytes_and_another_seed_others(generated: Path, tmp_path: Path) -> None:
     counts = write_sessions(tmp_path / "again", CONFIG, oracle=True)
     assert contents(tmp_path / "again") == contents(generated)
-    assert set(contents(generated)) == {*FILES, "oracle.parquet", NOTE}
+    assert set(contents(generated)) == {*FILES, "oracle.parquet", INVENTED_NOTE}
     assert counts["users"] == 30
     assert counts["events"] == contents(generated)["raw_sessions.csv"].count(b"\n") - 1
     write_sessions(tmp_path / "other", SyntheticConfig.tiny(seed=1))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from spotify_engine.tracking.settings import NOTE, TrackingConfig, local_uri
+from spotify_engine.tracking.settings import TRACKING_NOTE, TrackingConfig, local_uri
 from spotify_engine.tracking.store import open_client, quiet
 from spotify_engine.tracking.tracker import (
     Tracker,
@@ -141,7 +141,7 @@ def test_a_dead_server_costs_a_warning_and_nothing_else(
     assert printed.count("warning: tracking:") == 1
     assert f"{uri}: run not recorded in MLflow from here on" in printed
     assert "Traceback" not in printed
-    assert not (folder / NOTE).exists()
+    assert not (folder / TRACKING_NOTE).exists()
     assert len(scalars(folder, "loss")) == 200, "TensorBoard needs no server"
 
 

@@ -12,7 +12,7 @@ from spotify_engine.pipelines import MONITOR
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedEpoch:
     """The best of a training's epochs on validation.
 
     Attributes:
@@ -54,7 +54,7 @@ class Served:
         return {**asdict(self), "helped": self.helped, "in_words": self.in_words}
 
 
-def served_of(best: Path, history: Sequence[dict[str, float]]) -> Served:
+def served_of(best: Path, history: Sequence[dict[str, float]]) -> ServedEpoch:
     """Which epoch a training's best checkpoint is.
 
     Args:
@@ -69,7 +69,7 @@ def served_of(best: Path, history: Sequence[dict[str, float]]) -> Served:
     values = [each[MONITOR] for each in history if MONITOR in each]
     start = state.get("start")  # not noted by earlier releases, whose runs go on
     measured = start is not None or bool(values)
-    return Served(
+    return ServedEpoch(
         epoch=state["best"][1] + 1 if measured else len(history),
         epochs=len(history),
         validation=state["best"][0] if measured else None,

@@ -19,7 +19,7 @@ from spotify_engine.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.baselines.popularity import Popularity
 from spotify_engine.baselines.scorer import Scorer, TooLarge
 from spotify_engine.errors import InputError
-from spotify_engine.evaluation.beyond_accuracy import Catalogue, beyond_accuracy_metrics
+from spotify_engine.evaluation.beyond_accuracy import TrackFacts, beyond_accuracy_metrics
 from spotify_engine.evaluation.leaderboard import (
     Candidate,
     Column,
@@ -173,7 +173,7 @@ def measure(
     predictions: np.ndarray,
     truth: Ragged,
     train: Ragged,
-    catalogue: Catalogue,
+    catalogue: TrackFacts,
     ks: Sequence[int],
 ) -> dict[str, float | None]:
     """All figures of a set of lists, recomputable from the split and the lists alone.
@@ -209,7 +209,7 @@ def score_row(
     name: str,
     scorer: Scorer | ScoreFunction,
     split: Split,
-    catalogue: Catalogue,
+    catalogue: TrackFacts,
     config: EvaluationConfig,
     settings: dict[str, Any] | None = None,
     fit_seconds: float | None = None,
@@ -244,7 +244,7 @@ def score_row(
 
 
 def baseline_rows(
-    split: Split, catalogue: Catalogue, config: EvaluationConfig, watch: Watch = unwatched
+    split: Split, catalogue: TrackFacts, config: EvaluationConfig, watch: Watch = unwatched
 ) -> list[Row]:
     """Fit, tune and measure each of ``config.baselines``.
 
@@ -308,7 +308,7 @@ def _test_figure(name: str, row: Row) -> float | None:
 def _baseline_row(
     name: BaselineName,
     split: Split,
-    catalogue: Catalogue,
+    catalogue: TrackFacts,
     config: EvaluationConfig,
     watch: Watch,
 ) -> Row:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # importing it costs seconds
 CHUNK = 16_384
 # What a track's vector is the sum of: itself, the playlists it is in, its artists (and, through
 # them, their genres).
-PARTS = ("track", "playlists", "artists")
+VECTOR_PARTS = ("track", "playlists", "artists")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class EncodedTracks:
 
     Attributes:
         folds: for each layer, the tracks projected for the playlists' attention.
-        parts: float ``[3, tracks, out]``, by :data:`PARTS`; their sum is t.
+        parts: float ``[3, tracks, out]``, by :data:`VECTOR_PARTS`; their sum is t.
         vectors: float ``[tracks, out]``, t, of length 1 / temperature.
         bias: float ``[tracks]``.
     """

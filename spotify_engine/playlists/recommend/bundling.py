@@ -23,7 +23,7 @@ from spotify_engine.playlists.schema import TRACK
 from spotify_engine.store.bundle import Bundle, write_bundle
 
 PIPELINE = "playlists"
-TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
+BUNDLED_TABLES = ("tracks", "artists", "genres", "track_artists", "artist_genres")
 ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights
 
 
@@ -107,7 +107,7 @@ def load(bundle: Bundle) -> Parts:
     encoded = EncodedTracks(
         folds, tensor("track_parts"), tensor("item_vectors"), tensor("item_bias")
     )
-    tables = {name: bundle.table(name) for name in TABLES}
+    tables = {name: bundle.table(name) for name in BUNDLED_TABLES}
     n = graph["nodes"][TRACK]
     _require_rows(bundle, "item_vectors.npy", len(encoded.vectors), n, "tracks")
     _require_rows(bundle, "item_bias.npy", len(encoded.bias), n, "tracks")

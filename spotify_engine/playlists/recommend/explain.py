@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from spotify_engine.learning.attention import Projected
-from spotify_engine.playlists.model.encoding import PARTS, EncodedTracks
+from spotify_engine.playlists.model.encoding import VECTOR_PARTS, EncodedTracks
 from spotify_engine.playlists.model.network import EPSILON
 from spotify_engine.recommendation import (
     LEAST_SHARE,
@@ -25,8 +25,8 @@ from spotify_engine.shares import is_even, percentages, standings
 
 SEEDS_NAMED = 3
 TITLES_NAMED = 3
-POPULAR = 50  # percent of all tracks that a popular one is above
-LISTENING = ("seed", "other_seeds", "item_item")  # reasons that are about listening
+POPULAR_PERCENT = 50  # percent of all tracks that a popular one is above
+LISTENING_REASONS = ("seed", "other_seeds", "item_item")  # reasons that are about listening
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Explainer:
         bias: float,
         playlist_genres: np.ndarray,
     ) -> TrackExplanation:
-        by_part = dict(zip(PARTS, terms, strict=True))
+        by_part = dict(zip(VECTOR_PARTS, terms, strict=True))
         parts = {part: float(term.sum()) for part, term in by_part.items()}
         parts["item_item"] = float(together.sum())
         moved = {
@@ -325,7 +325,7 @@ class Explainer:
             return []
         text = f"in {counted(count, 'playlist')}" + f", above {above}% of tracks" * (above > 0)
         genres = f' of the genres in "{title}"' if title else ""
-        if above >= POPULAR:
+        if above >= POPULAR_PERCENT:
             text = f"Popular{genres}: {text}"
         elif title:
             text = f"A track{genres}, {text}"
@@ -344,7 +344,7 @@ class Explainer:
         whole = dict(zip(influence, percentages(list(influence.values())), strict=True))
         share = {kind: f"({value}% influence)" for kind, value in whole.items()}
         nothing = ["   - no reason in particular"]
-        listening = [f"   - {reason}" for reason in reasons if reason.kind in LISTENING]
+        listening = [f"   - {reason}" for reason in reasons if reason.kind in LISTENING_REASONS]
         popular = [f"   - {reason}" for reason in reasons if reason.kind == "popularity"]
         lines = [
             f'Recommending "{self.names[track]}" by {self.artists[track]} because:',

@@ -16,7 +16,7 @@ from spotify_engine.playlists.tables.genre_vocabulary import TitleGenres
 from spotify_engine.ragged import Ragged
 from spotify_engine.recommendation import Reason, reasons_for
 
-Answer = tuple[int, float, list[Reason], str]
+FallbackAnswer = tuple[int, float, list[Reason], str]
 """Track, score, reasons whose contributions sum to it, and which fallback it is."""
 
 
@@ -36,7 +36,7 @@ class Fallbacks:
     genres: TitleGenres
     explainer: Explainer
 
-    def complete(self, title: str | None, k: int, hidden: Ragged) -> list[Answer]:
+    def complete(self, title: str | None, k: int, hidden: Ragged) -> list[FallbackAnswer]:
         """The k best tracks for a title, best first.
 
         Args:
@@ -48,7 +48,7 @@ class Fallbacks:
                 return self._by_title(self.titles, title, weights, k, hidden)
         matching = self.of_genres([title])
         scores = self.score_genres(matching)
-        answers: list[Answer] = []
+        answers: list[FallbackAnswer] = []
         for row in best_of(scores, hidden, k)[0]:
             score, of_genre = float(self.popularity[row]), bool(matching[0, row])
             said = self.explainer.popularity_reasons(row, score, title if of_genre else None)
@@ -93,14 +93,14 @@ class Fallbacks:
 
     def _by_title(
         self, known: TitleModel, title: str, weights: sparse.csr_array, k: int, hidden: Ragged
-    ) -> list[Answer]:
+    ) -> list[FallbackAnswer]:
         scores = self.score_titles(known, weights)
         chosen, best = best_of(scores, hidden, k)
         playlists = [known.titles[i] for i in weights.indices]
         weighted = weights.data[:, None] * known.vectors[weights.indices]
         shares = weighted @ self.encoded.vectors[chosen].numpy().T
         bias = self.encoded.bias.numpy() + known.popularity_term(self.popularity)
-        answers: list[Answer] = []
+        answers: list[FallbackAnswer] = []
         for row, score, share in zip(chosen, best, shares.T, strict=True):
             said = [
                 *self.explainer.title_reasons(title, playlists, share),

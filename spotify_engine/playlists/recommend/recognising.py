@@ -27,7 +27,7 @@ from spotify_engine.reading.formats.entries import Entry
 
 ALIKE = 85.0  # of 100: names less alike than this are not each other's misspelling
 SPACED = 95.0  # how alike names are at least that differ in spaces alone
-PROPOSED = 8  # tracks that may be what was misspelt
+MOST_CANDIDATES = 8  # tracks that may be what was misspelt
 SEARCHED = 50  # entries of a list that are looked for in the whole catalogue, which costs most
 MOST_HALVES = 200  # tracks of an artist, or of a name, that an entry is compared with
 MOST_READINGS = 32
@@ -178,7 +178,7 @@ class Recogniser:
         likely = self._likeliest(sure, rows)
         plain = bare(_stripped(entry.text) if entry.name is None else entry.text)
         if likely is None and search and (read or not entry.id):
-            found = self._catalogue.nearest(plain, PROPOSED)
+            found = self._catalogue.nearest(plain, MOST_CANDIDATES)
             likely = self._likeliest(sure, found)
             rows = found or rows
         if likely is not None:
@@ -208,7 +208,7 @@ class Recogniser:
     def _likeliest(self, read: Sequence[_Reading], rows: Sequence[int]) -> tuple[float, int] | None:
         """(how alike, row) of the track that a reading is a misspelling of."""
         best: tuple[float, int] | None = None
-        for row in rows[:PROPOSED]:
+        for row in rows[:MOST_CANDIDATES]:
             score = max((self._alike(each, row) for each in read), default=0.0)
             if score >= ALIKE and (best is None or score > best[0]):
                 best = score, row

@@ -14,7 +14,7 @@ from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.schema import IN
 
-NOISE = 0.05  # length of the noise, where the artist's value has length 1
+STAND_IN_NOISE = 0.05  # length of the noise, where the artist's value has length 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StandIns:
             ]
             noise = torch.from_numpy(np.array(draws, np.float32).reshape(own.shape))
             length = own.flatten(1).norm(dim=1)[:, None, None]
-            own = own + NOISE * length * noise / own[0].numel() ** 0.5 if len(own) else own
+            own = own + STAND_IN_NOISE * length * noise / own[0].numel() ** 0.5 if len(own) else own
             folds.append(Projected(own, (own * key).sum(-1)))
         return folds
 

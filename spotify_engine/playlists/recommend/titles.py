@@ -19,7 +19,7 @@ from torch import Tensor
 from spotify_engine.evaluation.ranking import top_k
 from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.playlists.model.encoding import EncodedTracks, score_tracks
-from spotify_engine.playlists.tables.genre_vocabulary import BREAK, normalise
+from spotify_engine.playlists.tables.genre_vocabulary import BREAK, normalise_title
 from spotify_engine.ragged import Ragged
 
 SHARPNESS = 2  # power of a similarity that makes it a weight
@@ -215,7 +215,7 @@ def choose_titles(
 
 def title_words(title: str) -> list[str]:
     """Words of a title in one spelling, and its pictograms one by one."""
-    words = [word for word in normalise(title).split(" ") if word and word != BREAK]
+    words = [word for word in normalise_title(title).split(" ") if word and word != BREAK]
     if title.isascii():
         return words
     return words + [sign for sign in title if unicodedata.category(sign) == "So"]

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from spotify_engine.playlists.measure.challenge import NEVER, Breakdown, Row
 
-PARTS = {  # -> heading in the table, horizontal axis in the picture
+GROUPINGS = {  # -> heading in the table, horizontal axis in the picture
     "seeds": ("seeds", "seed tracks"),
     "lengths": ("train tracks", "train tracks of the playlist"),
     "popularity": ("popularity", "training playlists with the held-out track"),
@@ -51,7 +51,7 @@ def render_breakdown(breakdowns: Mapping[str, Breakdown]) -> Table:
     table.add_column("figure", no_wrap=True)
     for name in breakdowns:
         table.add_column(name, justify="right")
-    for part, (heading, _) in PARTS.items():
+    for part, (heading, _) in GROUPINGS.items():
         table.add_row(heading, style="italic")
         for index, row in enumerate(first[part]):
             lead = [row["group"], f"{row['playlists']:,}", f"{row['held_out']:,}"]
@@ -76,7 +76,7 @@ def plot_breakdown(breakdowns: Mapping[str, Breakdown], path: Path) -> None:
         ValueError: none is given, or they are not of the same groups.
     """
     first = _first(breakdowns)
-    shown = [(part, figure) for part in PARTS for figure in _figures(first[part][0])]
+    shown = [(part, figure) for part in GROUPINGS for figure in _figures(first[part][0])]
     canvas = Figure(figsize=(14, 8), layout="constrained")
     FigureCanvasAgg(canvas)
     panels = list(canvas.subplots(2, -(-len(shown) // 2)).ravel())
@@ -102,7 +102,7 @@ def _draw(panel: Axes, breakdowns: Mapping[str, Breakdown], part: str, figure: s
         )
     rows = _first(breakdowns)[part]
     panel.set_xticks(range(len(rows)), [f"{row['group']}\n({row['playlists']:,})" for row in rows])
-    heading, axis = PARTS[part]
+    heading, axis = GROUPINGS[part]
     panel.set_xlabel(f"{axis} (playlists)")
     note = ", fewer is better" if figure == "clicks" else ""
     panel.set_title(f"{_label(figure)} by {heading}{note}")
@@ -128,7 +128,7 @@ def _first(breakdowns: Mapping[str, Breakdown]) -> Breakdown:
 def _shape(breakdown: Breakdown) -> list[tuple[object, ...]]:
     return [
         (part, row["group"], row["playlists"], row["held_out"], *_figures(row))
-        for part in PARTS
+        for part in GROUPINGS
         for row in breakdown[part]
     ]
 

@@ -78,7 +78,7 @@ class SampleConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class InventedCatalogue:
     """Who made what. Artists of a group, and tracks of an artist, have consecutive numbers, most
     popular first.
 
@@ -107,7 +107,7 @@ class Catalogue:
         return np.repeat(np.arange(len(self.group_share)), np.diff(self.group_start))
 
 
-def build_catalogue(config: SampleConfig) -> Catalogue:
+def build_catalogue(config: SampleConfig) -> InventedCatalogue:
     rng = np.random.default_rng((config.seed, 1))
     share = (np.arange(config.groups) + 4.0) ** -0.6
     share /= share.sum()
@@ -130,4 +130,6 @@ def build_catalogue(config: SampleConfig) -> Catalogue:
     group = np.repeat(np.arange(config.groups), per_group)
     names = namer.tracks(rng, group[track_artist], min(50_021, config.tracks // 9))
     artists = namer.artists(rng, group)
-    return Catalogue(group_start, share, track_start, track_artist, featured, artists, names, namer)
+    return InventedCatalogue(
+        group_start, share, track_start, track_artist, featured, artists, names, namer
+    )

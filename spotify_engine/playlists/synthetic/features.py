@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from spotify_engine.invented_names import GENRE_NAMES, quote_rfc4180, write_text
-from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
+from spotify_engine.playlists.synthetic.catalogue import InventedCatalogue, SampleConfig
 
 _CHUNK_ROWS = 200_000
 FEATURE_HEADER = (
@@ -96,7 +96,9 @@ def _integers(values: np.ndarray) -> pa.Array:
     return pc.cast(pa.array(values), pa.string())
 
 
-def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen: np.ndarray) -> int:
+def write_features(
+    path: Path, config: SampleConfig, catalogue: InventedCatalogue, seen: np.ndarray
+) -> int:
     """Write the features file: the featured tracks of ``seen`` (bool ``[tracks]``) and many others.
 
     Some names and artists differ from the playlists file in case or in blanks around them.
@@ -176,7 +178,7 @@ def write_features(path: Path, config: SampleConfig, catalogue: Catalogue, seen:
     return len(np.unique(source)) - int((source < 0).any())
 
 
-def write_genres(path: Path, config: SampleConfig, catalogue: Catalogue) -> int:
+def write_genres(path: Path, config: SampleConfig, catalogue: InventedCatalogue) -> int:
     """Write artist, genre, count: each artist's group and, for a third, a second genre.
 
     One artist in ten is left out. Returns the rows written.

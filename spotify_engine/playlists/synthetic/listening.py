@@ -17,7 +17,7 @@ from spotify_engine.invented_names import (
     playlist_titles,
     write_text,
 )
-from spotify_engine.playlists.synthetic.catalogue import Catalogue, SampleConfig
+from spotify_engine.playlists.synthetic.catalogue import InventedCatalogue, SampleConfig
 
 _CHUNK_ROWS = 500_000
 # Shares of rows of the playlists file, as counted in the real one.
@@ -45,7 +45,7 @@ class PlaylistPlan:
     titles: list[str]
 
 
-def plan_playlists(config: SampleConfig, catalogue: Catalogue) -> PlaylistPlan:
+def plan_playlists(config: SampleConfig, catalogue: InventedCatalogue) -> PlaylistPlan:
     rng = np.random.default_rng((config.seed, 2))
     n = config.playlists
     activity = rng.lognormal(0, 0.9, config.users)
@@ -75,7 +75,7 @@ def draw_tracks(
     playlists: np.ndarray,
     lengths: np.ndarray,
     plan: PlaylistPlan,
-    catalogue: Catalogue,
+    catalogue: InventedCatalogue,
     config: SampleConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw ``lengths`` tracks for each of ``playlists`` (both int ``[n]``).
@@ -155,7 +155,7 @@ def _faulty_lines(
 
 
 def write_playlists(
-    path: Path, config: SampleConfig, catalogue: Catalogue
+    path: Path, config: SampleConfig, catalogue: InventedCatalogue
 ) -> tuple[int, np.ndarray]:
     """Write the playlists file; rows of a playlist are in alphabetical order of the track name.
 

@@ -16,7 +16,7 @@ from spotify_engine.errors import InputError
 from spotify_engine.names import canonical, normalise_all
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
 from spotify_engine.playlists.tables.features import Features, artist_lists
-from spotify_engine.playlists.tables.matching import PLAYLISTS, UNMATCHED, Matched, factorise
+from spotify_engine.playlists.tables.matching import PLAYLISTS_SCHEMA, UNMATCHED, Matched, factorise
 
 FEWEST_PLAYLISTS = 20
 
@@ -52,7 +52,7 @@ class Pairs:
     Attributes:
         playlist: int32, row of ``playlists``.
         track: int32, row of the features file, or that file's length + row of ``unmatched``.
-        playlists: as ``PLAYLISTS``.
+        playlists: as ``PLAYLISTS_SCHEMA``.
         unmatched: as ``UNMATCHED``.
     """
 
@@ -127,7 +127,9 @@ def _relax(config: DataConfig) -> str:
 
 def _join(parts: list[Matched], n_features: int) -> tuple[Pairs, int]:
     """Returns (pairs of the whole file, number of rows that only repeat a pair); empties parts."""
-    playlists = pa.concat_tables([PLAYLISTS.empty_table(), *(part.playlists for part in parts)])
+    playlists = pa.concat_tables(
+        [PLAYLISTS_SCHEMA.empty_table(), *(part.playlists for part in parts)]
+    )
     users, titles = (_codes(canonical(playlists[name])) for name in ("user_id", "name"))
     identity = users.astype(np.int64) * (titles.max(initial=0) + 1) + titles
     playlist_of, distinct_playlists = _distinct(identity, playlists)

@@ -19,7 +19,7 @@ _CENTURY = re.compile(r"\b19(?=[2-9]0s\b)")
 _TOKEN = re.compile(r"[^\W_]+|,")
 
 
-def normalise(text: str) -> str:
+def normalise_title(text: str) -> str:
     """The words of a title in one spelling, separated by single blanks.
 
     Lower case without accents; ``&``, ``and`` and ``n`` are all ``n``; ``80's`` and ``1980s`` are
@@ -48,10 +48,10 @@ class GenreVocabulary:
         self.names = list(aliases)
         self.phrases: dict[str, str] = {}
         for name, others in aliases.items():
-            for phrase in (normalise(name), *map(normalise, others)):
+            for phrase in (normalise_title(name), *map(normalise_title, others)):
                 if not phrase or self.phrases.setdefault(phrase, name) != name:
                     raise ValueError(f"{phrase!r} of {name!r} is empty or also a name of another")
-        self.misleading = frozenset(map(normalise, misleading))
+        self.misleading = frozenset(map(normalise_title, misleading))
         for phrase, name in list(self.phrases.items()):
             self.phrases.setdefault(phrase.replace(" ", ""), name)
         self._longest: dict[str, int] = {}  # first word -> words in the longest phrase it starts
@@ -65,7 +65,7 @@ class GenreVocabulary:
         The longest phrase wins and uses up its words (of two equally long ones the left), so
         "melodic death metal" is one genre. Misleading phrases use up their words too.
         """
-        words = normalise(title).split(" ")
+        words = normalise_title(title).split(" ")
         found = []
         for start, word in enumerate(words):
             for n_words in range(min(self._longest.get(word, 0), len(words) - start), 0, -1):
@@ -95,8 +95,8 @@ class GenreVocabulary:
         owner: dict[str, str] = {}
         distinct = list(dict.fromkeys(names))
         for name in distinct:
-            if normalise(name):
-                owner.setdefault(normalise(name), name)
+            if normalise_title(name):
+                owner.setdefault(normalise_title(name), name)
         kept: dict[str, list[str]] = {name: [] for name in owner.values()}
         for phrase, name in list(owner.items()):
             for alias in aliases_of.get(self.phrases.get(phrase, ""), ()):

@@ -19,7 +19,7 @@ from spotify_engine.playlists.tables.hashing import hash_strings
 from spotify_engine.playlists.tables.reading import Chunk
 from spotify_engine.reading.chunks import CodedColumn
 
-PLAYLISTS = pa.schema([("user_id", pa.string()), ("name", pa.string())])
+PLAYLISTS_SCHEMA = pa.schema([("user_id", pa.string()), ("name", pa.string())])
 UNMATCHED = pa.schema([("key", pa.string()), ("name", pa.string()), ("artist", pa.string())])
 SEPARATOR = "\x1f"  # between name and artist in a key
 
@@ -161,7 +161,7 @@ class Matched:
     Attributes:
         playlist: int32 ``[pairs]``, row of ``playlists``.
         track: int32 ``[pairs]``, row of the features file, or ``-1 - row of unmatched``.
-        playlists: as ``PLAYLISTS``, distinct.
+        playlists: as ``PLAYLISTS_SCHEMA``, distinct.
         unmatched: as ``UNMATCHED``, distinct keys in order of appearance, spelled as there.
         matched_rows, unmatched_rows: of the chunk; the latter are pairs only if they are kept.
     """
@@ -205,7 +205,7 @@ def match_chunk(chunk: Chunk, keys: KeyTable, keep_unmatched: bool) -> Matched:
             "user_id": users.values.take(pa.array(users.codes[rows[first]])),
             "name": titles.values.take(pa.array(titles.codes[rows[first]])),
         },
-        schema=PLAYLISTS,
+        schema=PLAYLISTS_SCHEMA,
     )
     return Matched(
         playlist.astype(np.int32),

@@ -9,7 +9,7 @@ from urllib.parse import unquote, unquote_plus
 from spotify_engine.reading.formats.entries import Entry, Pasted, Playlist, Unread
 from spotify_engine.track_ids import is_spotify_id, linked_track
 
-LONGEST = 1_000  # characters of a line that may name a track
+LONGEST_LINE = 1_000  # characters of a line that may name a track
 _OTHER_LINK = re.compile(
     r"<?(?:spotify:|(?:https?://)?(?:[\w-]+\.)?spotify\.com/(?:[\w-]+/)*?)"
     r"(album|artist|playlist|user|episode|show|collection|concert)s?\b[:/]?\S*",
@@ -47,8 +47,8 @@ def why_unreadable(text: str) -> str | None:
         return f"a link to {article} {other[1].lower()}, not to a track"
     if re.match(r"https?://\S+$", text.strip(), re.I):
         return "a link, but not to a track of Spotify"
-    if len(text) > LONGEST:
-        return f"longer than {LONGEST:,} characters"
+    if len(text) > LONGEST_LINE:
+        return f"longer than {LONGEST_LINE:,} characters"
     return (
         None
         if any(map(str.isalnum, text)) or any(ord(c) > 0x7F for c in text)

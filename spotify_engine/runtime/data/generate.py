@@ -12,7 +12,7 @@ from spotify_engine.config import CONFIGS, ClusterConfig, load_config, read_yaml
 from spotify_engine.runtime.cluster import ray_session
 from spotify_engine.runtime.data.tasks import run_tasks
 from spotify_engine.sessions.synthetic import (
-    Asked,
+    OracleScope,
     SyntheticConfig,
     write_block,
     write_folder,
@@ -47,7 +47,7 @@ def generate(
     config: SyntheticConfig,
     oracle: bool = False,
     workers: int | None = None,
-    asked: Asked | None = None,
+    asked: OracleScope | None = None,
 ) -> dict[str, int]:
     """Generate in this process if there is one block or one worker, else with Ray.
 
@@ -68,7 +68,7 @@ def generate_sessions(
     config: SyntheticConfig,
     oracle: bool = False,
     parallelism: int | None = None,
-    asked: Asked | None = None,
+    asked: OracleScope | None = None,
 ) -> dict[str, int]:
     """As ``synthetic.write_sessions``, and the same bytes, by several processes.
 
@@ -100,7 +100,7 @@ def generate_sessions(
 
 
 def _write_blocks(
-    blocks: pa.Table, scratch: str, config: SyntheticConfig, oracle: bool, asked: Asked | None
+    blocks: pa.Table, scratch: str, config: SyntheticConfig, oracle: bool, asked: OracleScope | None
 ) -> Iterator[pa.Table]:
     world = build_world(config)
     for row in blocks.to_pylist():

@@ -32,7 +32,7 @@ from spotify_engine.sessions.tables.build import (
 )
 from spotify_engine.sessions.tables.metadata import open_sessions, read_metadata
 from spotify_engine.sessions.tables.plays import (
-    Catalogue,
+    KnownSongs,
     SessionDataConfig,
     latest_play,
     read_plays,
@@ -89,7 +89,7 @@ def prepare_sessions(
                     _read_ranges,
                     {
                         "file": file,
-                        "catalogue": ray.put(metadata.catalogue),
+                        "known_songs": ray.put(metadata.known_songs),
                         "scratch": str(scratch),
                         "latest": latest_play() if latest is None else latest,
                     },
@@ -175,9 +175,9 @@ def _by_number(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read_ranges(
-    ranges: pa.Table, file: CsvFile, catalogue: ray.ObjectRef, scratch: str, latest: int
+    ranges: pa.Table, file: CsvFile, known_songs: ray.ObjectRef, scratch: str, latest: int
 ) -> Iterator[pa.Table]:
-    known: Catalogue = ray.get(catalogue)
+    known: KnownSongs = ray.get(known_songs)
     for row in ranges.to_pylist():
         chunk = read_plays(file, row["start"], row["end"], known, latest)
         with pa.ipc.new_file(_plays_path(scratch, row["number"]), chunk.plays.schema) as writer:

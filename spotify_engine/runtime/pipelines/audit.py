@@ -35,7 +35,7 @@ from spotify_engine.playlists.measure.leaderboard import (
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.settings import KaggleJob
-from spotify_engine.runtime.pipelines.measuring import faithfulness, track_catalogue, votes_needed
+from spotify_engine.runtime.pipelines.measuring import faithfulness, track_facts, votes_needed
 from spotify_engine.runtime.pipelines.recording import record_audit
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.runtime.pipelines.sessions import SessionPipeline
@@ -120,28 +120,28 @@ def _audit_playlists(
     tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
     n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])
     split = load_split(run / "split.parquet", n_tracks, n_playlists)
-    catalogue = track_catalogue(tables)
+    facts = track_facts(tables)
 
     predictions, _ = load_predictions(run / "predictions.parquet", n_playlists, n_tracks)
     truth = measured_part(split.test, settings)
-    test = measure(predictions, truth, split.train, catalogue, settings.ks)
+    test = measure(predictions, truth, split.train, facts, settings.ks)
     recommender = PlaylistRecommender.load(run / "bundle")
     val_truth = measured_part(split.val, settings)
     ranked, _ = evaluate_scorer(
         recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
     )
-    val = measure(ranked, val_truth, split.train, catalogue, settings.ks)
+    val = measure(ranked, val_truth, split.train, facts, settings.ks)
     breakdown = None
     if settings.breakdown is not None:
         breakdown = challenge_breakdown(
-            recommender.score, split, catalogue.first_artist, settings.breakdown
+            recommender.score, split, facts.first_artist, settings.breakdown
         )
     ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
     alone = []
     if recommender.items is not None:
         without = recommender.with_items(None).score
-        alone = [score_row(f"{recommender.name} alone", without, split, catalogue, settings)]
-    others = baseline_rows(split, catalogue, settings, watch) if baselines else []
+        alone = [score_row(f"{recommender.name} alone", without, split, facts, settings)]
+    others = baseline_rows(split, facts, settings, watch) if baselines else []
 
     titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
     cold_start = measure_cold_start(

@@ -15,8 +15,8 @@ from spotify_engine.evaluation.splits import Split
 from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.playlists.measure.cold_start import measure_cold_start, render_cold_start
 from spotify_engine.playlists.measure.leaderboard import (
-    Catalogue,
     Row,
+    TrackFacts,
     baseline_rows,
     leaderboard_in_words,
     render_leaderboard,
@@ -33,7 +33,7 @@ def measure_run(
     recommender: PlaylistRecommender,
     gat: PlaylistRecommender,
     split: Split,
-    catalogue: Catalogue,
+    facts: TrackFacts,
     titles: Sequence[str],
     train_seconds: float,
 ) -> tuple[Row, dict[str, Any]]:
@@ -48,14 +48,14 @@ def measure_run(
     """
     settings = config.evaluation
     ours = score_row(
-        recommender.name, recommender.score, split, catalogue, settings, fit_seconds=train_seconds
+        recommender.name, recommender.score, split, facts, settings, fit_seconds=train_seconds
     )
     alone = []
     if recommender.items is not None:
         name = f"{recommender.name} alone"
-        alone = [score_row(name, gat.score, split, catalogue, settings)]
+        alone = [score_row(name, gat.score, split, facts, settings)]
     with console.status("Fitting and tuning the baselines on the same split"):
-        baselines = baseline_rows(split, catalogue, settings, telling(say))
+        baselines = baseline_rows(split, facts, settings, telling(say))
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
     say(leaderboard_in_words({row.name: row.test for row in rows}, settings))
@@ -98,12 +98,12 @@ def votes_needed(config: KaggleJob) -> int | None:
     return None if config.inputs.genres else config.genres.min_votes
 
 
-def track_catalogue(tables: dict[str, pa.Table]) -> Catalogue:
+def track_facts(tables: dict[str, pa.Table]) -> TrackFacts:
     """First artists and genres of tracks, as the beyond-accuracy metrics need them."""
     first_artist = tables["tracks"]["artist"].to_numpy()
     links = tables["artist_genres"]
     if not len(links):
-        return Catalogue(first_artist)
+        return TrackFacts(first_artist)
     artist, genre, weight = (links[name].to_numpy() for name in ("artist", "genre", "weight"))
     n_genres = len(tables["genres"])
-    return Catalogue(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))
+    return TrackFacts(first_artist, genres_of_tracks(first_artist, artist, genre, weight, n_genres))

@@ -8,17 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
+from spotify_engine.evaluation.beyond_accuracy import TrackFacts
 from spotify_engine.evaluation.splits import Split, load_split
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import MONITOR
-from spotify_engine.playlists.measure.leaderboard import Catalogue, score_row
+from spotify_engine.playlists.measure.leaderboard import score_row
 from spotify_engine.playlists.model.graph import load_graph
 from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.training_inputs import TrainingInputs, load_best
-from spotify_engine.runtime.pipelines.measuring import track_catalogue
+from spotify_engine.runtime.pipelines.measuring import track_facts
 from spotify_engine.runtime.pipelines.run import Run
 
 
@@ -65,7 +66,7 @@ class PlaylistFiles:
         """Recall@10 on test, as the report has it, without all else that a report measures."""
         settings = self.config.evaluation.model_copy(update={"breakdown": None})
         row = score_row(
-            PlaylistRecommender.name, self.mixed.score, self.data_split, self.catalogue, settings
+            PlaylistRecommender.name, self.mixed.score, self.data_split, self.facts, settings
         )
         recall = row.test["recall@10"]
         assert recall is not None
@@ -91,8 +92,8 @@ class PlaylistFiles:
         return [title or "" for title in self.table("playlists")["name"].to_pylist()]
 
     @cached_property
-    def catalogue(self) -> Catalogue:
-        return track_catalogue(self.tables)
+    def facts(self) -> TrackFacts:
+        return track_facts(self.tables)
 
     @property
     def n_playlists(self) -> int:

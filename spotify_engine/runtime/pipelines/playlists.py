@@ -199,7 +199,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             self.recommender,
             self.gat,
             self.data_split,
-            self.catalogue,
+            self.facts,
             self.titles,
             seconds,
         )

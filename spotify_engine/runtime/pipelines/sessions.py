@@ -12,7 +12,7 @@ from spotify_engine.console import console, say
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
 from spotify_engine.graphs import summary
-from spotify_engine.learning.trainers.served import Served, served_of
+from spotify_engine.learning.trainers.served import ServedEpoch, served_of
 from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.runtime.data.generate import generate
 from spotify_engine.runtime.data.sessions import prepare_sessions
@@ -25,7 +25,7 @@ from spotify_engine.sessions.measure.rankings import Lists, save_ranking, save_r
 from spotify_engine.sessions.measure.splits import save_event_split, split_events
 from spotify_engine.sessions.model.graph import build_session_graph, save_session_graph
 from spotify_engine.sessions.settings import ModelName, SyntheticJob
-from spotify_engine.sessions.synthetic import Asked, find_plays
+from spotify_engine.sessions.synthetic import OracleScope, find_plays
 from spotify_engine.sessions.tables.build import edges_of_events
 from spotify_engine.sessions.tables.columns import LATEST
 from spotify_engine.stages import Part, Stage
@@ -66,7 +66,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
     def served(self) -> dict[str, Any]:
         return self.served_of(self.config.models[-1]).report()
 
-    def served_of(self, name: ModelName) -> Served:
+    def served_of(self, name: ModelName) -> ServedEpoch:
         """Which epoch of a trained model its best checkpoint is."""
         history = self.run.stages[_training(name)]["result"]
         return served_of(self.run.checkpoints / name / "best", history)
@@ -87,7 +87,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
 
     def generate(self) -> dict[str, Any]:
         """``data/``, where no folder of CSVs was given."""
-        asked = Asked(self.config.split, self.config.data.gap_seconds)
+        asked = OracleScope(self.config.split, self.config.data.gap_seconds)
         return generate(
             Path(self.folder), self.config.generator, oracle=True, workers=1, asked=asked
         )

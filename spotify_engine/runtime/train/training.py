@@ -331,7 +331,7 @@ def _progress(trainer: BaseTrainer) -> Callable[[Iterable[Any]], Iterable[Any]]:
     return steps_with_news
 
 
-NAMES = {  # of metrics, as they are printed
+METRIC_NAMES = {  # of metrics, as they are printed
     "loss": "loss",
     "train_recall@10": "recall@10 on what is learned",
     "val_recall@10": "validation recall@10",
@@ -342,9 +342,9 @@ NAMES = {  # of metrics, as they are printed
 
 def _say(report: EpochReport, trainer: BaseTrainer) -> None:
     metrics = report.metrics
-    figures = [f"{name} {metrics[key]:.4f}" for key, name in NAMES.items() if key in metrics]
+    figures = [f"{name} {metrics[key]:.4f}" for key, name in METRIC_NAMES.items() if key in metrics]
     if report.epoch < 0:
-        print(f"start: {NAMES[trainer.monitor]} {metrics[trainer.monitor]:.4f}", flush=True)
+        print(f"start: {METRIC_NAMES[trainer.monitor]} {metrics[trainer.monitor]:.4f}", flush=True)
         return
     print(
         f"epoch {report.epoch + 1}/{trainer.epochs}: {', '.join(figures)} "

@@ -54,7 +54,7 @@ from spotify_engine.tuning.trials import (
     winner,
 )
 
-NOTE, CLOCK, RAY_FOLDER = "search.yaml", "clock.json", "ray"
+SEARCH_NOTE, CLOCK, RAY_FOLDER = "search.yaml", "clock.json", "ray"
 SHOWN = 5  # lines of the table that is printed while trials run
 QUIET = {
     # The trials' notes, the recorder and the table are for that.
@@ -271,14 +271,14 @@ class Search:
         return min(int(cpus // wanted), self.config.concurrent or 1 << 20)
 
     def _open_folder(self, given: Path) -> None:
-        path, content = self.out / NOTE, self._content()
+        path, content = self.out / SEARCH_NOTE, self._content()
         with writing(given):
             self._check_same(given, content)
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(path, yaml.safe_dump(content, sort_keys=False))
 
     def _check_same(self, given: Path, content: dict[str, Any]) -> None:
-        path = self.out / NOTE
+        path = self.out / SEARCH_NOTE
         if path.exists():
             here, asked = flatten(read_yaml(path)), flatten(content)
             for key in sorted(here.keys() | asked.keys()):

@@ -15,7 +15,7 @@ from spotify_engine.sessions.settings import MODELS, SyntheticJob
 from spotify_engine.tuning.scope import OTHER_MEASURE, Scope
 
 NO_RESULT = "it changes no result"
-PIPELINES: dict[Pipeline, type[TrainingPipeline[Any]]] = {
+PIPELINE_CLASSES: dict[Pipeline, type[TrainingPipeline[Any]]] = {
     "playlists": PlaylistPipeline,
     "sessions": SessionPipeline,
 }
@@ -28,7 +28,7 @@ def scope_of(pipeline: Pipeline, base: JobConfig) -> Scope:
         InputError: the configuration is of no use to a search.
     """
     left_out = _of_playlists() if isinstance(base, KaggleJob) else _of_sessions(base)
-    return Scope(PIPELINES[pipeline].stages_of(base), left_out)
+    return Scope(PIPELINE_CLASSES[pipeline].stages_of(base), left_out)
 
 
 def _of_playlists() -> dict[str, str]:

@@ -20,7 +20,7 @@ from spotify_engine.pipelines import MONITOR, Pipeline
 from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.runtime.train.training import EPOCHS
-from spotify_engine.runtime.tune.searched import PIPELINES, scope_of
+from spotify_engine.runtime.tune.searched import PIPELINE_CLASSES, scope_of
 from spotify_engine.stages import Part, unaffected
 from spotify_engine.store.files import locked
 from spotify_engine.tracking.tracker import read_epochs
@@ -54,7 +54,7 @@ class Trials:
             InputError: the shared stages can't be done with these values.
         """
         run = Run(folder_of(self.folder, number) / "run", self._configured(values))
-        pipeline = PIPELINES[self.pipeline](run, callbacks)
+        pipeline = PIPELINE_CLASSES[self.pipeline](run, callbacks)
         shared = [stage for stage in pipeline.stages if stage.part in (Part.DATA, Part.GROUND)]
         if shared[-1].name not in run.stages:
             given = scope_of(self.pipeline, self.base).shared_values(values)
@@ -79,7 +79,7 @@ class Trials:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f"{name}.lock")):
             run = Run(folder, self._configured(shared))
-            pipeline = PIPELINES[self.pipeline](run)
+            pipeline = PIPELINE_CLASSES[self.pipeline](run)
             if shared:
                 kept = unaffected(pipeline.stages, shared)
                 if any(stage.name not in run.stages for stage in kept if stage.part is Part.DATA):

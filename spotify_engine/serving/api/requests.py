@@ -55,7 +55,7 @@ def somebody(text: str) -> str:
 
 Id = Annotated[Text, AfterValidator(somebody), Field(json_schema_extra={"pattern": r"\S"})]
 OptionalId = Annotated[Title | None, BeforeValidator(_named)]
-K = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
+ListLength = Annotated[int, Field(strict=True, ge=1, le=MAX_K, description="how many to recommend")]
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -157,7 +157,7 @@ class CompleteRequest(PlaylistInput):
         },
     )
 
-    k: K = 10
+    k: ListLength = 10
     explain: Flag = False
 
 
@@ -172,7 +172,7 @@ class NextRequest(SessionInput):
         },
     )
 
-    k: K = 10
+    k: ListLength = 10
     explain: Flag = False
 
 
@@ -195,7 +195,7 @@ class RecommendRequest(Message):
 
     playlist: PlaylistInput | None = None
     session: SessionInput | None = None
-    k: K = 10
+    k: ListLength = 10
     explain: Flag = False
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ Found = tuple[np.ndarray, np.ndarray]
 """Rows int64 ``[<= k]`` and scores float32 ``[<= k]``, best first; of equal ones, the lower row."""
 
 BLOCK = 64
-PREPARE = 65_536  # tracks at a time, so that the float32 vectors needn't be in memory
+ROWS_AT_ONCE = 65_536  # tracks at a time, so that the float32 vectors needn't be in memory
 HALF = 2.0**-8  # relative rounding error of bfloat16
 LOWEST = float(np.finfo(np.float32).min)
 SLACK = 1e-5  # float32 sums, relative to the lengths of both vectors
@@ -60,8 +60,8 @@ class ExactIndex:
         padded = -(-n // BLOCK) * BLOCK
         self.screen = torch.zeros(padded, width, dtype=torch.bfloat16)
         self.longest, self.rounded_off = 0.0, 0.0
-        for start in range(0, n, PREPARE):
-            part = torch.from_numpy(np.array(vectors[start : start + PREPARE]))
+        for start in range(0, n, ROWS_AT_ONCE):
+            part = torch.from_numpy(np.array(vectors[start : start + ROWS_AT_ONCE]))
             half = part.bfloat16()
             self.screen[start : start + len(part)] = half
             if len(part):
@@ -131,9 +131,9 @@ class ApproximateIndex:
         self.vectors, self.bias = vectors, bias
         n, width = vectors.shape
         self.graph = Graph(ndim=width + 1, metric=MetricKind.IP, dtype="f16", expansion_search=256)
-        for start in range(0, n, PREPARE):
-            part = np.array(vectors[start : start + PREPARE], np.float32)
-            joined = np.concatenate([part, bias[start : start + PREPARE, None]], axis=1)
+        for start in range(0, n, ROWS_AT_ONCE):
+            part = np.array(vectors[start : start + ROWS_AT_ONCE], np.float32)
+            joined = np.concatenate([part, bias[start : start + ROWS_AT_ONCE, None]], axis=1)
             self.graph.add(np.arange(start, start + len(part)), joined, threads=threads)
         self.recall = self._recall(samples) if len(samples) else 1.0
 

@@ -14,19 +14,22 @@ from spotify_engine.sessions.model.session_aware import SessionModel
 from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.queries import UNKNOWN, Queries
 from spotify_engine.sessions.recommend.supplement import (
-    ColdStartConfig,
+    SupplementConfig,
     new_song_vectors,
     supplement,
 )
 from spotify_engine.sessions.tables.edges import song_artists
 
-PLAYS = 3_000  # test plays to measure on
+TEST_PLAYS = 3_000  # test plays to measure on
 FEW = 10  # plays that a user made sparse keeps
 BLANKED = 0.1  # part of the songs that is made new
 
 
 def cold_start_benefits(
-    data: HeldOut, session: SessionModel | None, vectors: GATVectors | None, config: ColdStartConfig
+    data: HeldOut,
+    session: SessionModel | None,
+    vectors: GATVectors | None,
+    config: SupplementConfig,
 ) -> dict[str, Any]:
     """Compare each fallback with doing without it.
 
@@ -38,7 +41,7 @@ def cold_start_benefits(
           mean part of songs below them, with the artist's vector and with a random one
     """
     memory = session.config.memory if session else 1
-    test = data.plays(data.split.test, PLAYS, memory)
+    test = data.plays(data.split.test, TEST_PLAYS, memory)
     song = single_targets(test.song)
     counts = data.counts.astype(np.float32)
 
@@ -92,7 +95,7 @@ def _first_plays(data: HeldOut, n: int) -> sparse.csr_array:
     return matrix
 
 
-def _new_song(data: HeldOut, vectors: GATVectors, config: ColdStartConfig) -> dict[str, float]:
+def _new_song(data: HeldOut, vectors: GATVectors, config: SupplementConfig) -> dict[str, float]:
     rng = np.random.default_rng(0)
     blank = rng.random(data.n_songs) < BLANKED
     artist = song_artists(dict(data.tables))

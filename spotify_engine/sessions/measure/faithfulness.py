@@ -14,7 +14,7 @@ from spotify_engine.evaluation.ranking import top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.measure.next_song import rank_next
 from spotify_engine.sessions.model.basic_gat import Relations, SessionGAT
-from spotify_engine.sessions.model.session_aware import REPLAY, SessionModel
+from spotify_engine.sessions.model.session_aware import REPLAY_TERM, SessionModel
 from spotify_engine.sessions.queries import UNKNOWN, Queries
 from spotify_engine.sessions.schema import LISTENS_TO
 
@@ -46,7 +46,7 @@ def session_faithfulness(
     song = rank_next(lambda batch, _: model.score(batch), some, 1)[0][:, 0].astype(np.int64)
     replay = _replay(model, some)
     terms = model.terms(some, replay)
-    before, replayed = terms[rows, :, song].sum(axis=1), terms[rows, REPLAY, song]
+    before, replayed = terms[rows, :, song].sum(axis=1), terms[rows, REPLAY_TERM, song]
     pieces = np.concatenate([model.by_place(some, song), replayed[:, None]], axis=1)
     there = np.concatenate([some.recent >= 0, replayed[:, None] > 0], axis=1)
     explained = np.where(there, pieces, -np.inf).argmax(axis=1)

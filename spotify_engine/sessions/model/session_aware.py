@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from spotify_engine.sessions.queries import UNKNOWN, Queries
 
 TERMS = ("transition", "artist", "follow", "genre", "replay", "popularity")
-TRANSITION, ARTIST, FOLLOW, GENRE, REPLAY, POPULARITY = range(len(TERMS))
-NEEDS_SONG = (TRANSITION, ARTIST, FOLLOW)  # terms that say nothing at the start of a session
+# Where each of them stands in an array of terms.
+TRANSITION_TERM, ARTIST_TERM, FOLLOW_TERM, GENRE_TERM, REPLAY_TERM, POPULARITY_TERM = range(6)
+# Terms that say nothing at the start of a session.
+NEEDS_SONG = (TRANSITION_TERM, ARTIST_TERM, FOLLOW_TERM)
 TINY = 1e-12
-NEVER = -1e4  # a logit that leaves no weight
+NO_WEIGHT = -1e4  # a logit that leaves no weight
 
 
 class SessionModelConfig(BaseModel):
@@ -241,12 +243,12 @@ class SessionModel(nn.Module):
         logits = self.gate[length] + self.gate_user[user]
         none = torch.zeros(len(TERMS), dtype=torch.bool)
         none[list(NEEDS_SONG)] = True
-        return logits.masked_fill(none & (length == 0)[:, None], NEVER).softmax(dim=1)
+        return logits.masked_fill(none & (length == 0)[:, None], NO_WEIGHT).softmax(dim=1)
 
     def attention(self, recent: Tensor, logits: Tensor) -> Tensor:
         """b ``[n, memory]``: weights of the recent songs; zeros where there is none."""
         there = recent >= 0
-        weights = logits.expand_as(recent).masked_fill(~there, NEVER).softmax(dim=1)
+        weights = logits.expand_as(recent).masked_fill(~there, NO_WEIGHT).softmax(dim=1)
         return weights * there
 
     def when(self, hour: Tensor) -> Tensor:
@@ -263,7 +265,7 @@ class SessionModel(nn.Module):
         moved = mood @ F.softplus(self.mood_drift)
         liking = torch.log(F.softplus(self.mood_floor) + moved)
         logits = self.start_taste[user] + self.taste[user] + when + liking
-        return logits.masked_fill(~self.has_genre, NEVER).softmax(dim=1)
+        return logits.masked_fill(~self.has_genre, NO_WEIGHT).softmax(dim=1)
 
     def _tensors(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         user = np.where(queries.user == UNKNOWN, self.n_users, queries.user)
@@ -343,7 +345,7 @@ class SessionModel(nn.Module):
             ],
             dim=1,
         )
-        return gates * terms, gates[:, [FOLLOW]] * follow
+        return gates * terms, gates[:, [FOLLOW_TERM]] * follow
 
     @torch.no_grad()
     def shares(
@@ -353,10 +355,10 @@ class SessionModel(nn.Module):
         terms, follow = self.target_terms(queries, target, prepared)
         total = terms.sum(1).clamp(min=TINY)
         return Shares(
-            (terms[:, TRANSITION] / total).double().numpy(),
+            (terms[:, TRANSITION_TERM] / total).double().numpy(),
             (follow / total[:, None]).double().numpy(),
-            (terms[:, REPLAY] / total).double().numpy(),
-            1 - (terms[:, REPLAY] / total).double().numpy(),
+            (terms[:, REPLAY_TERM] / total).double().numpy(),
+            1 - (terms[:, REPLAY_TERM] / total).double().numpy(),
         )
 
     # All songs of each query: ranking
@@ -383,26 +385,28 @@ class SessionModel(nn.Module):
         followed = np.flatnonzero(queries.recent[:, 0] >= 0)
         last = queries.recent[followed, 0]
         total = (self.after[last] + shrink)[:, None]
-        out[followed, TRANSITION] = self.transitions[last].toarray() / total
+        out[followed, TRANSITION_TERM] = self.transitions[last].toarray() / total
         artists = np.zeros((n, len(counts.changes)), np.float32)
         sources = counts.artist[np.maximum(queries.recent, 0)]
         np.add.at(artists, (np.arange(n)[:, None], sources), weights)
-        out[:, ARTIST] = artists[:, counts.artist] * self.within_artist
-        out[:, FOLLOW] = (artists @ self.follow)[:, counts.artist] * self.within_artist
+        out[:, ARTIST_TERM] = artists[:, counts.artist] * self.within_artist
+        out[:, FOLLOW_TERM] = (artists @ self.follow)[:, counts.artist] * self.within_artist
         genre = self.genre_weights(user, recent, when).numpy()
-        out[:, GENRE] = genre @ self.within_genre.numpy().T
+        out[:, GENRE_TERM] = genre @ self.within_genre.numpy().T
         known = np.flatnonzero((queries.user >= 0) | replayed)
         if replay is None:
             mine = self.listens[queries.user[known]].toarray()
         else:
             mine = replay[known].toarray()
         mine *= when.exp().numpy()[known] @ counts.membership.T
-        out[known, REPLAY] = mine / np.maximum(mine.sum(axis=1, keepdims=True), 1e-2)
+        out[known, REPLAY_TERM] = mine / np.maximum(mine.sum(axis=1, keepdims=True), 1e-2)
         gates = self.gates(user, length).numpy()
-        popular = gates[:, POPULARITY] + gates[:, FOLLOW] * (artists @ self.follow_smoothing)
-        popular[followed] += gates[followed, TRANSITION] * shrink / total[:, 0]
-        gates[:, POPULARITY] = popular
-        out[:, POPULARITY] = self.song_share
+        popular = gates[:, POPULARITY_TERM] + gates[:, FOLLOW_TERM] * (
+            artists @ self.follow_smoothing
+        )
+        popular[followed] += gates[followed, TRANSITION_TERM] * shrink / total[:, 0]
+        gates[:, POPULARITY_TERM] = popular
+        out[:, POPULARITY_TERM] = self.song_share
         out *= gates[:, :, None]
         return out
 
@@ -421,12 +425,12 @@ class SessionModel(nn.Module):
         weights = self.attention(recent, self.recency).double().numpy()
         artist = self.counts.artist[song][:, None]
         sources = self.counts.artist[np.maximum(queries.recent, 0)]
-        near = gates[:, [ARTIST]] * (sources == artist)
-        near += gates[:, [FOLLOW]] * self.follow[sources, artist]
+        near = gates[:, [ARTIST_TERM]] * (sources == artist)
+        near += gates[:, [FOLLOW_TERM]] * self.follow[sources, artist]
         added: np.ndarray = weights * near * self.within_artist[song][:, None]
         last = np.maximum(queries.recent[:, 0], 0)
         total = self.after[last] + self.config.shrink_transition
-        transition = gates[:, TRANSITION] * _cells(self.transitions, last, song) / total
+        transition = gates[:, TRANSITION_TERM] * _cells(self.transitions, last, song) / total
         added[:, 0] += np.where(queries.recent[:, 0] >= 0, transition, 0)
         return added
 

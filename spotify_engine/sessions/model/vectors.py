@@ -11,7 +11,7 @@ import torch
 from spotify_engine.sessions.model.basic_gat import Relations, SessionGAT
 from spotify_engine.sessions.model.enhanced_gat import EnhancedGAT
 
-NAMES = ("users", "songs", "indptr", "heard", "attention", "user_genres", "song_genres")
+ARRAY_NAMES = ("users", "songs", "indptr", "heard", "attention", "user_genres", "song_genres")
 
 
 @dataclass(frozen=True)

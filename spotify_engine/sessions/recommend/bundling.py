@@ -12,12 +12,12 @@ from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.sessions.model.session_aware import Counts, SessionModel, SessionModelConfig
-from spotify_engine.sessions.model.vectors import NAMES, GATVectors
-from spotify_engine.sessions.recommend.supplement import ColdStartConfig
+from spotify_engine.sessions.model.vectors import ARRAY_NAMES, GATVectors
+from spotify_engine.sessions.recommend.supplement import SupplementConfig
 from spotify_engine.store.bundle import Bundle, write_bundle
 
 PIPELINE = "sessions"
-TABLES = ("users", "songs", "artists", "genres", "song_genres")
+BUNDLED_TABLES = ("users", "songs", "artists", "genres", "song_genres")
 CSR = ("data", "indices", "indptr")
 COUNTED = ("plays", "artist", "changes", "membership", "taste")  # of Counts, as plain arrays
 SPARSE = ("listens", "transitions", "followed", "neared")
@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     listens: sparse.csr_array
     session: SessionModel | None
     vectors: GATVectors | None
-    cold: ColdStartConfig
+    cold: SupplementConfig
 
 
 def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
     cold = parts.cold.model_dump(mode="json")
     content = {**manifest, "pipeline": PIPELINE, "cold": cold}
     if vectors is not None:
-        arrays |= {f"gat_{name}": getattr(vectors, name) for name in NAMES}
+        arrays |= {f"gat_{name}": getattr(vectors, name) for name in ARRAY_NAMES}
         content["alpha"] = vectors.alpha
     if session is not None:
         content["session"] = session.config.model_dump(mode="json")
@@ -64,7 +64,7 @@ def load(bundle: Bundle) -> Parts:
         InputError: an array has not as many rows as there are users or songs.
         LookupError, TypeError, ValueError, RuntimeError: parts don't fit each other.
     """
-    tables = {name: bundle.table(name) for name in TABLES}
+    tables = {name: bundle.table(name) for name in BUNDLED_TABLES}
     n_users, n_songs = len(tables["users"]), len(tables["songs"])
     session, vectors = None, None
     manifest = bundle.manifest
@@ -81,7 +81,7 @@ def load(bundle: Bundle) -> Parts:
         session.load_state_dict(bundle.weights())
         session.eval()
     if "alpha" in manifest:
-        arrays = {name: bundle.array(f"gat_{name}") for name in NAMES}
+        arrays = {name: bundle.array(f"gat_{name}") for name in ARRAY_NAMES}
         vectors = GATVectors(**arrays, alpha=manifest["alpha"])
         for name, rows in (("users", n_users), ("songs", n_songs)):
             if len(arrays[name]) != rows:
@@ -90,7 +90,7 @@ def load(bundle: Bundle) -> Parts:
                     f"{rows} {name}"
                 )
     listens = _open_csr(bundle, "listens", (n_users, n_songs))
-    cold = ColdStartConfig.model_validate(manifest["cold"])
+    cold = SupplementConfig.model_validate(manifest["cold"])
     return Parts(tables, bundle.array("plays"), listens, session, vectors, cold)
 
 

@@ -22,10 +22,10 @@ from spotify_engine.recommendation import (
 )
 from spotify_engine.sessions.model.session_aware import TERMS, Counts
 from spotify_engine.sessions.model.vectors import GATVectors
-from spotify_engine.sessions.recommend.supplement import ColdStartConfig, similar_users
+from spotify_engine.sessions.recommend.supplement import SupplementConfig, similar_users
 from spotify_engine.shares import is_even, percentages, shown_of, standings
 
-LISTENING = ("transition", "artist", "follow", "replay", "collaborative")
+LISTENING_REASONS = ("transition", "artist", "follow", "replay", "collaborative")
 HEADINGS = {
     "listening": "Similar Listening Patterns",
     "genre": "Genre Match",
@@ -102,7 +102,7 @@ class Evidence:
         user: int | None,
         played: np.ndarray,
         history: np.ndarray,
-        cold: ColdStartConfig,
+        cold: SupplementConfig,
         supplemented: bool,
     ) -> None:
         self.counts, self.memory, self.listens = counts, memory, listens
@@ -201,7 +201,7 @@ class SessionExplainer:
             ],
         )
         sizes = {
-            "listening": sum(abs(v) for kind, v in terms.items() if kind in LISTENING),
+            "listening": sum(abs(v) for kind, v in terms.items() if kind in LISTENING_REASONS),
             "genre": abs(terms.get("genre", 0.0)),
             "popularity": abs(terms.get("popularity", 0.0)),
         }
@@ -430,4 +430,4 @@ def _short(text: str, limit: int = 30) -> str:
     return text.replace("$", r"\$")
 
 
-assert set(TERMS) <= {*LISTENING, "genre", "popularity"}
+assert set(TERMS) <= {*LISTENING_REASONS, "genre", "popularity"}

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 
-class ColdStartConfig(BaseModel):
+class SupplementConfig(BaseModel):
     """When and how what is missing is supplemented."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,7 +23,7 @@ class ColdStartConfig(BaseModel):
 
 
 def supplement(
-    plays: sparse.csr_array, listens: sparse.csr_array, config: ColdStartConfig
+    plays: sparse.csr_array, listens: sparse.csr_array, config: SupplementConfig
 ) -> sparse.csr_array:
     """Add to each user's plays some of what similar users play.
 
@@ -46,7 +46,7 @@ def supplement(
 
 
 def similar_users(
-    plays: sparse.csr_array, listens: sparse.csr_array, config: ColdStartConfig
+    plays: sparse.csr_array, listens: sparse.csr_array, config: SupplementConfig
 ) -> np.ndarray:
     """float ``[n, users]``: how like their plays are, cosine, of the most similar users; others 0.
 
@@ -66,7 +66,7 @@ def new_song_vectors(
     vectors: np.ndarray,
     plays: np.ndarray,
     artist: np.ndarray,
-    config: ColdStartConfig,
+    config: SupplementConfig,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Give songs that nobody played the mean vector of their artist's songs, plus small noise.

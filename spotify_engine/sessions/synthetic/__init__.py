@@ -8,16 +8,16 @@ from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.files import write_block, write_folder, write_sessions
 from spotify_engine.sessions.synthetic.oracle import (
     ORACLE_FILE,
-    Asked,
     Oracle,
+    OracleScope,
     find_plays,
     load_oracle,
 )
 
 __all__ = [
     "ORACLE_FILE",
-    "Asked",
     "Oracle",
+    "OracleScope",
     "SyntheticConfig",
     "find_plays",
     "load_oracle",

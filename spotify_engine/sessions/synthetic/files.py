@@ -26,11 +26,11 @@ from spotify_engine.sessions.schema import (
 )
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners
-from spotify_engine.sessions.synthetic.listening import Plays, generate_block
+from spotify_engine.sessions.synthetic.listening import GeneratedPlays, generate_block
 from spotify_engine.sessions.synthetic.oracle import (
     ORACLE_FILE,
     SCHEMA,
-    Asked,
+    OracleScope,
     oracle_of_block,
     oracle_table,
 )
@@ -42,7 +42,7 @@ _DAY = 86_400
 
 
 def write_sessions(
-    out: Path, config: SyntheticConfig, oracle: bool = False, asked: Asked | None = None
+    out: Path, config: SyntheticConfig, oracle: bool = False, asked: OracleScope | None = None
 ) -> dict[str, int]:
     """Write the six files (and ``oracle.parquet``) under ``out``, block after block.
 
@@ -107,7 +107,7 @@ def write_block(
     block: int,
     oracle: bool,
     world: World,
-    asked: Asked | None = None,
+    asked: OracleScope | None = None,
 ) -> dict[str, int]:
     """Generate one block of users and write its rows into ``scratch``, without headers."""
     listeners, plays = generate_block(config, world, block)
@@ -133,7 +133,7 @@ def _ids(letter: str, width: int, numbers: np.ndarray) -> pa.Array:
     return pc.binary_join_element_wise(letter, text, "")
 
 
-def _session_rows(world: World, user_id: pa.Array, plays: Plays) -> list[pa.Array]:
+def _session_rows(world: World, user_id: pa.Array, plays: GeneratedPlays) -> list[pa.Array]:
     songs = np.arange(world.n_songs)
     track_id, artist_id = _ids("t", 7, songs), _ids("a", 6, world.song_artist)
     song = pa.array(plays.song)

@@ -13,7 +13,7 @@ from spotify_engine.sessions.synthetic.world import World
 
 
 @dataclass(frozen=True)
-class Plays:
+class GeneratedPlays:
     """What a block of users played, by user, then time.
 
     Attributes:
@@ -34,7 +34,9 @@ class Plays:
         return len(self.user)
 
 
-def generate_block(config: SyntheticConfig, world: World, block: int) -> tuple[Listeners, Plays]:
+def generate_block(
+    config: SyntheticConfig, world: World, block: int
+) -> tuple[Listeners, GeneratedPlays]:
     """Users ``block * users_per_block`` and following, and what they play.
 
     Depends on the configuration and the block's number only.
@@ -62,7 +64,7 @@ def generate_block(config: SyntheticConfig, world: World, block: int) -> tuple[L
         session, time, walk = session[goes_on], time[goes_on], walk.select(goes_on)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.lexsort((columns[3], columns[1]))
-    return listeners, Plays(*(column[order] for column in columns))
+    return listeners, GeneratedPlays(*(column[order] for column in columns))
 
 
 def _suits(listeners: Listeners) -> np.ndarray:

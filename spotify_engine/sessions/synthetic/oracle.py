@@ -20,7 +20,7 @@ from spotify_engine.evaluation.splits import read_columns
 from spotify_engine.sessions.measure.splits import TEST, TemporalSplitConfig, temporal_parts
 from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners
-from spotify_engine.sessions.synthetic.listening import Plays
+from spotify_engine.sessions.synthetic.listening import GeneratedPlays
 from spotify_engine.sessions.synthetic.process import Process, Walk
 from spotify_engine.sessions.synthetic.world import World
 from spotify_engine.sessions.tables.edges import sessionise
@@ -44,7 +44,7 @@ _DENSE_CELLS = 1_000_000  # sessions x songs at a time: larger ones don't fit in
 
 
 @dataclass(frozen=True)
-class Asked:
+class OracleScope:
     """The plays that a job tests. Far from all, and the oracle of a play costs more than the play.
 
     Attributes:
@@ -54,7 +54,7 @@ class Asked:
     split: TemporalSplitConfig
     gap_seconds: int
 
-    def rows(self, plays: Plays) -> np.ndarray:
+    def rows(self, plays: GeneratedPlays) -> np.ndarray:
         """int64, ascending: those of a block. Users are whole in it, and so are their parts."""
         session, _ = sessionise(plays.user, plays.time, self.gap_seconds)
         return np.flatnonzero(temporal_parts(plays.user, session, self.split) == TEST)
@@ -82,8 +82,8 @@ def oracle_of_block(
     config: SyntheticConfig,
     world: World,
     listeners: Listeners,
-    plays: Plays,
-    asked: Asked | None = None,
+    plays: GeneratedPlays,
+    asked: OracleScope | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As the fields of :class:`Oracle`, for plays of a block; ``event`` counts in it.
 
@@ -119,7 +119,7 @@ def oracle_of_block(
 
 
 def replay(
-    config: SyntheticConfig, world: World, plays: Plays, event: np.ndarray
+    config: SyntheticConfig, world: World, plays: GeneratedPlays, event: np.ndarray
 ) -> Iterator[tuple[np.ndarray, Walk]]:
     """Walk through whole sessions again, position by position.
 
@@ -143,7 +143,9 @@ def replay(
 
 
 def oracle_table(
-    user_id: pa.Array, plays: Plays, found: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    user_id: pa.Array,
+    plays: GeneratedPlays,
+    found: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
 ) -> pa.Table:
     """What ``oracle_of_block`` found, as rows of ``oracle.parquet``.
 

@@ -34,7 +34,7 @@ from spotify_engine.sessions.synthetic.config import SyntheticConfig
 from spotify_engine.sessions.synthetic.listeners import Listeners, hour_of_week
 from spotify_engine.sessions.synthetic.world import World
 
-ALBUM, ARTIST, FOLLOW, GENRE, FAVOURITE, POPULAR = range(6)
+ALBUM_WAY, ARTIST_WAY, FOLLOW_WAY, GENRE_WAY, FAVOURITE_WAY, POPULAR_WAY = range(6)
 _MOST_DRAWS = 200
 
 
@@ -111,17 +111,17 @@ class Process:
                 if not len(here):
                     continue
                 rows, u, v = open_rows[here], uniform[1, here], uniform[2, here]
-                if code == ALBUM:
+                if code == ALBUM_WAY:
                     drawn[here] = self.world.next_track[walk.played[rows, -1]]
-                elif code in (ARTIST, FOLLOW):
+                elif code in (ARTIST_WAY, FOLLOW_WAY):
                     back = np.searchsorted(recency, u * recency[-1], side="right")
                     artist = self.world.song_artist[walk.played[rows, walk.position - 1 - back]]
-                    if code == FOLLOW:
+                    if code == FOLLOW_WAY:
                         artist = self.world.followers.draw(artist, rng.random(len(rows)))
                     drawn[here] = self.world.by_artist.draw(artist, v)
-                elif code == GENRE:
+                elif code == GENRE_WAY:
                     drawn[here] = self.world.by_genre.draw(_pick(genre_ends[rows], u), v)
-                elif code == FAVOURITE:
+                elif code == FAVOURITE_WAY:
                     place = _pick(favourite_ends[rows], u)
                     drawn[here] = self.listeners.favourites[walk.user[rows], place]
                 else:
@@ -143,23 +143,25 @@ class Process:
         artists = np.zeros((n, len(world.followers.offsets) - 1))
         q = np.zeros((n, world.n_songs))
         if walk.position:
-            q[rows, world.next_track[walk.played[:, -1]]] = weights[:, ALBUM]
+            q[rows, world.next_track[walk.played[:, -1]]] = weights[:, ALBUM_WAY]
             recency = self._recency[: walk.position]
             for back, share in enumerate(recency / recency.sum()):
                 recent = world.song_artist[walk.played[:, walk.position - 1 - back]]
-                artists[rows, recent] += weights[:, ARTIST] * share
+                artists[rows, recent] += weights[:, ARTIST_WAY] * share
                 artists += (
-                    self._follow[recent].multiply((weights[:, FOLLOW] * share)[:, None]).toarray()
+                    self._follow[recent]
+                    .multiply((weights[:, FOLLOW_WAY] * share)[:, None])
+                    .toarray()
                 )
         q += artists[:, world.song_artist] * world.by_artist.probability
         genres = self._genres(walk, hour)
-        genres = genres / genres.sum(axis=1, keepdims=True) * weights[:, [GENRE]]
+        genres = genres / genres.sum(axis=1, keepdims=True) * weights[:, [GENRE_WAY]]
         # Sparse, for the same reason as in Walk.append.
         q += (self._genre_of_song @ genres.T).T
         favourites = self._favourites(walk, hour).astype(np.float64)
-        favourites *= weights[:, [FAVOURITE]] / favourites.sum(axis=1, keepdims=True)
+        favourites *= weights[:, [FAVOURITE_WAY]] / favourites.sum(axis=1, keepdims=True)
         np.add.at(q, (rows[:, None], self.listeners.favourites[walk.user]), favourites)
-        q += weights[:, [POPULAR]] * world.popular.probability
+        q += weights[:, [POPULAR_WAY]] * world.popular.probability
         q[rows[:, None], walk.played] = 0
         return q / q.sum(axis=1, keepdims=True)
 

@@ -30,7 +30,7 @@ from spotify_engine.sessions.tables.metadata import (
 )
 from spotify_engine.sessions.tables.plays import (
     PLAY_REMEDIES,
-    PLAYS,
+    PLAYS_SCHEMA,
     SET_ASIDE,
     SessionDataConfig,
     latest_play,
@@ -95,10 +95,10 @@ def events_of_range(parts: Sequence[tuple[np.ndarray, pa.Table]], gap_seconds: i
         parts: (user of each row, plays) from every chunk, in the file's order.
     """
     user = np.concatenate([owner for owner, _ in parts] or [np.zeros(0, np.int32)])
-    plays = pa.concat_tables([PLAYS.empty_table(), *(table for _, table in parts)])
+    plays = pa.concat_tables([PLAYS_SCHEMA.empty_table(), *(table for _, table in parts)])
     # Stable, so what happened at the same second stays in the file's order.
     order = np.lexsort((plays["time"].to_numpy(), user))
-    columns = {name: plays[name].to_numpy()[order] for name in PLAYS.names}
+    columns = {name: plays[name].to_numpy()[order] for name in PLAYS_SCHEMA.names}
     columns["user"] = user[order]
     columns["session"], columns["position"] = sessionise(
         columns["user"], columns["time"], gap_seconds
@@ -220,9 +220,9 @@ def read_tables(folder: Path, config: SessionDataConfig | None = None) -> dict[s
     paths = locate_files(str(folder))
     file = open_sessions(paths, config)
     metadata = read_metadata(paths, config)
-    catalogue, latest = metadata.catalogue, latest_play()
+    known_songs, latest = metadata.known_songs, latest_play()
     chunks = [
-        read_plays(file, start, end, catalogue, latest)
+        read_plays(file, start, end, known_songs, latest)
         for start, end in split(file, config.chunk_bytes)
     ]
     rejected = [Rejected.of(each.rejects, each.rows, each.newlines) for each in chunks]

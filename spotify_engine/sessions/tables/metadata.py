@@ -29,7 +29,7 @@ from spotify_engine.sessions.schema import (
     UNKNOWN_TYPE,
 )
 from spotify_engine.sessions.tables.columns import read_floats, read_integers
-from spotify_engine.sessions.tables.plays import Catalogue, SessionDataConfig
+from spotify_engine.sessions.tables.plays import KnownSongs, SessionDataConfig
 from spotify_engine.track_ids import track_ids
 
 _REMEDIES = {
@@ -81,9 +81,9 @@ class Metadata:
     counts: dict[str, Any]
 
     @property
-    def catalogue(self) -> Catalogue:
+    def known_songs(self) -> KnownSongs:
         artist = self.tables["songs"]["artist"].fill_null(-1).to_numpy()
-        return Catalogue(
+        return KnownSongs(
             track_ids(self.tables["songs"]["id"].combine_chunks()),
             self.tables["artists"]["id"].combine_chunks(),
             artist.astype(np.int64),

@@ -38,8 +38,9 @@ _TIMES = "Write times as ISO 8601 (2025-01-31T12:00:00Z), or as seconds or milli
 NO_TRACK, EPISODE = "no track id", "an episode's id in place of a track's"
 # Of what is no music, such as podcasts and videos: not wrong, so no row too many of them.
 SET_ASIDE = (NO_TRACK, EPISODE)
-LONGEST = 10  # times the track: seeking back, or leaving it on repeat, gives more than once
-TOO_LONG = f"ms_played above {LONGEST} times the duration"
+# A play may last this many times its track: seeking back, or repeating it, gives more than once.
+MOST_TIMES_PLAYED = 10
+TOO_LONG = f"ms_played above {MOST_TIMES_PLAYED} times the duration"
 PLAY_REMEDIES = {
     "no user id": "Fill in the column user_id",
     "unknown track": "Give raw_sessions.csv and tracks.csv of the same data set",
@@ -58,7 +59,7 @@ PLAY_REMEDIES = {
 _NO_ID = r"(?i)^(?:|null|none|nan|n/?a|\\n)$"
 _EPISODE_ID = r"^spotify:(?:episode|show):|/(?:episode|show)/"
 # Plays of one range, by user; what a user played stays in the file's order.
-PLAYS = pa.schema(
+PLAYS_SCHEMA = pa.schema(
     [
         ("song", pa.int32()),
         ("time", pa.int64()),
@@ -88,7 +89,7 @@ class SessionDataConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class KnownSongs:
     """What plays are checked against.
 
     Attributes:
@@ -109,7 +110,7 @@ class PlaysChunk:
     Attributes:
         user_ids: distinct, sorted.
         counts: int64 ``[user_ids]``, plays of each, 1 or more.
-        plays: as ``PLAYS``, those of the first user first.
+        plays: as ``PLAYS_SCHEMA``, those of the first user first.
         rows: records in the range, good or not.
         rejects: as ``TABLES["rejects"]``, but ``line`` counts from 0 at the start of the range.
         newlines: in the range.
@@ -133,7 +134,7 @@ def latest_play() -> int:
 
 
 def read_plays(
-    file: CsvFile, start: int, end: int, catalogue: Catalogue, latest: int
+    file: CsvFile, start: int, end: int, known_songs: KnownSongs, latest: int
 ) -> PlaysChunk:
     """Parse the records of a range that ``records.split`` gave.
 
@@ -148,7 +149,7 @@ def read_plays(
         CodedColumn.of(table[name]) for name in ("user_id", "track_id", "artist_id")
     )
     user_ids = pc.utf8_trim_whitespace(users.values)
-    song = _numbered(tracks, catalogue.track_ids)
+    song = _numbered(tracks, known_songs.track_ids)
     moment, faults = time_faults(table["timestamp"].combine_chunks(), latest)
     played, played_ok = read_integers(table["ms_played"].combine_chunks())
     duration, duration_ok = read_integers(table["track_duration_ms"].combine_chunks())
@@ -161,7 +162,7 @@ def read_plays(
         (~played_ok, "unparsable ms_played"),
         (~duration_ok | (duration <= 0), "unparsable track_duration_ms"),
         (played < 0, "negative ms_played"),
-        (played > LONGEST * duration, TOO_LONG),
+        (played > MOST_TIMES_PLAYED * duration, TOO_LONG),
     ):
         parsed.reject(hit, reason)
 
@@ -180,13 +181,14 @@ def read_plays(
         "ms_played": played[good],
         "completion": np.minimum(played[good] / np.maximum(duration[good], 1), 1),
     }
-    expected = catalogue.song_artist[song[good]]
-    artist = _numbered(artists, catalogue.artist_ids)[good]
+    expected = known_songs.song_artist[song[good]]
+    artist = _numbered(artists, known_songs.artist_ids)[good]
     return PlaysChunk(
         user_ids=pa.array(ids, pa.string()),
         counts=np.bincount(code, minlength=len(ids)),
         plays=pa.table(
-            [columns[f.name].astype(f.type.to_pandas_dtype()) for f in PLAYS], schema=PLAYS
+            [columns[f.name].astype(f.type.to_pandas_dtype()) for f in PLAYS_SCHEMA],
+            schema=PLAYS_SCHEMA,
         ),
         rows=parsed.total,
         rejects=parsed.rejects(),

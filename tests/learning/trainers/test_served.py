@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from spotify_engine.learning.trainers.served import Served, served_of
+from spotify_engine.learning.trainers.served import ServedEpoch, served_of
 from spotify_engine.pipelines import MONITOR
 
 
@@ -27,7 +27,7 @@ def history(*values: float) -> list[dict[str, float]]:
 
 def test_training_that_made_it_worse_is_said_and_the_start_is_served(checkpoint: Any) -> None:
     served = served_of(checkpoint(0.24, -1, 0.24), history(0.2, 0.19))
-    assert served == Served(0, 2, 0.24, 0.24, 0.2)
+    assert served == ServedEpoch(0, 2, 0.24, 0.24, 0.2)
     assert served.helped is False
     assert served.in_words == (
         "Served: the model as it began, before training (recall@10 on validation 0.2400); none of "
