@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.errors import InputError
 from spotify_engine.ragged import Ragged
+from spotify_engine.store.atomic import replaced_file
 
 PARTS = ("train", "val", "test")
 SCHEMA = pa.schema([("playlist", pa.int32()), ("track", pa.int32()), ("split", pa.string())])
@@ -165,7 +166,8 @@ def save_split(split: Split, path: Path) -> None:
     ]
     made_by = {"strategy": split.strategy, "order": asdict(split.order) if split.order else None}
     schema = SCHEMA.with_metadata({"holdout": json.dumps(made_by)})
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path)
+    with replaced_file(path) as partial:
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), partial)
 
 
 def load_split(path: Path, n_tracks: int, n_playlists: int) -> Split:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spotify_engine.store.atomic import write_text
 from spotify_engine.store.files import locked
 from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, NOTE, read_note
 
@@ -120,7 +121,7 @@ class MLflowStore:
 
     def _note(self, folder: Path | None, **facts: str) -> None:
         if folder is not None:
-            (folder / NOTE).write_text(json.dumps({"uri": self.uri, **facts}))
+            write_text(folder / NOTE, json.dumps({"uri": self.uri, **facts}))
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)

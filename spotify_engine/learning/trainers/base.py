@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -190,8 +189,6 @@ class BaseTrainer(ABC):
         try:
             with (folder / STATE_FILE).open("wb") as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
         except RuntimeError as error:
             # What torch raises of its own hides what the file system said.
             if isinstance(error.__context__, OSError):
