@@ -44,7 +44,10 @@ class VectorCache(Protocol):
 
 
 class MemoryCache:
-    """Forgets what was not asked for longest once ``max_bytes`` are used."""
+    """Forgets what was not asked for longest once ``max_bytes`` are used.
+
+    By hand: ``cachetools.LRUCache`` measures no keys, and forgets too many where one is replaced.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.bytes = max_bytes, 0

@@ -1,4 +1,4 @@
-"""A search as one HTML page that needs no other file."""
+"""A search as one HTML page that needs no other file; Optuna's dashboard is a server of its own."""
 
 from __future__ import annotations
 
