@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch import Tensor
 from spotify_engine.errors import InputError
 from spotify_engine.store.atomic import replaced_folder
 from spotify_engine.strict_json import to_json
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -154,6 +157,7 @@ def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
             raise InputError(f"{folder / name}: listed in the manifest but missing")
         if not isinstance(facts, dict) or _sha256(folder / name) != facts.get("sha256"):
             raise InputError(f"{folder / name}: changed or truncated since it was written")
+    log.debug("%s: %d files are as they were written", folder, len(files))
     bundle = Bundle(folder, manifest)
     for name in files:
         if name.endswith(".npy"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import time
@@ -16,6 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from spotify_engine.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -137,7 +140,9 @@ class RedisCache:
             return None
         try:
             return question()
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError) as error:
+            kind = type(error).__name__  # its text may hold the password
+            log.info("no answer from Redis (%s); not asked for %g s", kind, self._pause_s)
             with self._lock:
                 self.failures += 1
                 self._resume = time.monotonic() + self._pause_s

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -34,6 +35,8 @@ from spotify_engine.store.bundle import MANIFEST
 from spotify_engine.store.files import locked
 from spotify_engine.store.publication import copy_bundle, read_manifest
 from spotify_engine.strict_json import to_json
+
+log = logging.getLogger(__name__)
 
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
 VERSION, ACTIVE = "version.json", "active.json"
@@ -118,6 +121,7 @@ class Registry:
                 copy_bundle(bundle, partial / "bundle", content)
                 facts = {"created": now.isoformat(), "lineage": json.loads(text)}
                 (partial / VERSION).write_text(to_json(facts))
+        log.info("published %s from %s", version, bundle)
         return self.get(version)
 
     def versions(self, pipeline: str) -> list[Version]:
@@ -237,6 +241,7 @@ class Registry:
                 if active == id:
                     raise InputError(f"{id} is the {role} version; activate another one first")
             remove_folder(folder / id)
+            log.info("removed %s", id)
 
     def stamp(self, pipeline: str) -> str:
         """A short text that is another one whenever another version is current; cheap to ask."""
@@ -284,6 +289,7 @@ class Registry:
             self._load(version)
         active = {"current": version.id, "previous": previous}
         write_text(self._active_file(version.pipeline), to_json(active, indent=None))
+        log.info("%s serves %s, before it %s", version.pipeline, version.id, previous)
 
     def _load(self, version: Version) -> None:
         self._loaders[_known(version.pipeline)](version.path)

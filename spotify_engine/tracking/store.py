@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spotify_engine.command import logs_all
 from spotify_engine.store.atomic import write_text
 from spotify_engine.store.files import locked
 from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, NOTE, read_note
@@ -30,7 +31,8 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
+    if not logs_all():
+        logging.disable(logging.WARNING)
 
 
 def open_client(uri: str, timeout_s: int) -> MlflowClient:

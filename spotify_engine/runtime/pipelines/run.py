@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from spotify_engine.stages import P, Stage
 from spotify_engine.store.atomic import copy_file, copy_folder, is_leftover, write_text
 from spotify_engine.store.files import writing
 from spotify_engine.strict_json import to_json
+
+log = logging.getLogger(__name__)
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 REMEDIES = {
@@ -139,6 +142,7 @@ class Run(Generic[Job]):
             if not names.isdisjoint(map(str, Path(name).parents)):
                 continue  # it comes with the folder
             source, target = other.out / name, self.out / name
+            log.debug("%s is taken over from %s", name, other.out)
             if source.is_dir():
                 copy_folder(source, target)
             else:

@@ -21,6 +21,7 @@ from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from spotify_engine.command import logs_all
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.learning.exchange import sum_over_workers
@@ -109,7 +110,7 @@ def train(
             storage_path=str(checkpoints.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             callbacks=list(callbacks),
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            logging_config=ray.train.LoggingConfig(log_level="INFO" if logs_all() else "WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute=job.monitor
