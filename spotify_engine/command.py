@@ -125,7 +125,7 @@ def log_all() -> None:
 
 def logs_all() -> bool:
     """Whether ``--verbose`` was given."""
-    return _OURS.isEnabledFor(logging.INFO)
+    return _OURS.getEffectiveLevel() <= logging.INFO
 
 
 def _refused(message: str) -> int:

@@ -126,7 +126,10 @@ def logged(*flags: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("flag", ["-v", "--verbose"])
-def test_warnings_are_logged_and_all_of_ours_when_asked(flag: str) -> None:
+def test_warnings_are_logged_and_all_of_ours_when_asked(
+    flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root.manager, "disable", 0)  # another test may have left it so
     before = logging.getLogger().handlers.copy()
     usual = [("WARNING", "spotify_engine.store.x", "warning 1"), ("WARNING", "theirs", "warning 1")]
     assert logged() == usual

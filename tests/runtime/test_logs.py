@@ -17,6 +17,7 @@ def test_ray_logs_in_our_format(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PlainRayHandler, "emit", PlainRayHandler.emit)
+    monkeypatch.setattr(logging.root.manager, "disable", 0)  # another test may have left it so
     logging_options()
     for name in ("ray", "ray.data"):
         logging.getLogger(name).warning("a %s", "word")
