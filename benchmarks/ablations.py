@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from spotify_engine.command import STOPPED, job
 from spotify_engine.config import load_config, read_yaml
-from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.item_item import add_item_item_scores
@@ -159,21 +159,18 @@ def render(rows: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def main() -> int:
+@job(STOPPED)
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="directory of a finished run")
     parser.add_argument("--only", nargs="+", choices=[each.name for each in VARIANTS])
     parser.add_argument("--out", type=Path, help="write all figures here as JSON")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
     rows: dict[str, dict[str, float]] = {}
     for variant in VARIANTS:
         if given.only is None or variant.name in given.only:
-            try:
-                rows[variant.name] = learn(given.run, variant)
-            except InputError as error:
-                console.print(f"error: {error}")
-                return 2
+            rows[variant.name] = learn(given.run, variant)
             console.print(f"{variant.name}: {rows[variant.name]}")
             if given.out:
                 given.out.write_text(json.dumps(rows, indent=1))

@@ -39,6 +39,7 @@ from spotify_engine.baselines.ials import IALS
 from spotify_engine.baselines.itemknn import ItemKNN, ItemKNNConfig
 from spotify_engine.baselines.popularity import Popularity
 from spotify_engine.baselines.scorer import Scorer, playlist_matrix
+from spotify_engine.command import STOPPED, job
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import hit_matrix, ranking_metrics
 from spotify_engine.evaluation.splits import read_columns
@@ -328,24 +329,21 @@ def render(data: PublicSet, results: Sequence[Result]) -> Table:
     return table
 
 
-def main() -> int:
+@job(STOPPED)
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=[each.name for each in SETS])
     parser.add_argument("--scorers", nargs="+", choices=list(scorers_for(SETS[0])))
     parser.add_argument("--seed", type=int, default=0, help="of the validation part")
     parser.add_argument("--out", type=Path, help="write all figures here as JSON")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
     chosen = [each for each in SETS if given.sets is None or each.name in given.sets]
     report: dict[str, list[dict[str, Any]]] = {}
     reached = True
     for data in chosen:
-        try:
-            results = run_set(data, given.data / data.name, given.scorers, given.seed, console)
-        except InputError as error:
-            console.print(f"error: {error}")
-            return 2
+        results = run_set(data, given.data / data.name, given.scorers, given.seed, console)
         console.print(render(data, results))
         report[data.name] = [asdict(each) | {"ratios": each.ratios} for each in results]
         for each in results:

@@ -6,6 +6,7 @@ Imports little, since every job imports it before anything else.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ GOES_ON = "stopped; the same command again goes on from there"
 NOTHING_WRITTEN = "stopped; nothing was written"
 STOPPED = "stopped"
 
+_LOG_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+_OURS = logging.getLogger("spotify_engine")
+
 
 class Main(Protocol):
     """A job: flags, or None for those of the process, to an exit code."""
@@ -41,7 +45,7 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
     SIGINT and SIGTERM print ``stopped`` and end the job the same way, within ten seconds, with 128
     + the signal's number as the exit code; what doesn't unwind in time is cut off. A reader that
     goes away (``| head``) ends it without a word. A console that can't show a character gets a
-    question mark.
+    question mark. Warnings are logged to standard error, and all news after :func:`log_all`.
 
     Args:
         stopped: the line that says how to go on.
@@ -56,7 +60,7 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
             for stream in (sys.stdout, sys.stderr):
                 if hasattr(stream, "reconfigure"):
                     stream.reconfigure(errors="replace")
-            with stopped_by_signals(stopped, ends_well) as code:
+            with _logged(), stopped_by_signals(stopped, ends_well) as code:
                 try:
                     if uses_ray:
                         named_cluster()
@@ -79,6 +83,49 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
         return run
 
     return decorate
+
+
+class LogHandler(logging.Handler):
+    """Writes to what is standard error at the time, in the one format that there is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(_LOG_FORMAT.format(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log in one format while a job lasts; one that is part of another leaves it to that."""
+    root = logging.getLogger()
+    if any(isinstance(each, LogHandler) for each in root.handlers):
+        yield
+        return
+    handler = start_logging()
+    level = _OURS.level
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        _OURS.setLevel(level)
+
+
+def start_logging() -> logging.Handler:
+    """Log warnings, of ours and of others, from here on."""
+    handler = LogHandler()
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def log_all() -> None:
+    """Log what we do, not warnings alone: ``--verbose``."""
+    _OURS.setLevel(logging.DEBUG)
+
+
+def logs_all() -> bool:
+    """Whether ``--verbose`` was given."""
+    return _OURS.getEffectiveLevel() <= logging.INFO
 
 
 def _refused(message: str) -> int:

@@ -47,6 +47,7 @@ def test_help_says_every_default_and_has_an_example(
     called = " ".join(["spotify-engine", *call])
     assert printed.startswith(f"usage: {called}")
     assert f"\n  {called}" in printed[printed.index("\nexample") :]
+    assert all("--verbose" in parser._option_string_actions for parser in parsers)
     flags = [action for parser in parsers for action in parser._actions if action.option_strings]
     for flag in flags:
         if flag.dest != "help":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from spotify_engine.cli.flags import new_parser
 from spotify_engine.command import BAD_INPUT, GOES_ON, job
 from spotify_engine.errors import InputError
 
@@ -94,6 +99,44 @@ def test_an_address_of_ray_is_none_of_our_business(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert ended(lambda: None, uses_ray=True) == 0
+
+
+NEWS = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ (\w+) ([\w.]+): (.*)")
+
+
+def logged(*flags: str) -> list[tuple[str, ...]]:
+    """Level, module and text of what a job within a job logs."""
+    with redirect_stderr(StringIO()) as printed:
+
+        @job(GOES_ON)
+        def inner(argv: Sequence[str] | None = None) -> int:
+            for name in ("spotify_engine.store.x", "theirs"):
+                for level in ("debug", "info", "warning"):
+                    getattr(logging.getLogger(name), level)("%s %d", level, 1)
+            return 0
+
+        @job(GOES_ON)
+        def outer(argv: Sequence[str] | None = None) -> int:
+            new_parser("", "").parse_args(argv)
+            return inner([])
+
+        assert outer(flags) == 0
+    found = [NEWS.fullmatch(line) for line in printed.getvalue().splitlines()]
+    return [each.groups() if each else () for each in found]
+
+
+@pytest.mark.parametrize("flag", ["-v", "--verbose"])
+def test_warnings_are_logged_and_all_of_ours_when_asked(
+    flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root.manager, "disable", 0)  # another test may have left it so
+    before = logging.getLogger().handlers.copy()
+    usual = [("WARNING", "spotify_engine.store.x", "warning 1"), ("WARNING", "theirs", "warning 1")]
+    assert logged() == usual
+    news = [(level.upper(), "spotify_engine.store.x", f"{level} 1") for level in ("debug", "info")]
+    assert logged(flag) == [*news, *usual]
+    assert logged() == usual, "and the next job's logs are its own"
+    assert logging.getLogger().handlers == before
 
 
 def start(script: str, **environment: str) -> subprocess.Popen[str]:

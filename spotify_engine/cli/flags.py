@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from spotify_engine.command import log_all
 
 REGISTRY = Path("runs/registry")
 RARELY = "rarely needed"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes ``--verbose``, and so do the words after it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.add_argument("-v", "--verbose", action=_Verbose)
+
+
+class _Verbose(argparse.Action):
+    """Acts at once, and leaves nothing among the arguments."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        said = "log what is done, and what Ray does, to standard error (warnings only)"
+        super().__init__(option_strings, argparse.SUPPRESS, 0, default=argparse.SUPPRESS, help=said)
+
+    def __call__(self, *_: object) -> None:
+        log_all()
 
 
 def new_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
@@ -16,7 +39,7 @@ def new_parser(description: str | None, *examples: str) -> argparse.ArgumentPars
         examples: flags, each of which makes a whole command.
     """
     shown = "\n".join(f"  %(prog)s {example}".rstrip() for example in examples)
-    return argparse.ArgumentParser(
+    return _Parser(
         description=description,
         epilog=f"example{'s' * (len(examples) > 1)}:\n{shown}" if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,

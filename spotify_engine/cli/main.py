@@ -9,7 +9,7 @@ from importlib import import_module
 
 from spotify_engine import __version__
 from spotify_engine.command import BAD_INPUT, STOPPED, job
-from spotify_engine.errors import hint
+from spotify_engine.errors import InputError, hint
 from spotify_engine.next_step import SCRIPT
 
 PLAYLISTS, SESSIONS = "playlists", "sessions"
@@ -66,15 +66,9 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb with the flags that follow it."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if not given or given[0] in ("-h", "--help", "help"):
-        return _tell() or (0 if given else BAD_INPUT)
-    if given[0] == "--version":
-        print(f"{SCRIPT} {__version__}")
-        return 0
+    if not given or given[0] not in VERBS:
+        return _tell(given) or (0 if given else BAD_INPUT)
     name, rest = given[0], given[1:]
-    if name not in VERBS:
-        print(f"error: {name}: no such command; {hint(name, VERBS, 0.6)}", file=sys.stderr)
-        return BAD_INPUT
     verb, called = VERBS[name], f"{SCRIPT} {name}"
     module, more = verb.module, list[str]()
     if verb.modules:
@@ -93,7 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @job(STOPPED)
 def _tell(argv: Sequence[str] | None = None) -> int:
-    print(_help())
+    """What needs no verb."""
+    word = argv[0] if argv else "help"
+    if word == "--version":
+        print(f"{SCRIPT} {__version__}")
+    elif word in ("-h", "--help", "help"):
+        print(_help())
+    else:
+        raise InputError(f"{word}: no such command; {hint(word, VERBS, 0.6)}")
     return 0
 
 

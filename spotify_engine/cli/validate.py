@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spotify_engine.sessions.quality.plots import plot_validation
     from spotify_engine.sessions.tables.build import load_tables, read_tables
     from spotify_engine.sessions.tables.plays import SessionDataConfig
+    from spotify_engine.store.atomic import write_text
     from spotify_engine.store.files import writing
     from spotify_engine.strict_json import to_json
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = validate(tables, config)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "validation.json").write_text(to_json(report.to_json()))
+        write_text(out / "validation.json", to_json(report.to_json()))
         plot_validation(report, out / "validation.png")
     console.print(report.render())
     say(f"Report: {out / 'validation.json'}\nPlots:  {out / 'validation.png'}")

@@ -14,6 +14,7 @@ from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import check_ids, read_columns
 from spotify_engine.ragged import Ragged
+from spotify_engine.store.atomic import replaced_file
 
 SCHEMA = pa.schema(
     [
@@ -235,7 +236,9 @@ def save_predictions(path: Path, predictions: np.ndarray, scores: np.ndarray) ->
         scores[playlist, rank].astype(np.float32),
     ]
     schema = SCHEMA.with_metadata({"k": str(predictions.shape[1])})
-    pq.write_table(pa.Table.from_arrays([pa.array(c) for c in columns], schema=schema), path)
+    table = pa.Table.from_arrays([pa.array(c) for c in columns], schema=schema)
+    with replaced_file(path) as partial:
+        pq.write_table(table, partial)
 
 
 def load_predictions(path: Path, n_playlists: int, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:

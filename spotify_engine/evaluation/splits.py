@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.errors import InputError
 from spotify_engine.ragged import Ragged
+from spotify_engine.store.atomic import replaced_file
+
+log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 SCHEMA = pa.schema([("playlist", pa.int32()), ("track", pa.int32()), ("split", pa.string())])
@@ -140,6 +144,8 @@ def make_split(
     from_end = lengths[rows] - place
     test = from_end <= held_out
     val = ~test & (from_end <= 2 * held_out)
+    sizes = len(rows), int(val.sum()), int(test.sum())
+    log.info("split by %s: of %d tracks %d for validation, %d for test", strategy, *sizes)
     return Split(
         train=playlists.filter(~(test | val)),
         val=playlists.filter(val),
@@ -165,7 +171,8 @@ def save_split(split: Split, path: Path) -> None:
     ]
     made_by = {"strategy": split.strategy, "order": asdict(split.order) if split.order else None}
     schema = SCHEMA.with_metadata({"holdout": json.dumps(made_by)})
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path)
+    with replaced_file(path) as partial:
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), partial)
 
 
 def load_split(path: Path, n_tracks: int, n_playlists: int) -> Split:

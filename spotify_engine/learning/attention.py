@@ -42,15 +42,19 @@ class Projected(NamedTuple):
 
 def segment_softmax(logits: Tensor, neighbours: Neighbours) -> Tensor:
     """Softmax over the edges of each destination and head, ``[edges, heads]`` in and out."""
-    destination = neighbours.destination[:, None].expand_as(logits)
-    shape = (len(neighbours.indptr) - 1, logits.shape[1])
+    # torch_geometric.utils.softmax gives the same bits, no faster (1M edges, there and back: 1.0 to
+    # 1.2 times as long); importing it costs a server 2.7 s and 120 MB a process.
+    counts = neighbours.indptr.diff()
     # The maximum only keeps exp() from overflowing; no gradient flows through it.
-    top = logits.new_zeros(shape).scatter_reduce(
-        0, destination, logits.detach(), "amax", include_self=False
-    )
-    weights = (logits - top.gather(0, destination)).exp()
-    total = logits.new_zeros(shape).scatter_add(0, destination, weights)
-    return weights / total.gather(0, destination)
+    top = torch.segment_reduce(logits.detach(), "max", offsets=neighbours.indptr)
+    weights = (logits - _spread(top, counts, len(logits))).exp()
+    total = torch.segment_reduce(weights, "sum", offsets=neighbours.indptr)
+    return weights / _spread(total, counts, len(logits))
+
+
+def _spread(rows: Tensor, counts: Tensor, edges: int) -> Tensor:
+    """A row for each edge, of its destination's."""
+    return rows.repeat_interleave(counts, 0, output_size=edges)
 
 
 class BipartiteGAT(nn.Module):

@@ -19,13 +19,18 @@ import ray
 import ray.data
 import ray.util
 from ray._private import ray_constants
+from ray._private.log import PlainRayHandler
 from ray.exceptions import AuthenticationError, RayTaskError
 
+from spotify_engine.command import logs_all
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.network import LOOPBACK
 from spotify_engine.ray_address import AUTO, LOCAL, named_cluster
+from spotify_engine.runtime.logs import logging_options
 from spotify_engine.store.files import writing
+
+log = logging.getLogger(__name__)
 
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store_00000"
 _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path, as the kernel has it
@@ -50,11 +55,12 @@ def ray_session(config: ClusterConfig, show_workers: bool = True) -> Iterator[fl
             answer or doesn't let us in; or there is no folder that Ray can use.
         InputError, OSError: as a task of the block raised it, without Ray's traceback.
     """
-    _show_only_progress_and_warnings()
+    _log_as_asked()
     started, ours = perf_counter(), not ray.is_initialized()
     if ours:
         _connect(config, show_workers)
     try:
+        log.info("Ray %s after %.1f s", ray.__version__, perf_counter() - started)
         with refusals_as_raised():
             yield perf_counter() - started if ours else 0.0
     finally:
@@ -81,7 +87,6 @@ def _connect(config: ClusterConfig, show_workers: bool) -> None:
             object_store_memory=config.object_store_mib << 20,
             include_dashboard=config.dashboard,
             dashboard_host=LOOPBACK,
-            logging_level=logging.WARNING,
             log_to_driver=show_workers,
         )
 
@@ -122,6 +127,7 @@ def _init(**options: Any) -> None:
 
     Ray's own handler, and that of its C++ part, print where the process was and abort it.
     """
+    options = logging_options() | options
     handler = signal.getsignal(signal.SIGTERM)
     if not callable(handler):
         ray.init(**options)
@@ -184,7 +190,7 @@ def _joined(asked: str | None, show_workers: bool) -> bool:
             "or set RAY_ADDRESS=local to run beside it"
         )
     try:
-        _init(address=address, logging_level=logging.WARNING, log_to_driver=show_workers)
+        _init(address=address, log_to_driver=show_workers)
     except (ConnectionError, AuthenticationError) as error:
         raise InputError(
             f"the Ray cluster at {address} does not let this job in; 'source cluster/env.sh' "
@@ -213,10 +219,11 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _show_only_progress_and_warnings() -> None:
+def _log_as_asked() -> None:
     """Turn down what Ray says on the console; its log files keep everything."""
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    for module in ("execution.streaming_executor", "progress"):
-        logging.getLogger(f"ray.data._internal.{module}").setLevel(logging.WARNING)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, PlainRayHandler):
+            handler.setLevel(logging.INFO if logs_all() else logging.WARNING)
     # Its advice is about a memory request that the reading stage makes on purpose.
     ray.data.DataContext.get_current().issue_detectors_config.detectors = []

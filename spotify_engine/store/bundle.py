@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spotify_engine.errors import InputError
+from spotify_engine.store.atomic import replaced_folder
 from spotify_engine.strict_json import to_json
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -95,9 +97,18 @@ def write_bundle(
     Raises:
         ValueError: an array or weight holds NaN or infinity.
     """
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with replaced_folder(folder) as partial:
+        files = _write_parts(partial, arrays, tables, weights)
+        content = {"format_version": FORMAT_VERSION, **manifest, "files": files}
+        (partial / MANIFEST).write_text(to_json(content, sort_keys=True))
+
+
+def _write_parts(
+    partial: Path,
+    arrays: Mapping[str, np.ndarray],
+    tables: Mapping[str, pa.Table],
+    weights: Mapping[str, Tensor],
+) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
         _require_finite(f"array {name}", array)
@@ -112,12 +123,7 @@ def write_bundle(
     files[WEIGHTS] = {}
     for name, facts in files.items():
         facts["sha256"] = _sha256(partial / name)
-    content = {"format_version": FORMAT_VERSION, **manifest, "files": files}
-    (partial / MANIFEST).write_text(to_json(content, sort_keys=True))
-    for path in partial.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    _replace(partial, folder)
+    return files
 
 
 def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
@@ -151,6 +157,7 @@ def open_bundle(folder: Path | str, pipeline: str) -> Bundle:
             raise InputError(f"{folder / name}: listed in the manifest but missing")
         if not isinstance(facts, dict) or _sha256(folder / name) != facts.get("sha256"):
             raise InputError(f"{folder / name}: changed or truncated since it was written")
+    log.debug("%s: %d files are as they were written", folder, len(files))
     bundle = Bundle(folder, manifest)
     for name in files:
         if name.endswith(".npy"):
@@ -174,21 +181,6 @@ def fitting_parts(folder: Path | str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{folder}: parts do not fit each other ({first})") from error
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    """Put ``partial`` in the place of ``folder``. A folder can't be swapped in one call, so the old
-    one steps aside first and is deleted last."""
-    aside = folder.with_name(f"{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        folder.rename(aside)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if aside.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _require_finite(what: str, array: np.ndarray) -> None:

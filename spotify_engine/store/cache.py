@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import time
@@ -16,6 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from spotify_engine.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +47,10 @@ class VectorCache(Protocol):
 
 
 class MemoryCache:
-    """Forgets what was not asked for longest once ``max_bytes`` are used."""
+    """Forgets what was not asked for longest once ``max_bytes`` are used.
+
+    By hand: ``cachetools.LRUCache`` measures no keys, and forgets too many where one is replaced.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.bytes = max_bytes, 0
@@ -134,7 +140,9 @@ class RedisCache:
             return None
         try:
             return question()
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError) as error:
+            kind = type(error).__name__  # its text may hold the password
+            log.info("no answer from Redis (%s); not asked for %g s", kind, self._pause_s)
             with self._lock:
                 self.failures += 1
                 self._resume = time.monotonic() + self._pause_s

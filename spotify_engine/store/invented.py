@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from spotify_engine.store.atomic import write_text
+
 INVENTED_NOTE = "INVENTED.txt"
 _TEXT = (
     "The data in this folder is invented by spotify_engine: its tracks, artists and listeners "
@@ -14,7 +16,7 @@ _TEXT = (
 
 def mark_invented(folder: Path) -> None:
     """Leave the note in a folder of generated files."""
-    (folder / INVENTED_NOTE).write_text(_TEXT)
+    write_text(folder / INVENTED_NOTE, _TEXT)
 
 
 def is_invented(inputs: Iterable[str | Path | None]) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES, Pipeline
 from spotify_engine.store.bundle import MANIFEST
-from spotify_engine.store.files import sync_folder
 
 
 def read_manifest(bundle: Path) -> tuple[bytes, Pipeline]:
@@ -36,7 +34,7 @@ def read_manifest(bundle: Path) -> tuple[bytes, Pipeline]:
 
 
 def copy_bundle(bundle: Path, folder: Path, manifest: bytes) -> None:
-    """Copy what the manifest lists, and nothing else that lies there; on disk when it returns.
+    """Copy what the manifest lists, and nothing else that lies there.
 
     Args:
         manifest: its bytes, as :func:`read_manifest` gave them.
@@ -51,12 +49,6 @@ def copy_bundle(bundle: Path, folder: Path, manifest: bytes) -> None:
             while block := source.read(1 << 20):
                 digest.update(block)
                 target.write(block)
-            target.flush()
-            os.fsync(target.fileno())
         if digest.hexdigest() != facts["sha256"]:
             raise InputError(f"{bundle / name}: changed while it was copied; publish it again")
-    with (folder / MANIFEST).open("wb") as target:
-        target.write(manifest)
-        target.flush()
-        os.fsync(target.fileno())
-    sync_folder(folder)
+    (folder / MANIFEST).write_bytes(manifest)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +25,21 @@ from typing import Any
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES, Pipeline
+from spotify_engine.store.atomic import (
+    clear_leftovers,
+    remove_folder,
+    replaced_folder,
+    write_text,
+)
 from spotify_engine.store.bundle import MANIFEST
-from spotify_engine.store.files import locked, sync_folder, write_text
+from spotify_engine.store.files import locked
 from spotify_engine.store.publication import copy_bundle, read_manifest
 from spotify_engine.strict_json import to_json
 
+log = logging.getLogger(__name__)
+
 ID = re.compile(rf"({'|'.join(PIPELINES)})-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{12}}")
-VERSION, ACTIVE, PARTIAL = "version.json", "active.json", ".partial-"
+VERSION, ACTIVE = "version.json", "active.json"
 
 
 class UnknownVersion(InputError):
@@ -106,21 +114,14 @@ class Registry:
                 if there.id.endswith(digest) and self._servable(there):
                     return there
             folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob(f"{PARTIAL}*"):
-                # Of a publication that was killed: nobody else is writing.
-                shutil.rmtree(left)
+            clear_leftovers(folder)
             now = datetime.now(UTC)
             version = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{digest}"
-            partial = folder / f"{PARTIAL}{version}"
-            try:
+            with replaced_folder(folder / version) as partial:
                 copy_bundle(bundle, partial / "bundle", content)
                 facts = {"created": now.isoformat(), "lineage": json.loads(text)}
-                write_text(partial / VERSION, to_json(facts))
-                partial.rename(folder / version)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-            sync_folder(folder)
+                (partial / VERSION).write_text(to_json(facts))
+        log.info("published %s from %s", version, bundle)
         return self.get(version)
 
     def versions(self, pipeline: str) -> list[Version]:
@@ -239,11 +240,8 @@ class Registry:
             for role, active in self._active(match[1]).items():
                 if active == id:
                     raise InputError(f"{id} is the {role} version; activate another one first")
-            aside = folder / f"{PARTIAL}{id}"
-            shutil.rmtree(aside, ignore_errors=True)
-            (folder / id).rename(aside)
-            sync_folder(folder)
-            shutil.rmtree(aside)
+            remove_folder(folder / id)
+            log.info("removed %s", id)
 
     def stamp(self, pipeline: str) -> str:
         """A short text that is another one whenever another version is current; cheap to ask."""
@@ -291,6 +289,7 @@ class Registry:
             self._load(version)
         active = {"current": version.id, "previous": previous}
         write_text(self._active_file(version.pipeline), to_json(active, indent=None))
+        log.info("%s serves %s, before it %s", version.pipeline, version.id, previous)
 
     def _load(self, version: Version) -> None:
         self._loaders[_known(version.pipeline)](version.path)

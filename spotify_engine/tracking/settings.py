@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]  # as MLflow names them
 DATABASE = "mlflow.db"
@@ -48,7 +51,8 @@ def read_note(folder: Path | None) -> dict[str, str]:
     """Where and as what the run of a folder is recorded, and how it ended; empty if it is not."""
     try:
         found: dict[str, str] = json.loads((folder / TRACKING_NOTE).read_text()) if folder else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        log.debug("no note of a recorded run: %s", error)
         return {}
     return found
 

@@ -13,6 +13,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spotify_engine.command import logs_all
+from spotify_engine.store.atomic import write_text
 from spotify_engine.store.files import locked
 from spotify_engine.tracking.settings import ARTEFACTS, DATABASE, TRACKING_NOTE, read_note
 
@@ -29,7 +31,8 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
+    if not logs_all():
+        logging.disable(logging.WARNING)
 
 
 def open_client(uri: str, timeout_s: int) -> MlflowClient:
@@ -120,7 +123,7 @@ class MLflowStore:
 
     def _note(self, folder: Path | None, **facts: str) -> None:
         if folder is not None:
-            (folder / TRACKING_NOTE).write_text(json.dumps({"uri": self.uri, **facts}))
+            write_text(folder / TRACKING_NOTE, json.dumps({"uri": self.uri, **facts}))
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.code import HERE, code_version
 from spotify_engine.tracking.settings import Status, TrackingConfig, local_uri, read_note
+
+log = logging.getLogger(__name__)
 
 # On closing. A recorder without a server to wait for ends by itself, as soon as it has caught up.
 PATIENCE_S = 60.0
@@ -118,8 +121,8 @@ class Tracker:
                 self._process.stdin.write(json.dumps(message).encode() + b"\n")
                 self._process.stdin.flush()
             self._process.stdin.close()
-        except OSError:
-            return  # the recorder has ended; it said why
+        except OSError:  # it said why
+            log.info("the recorder has ended")
 
 
 class TrackedRun:
@@ -174,8 +177,8 @@ def write_epoch(path: Path, metrics: Mapping[str, float]) -> None:
     try:
         with path.open("a") as file:
             file.write(to_json(metrics, indent=None) + "\n")
-    except OSError:
-        return
+    except OSError as error:
+        log.info("%s: an epoch isn't noted (%s)", path, error.strerror)
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""A search as one HTML page that needs no other file."""
+"""A search as one HTML page that needs no other file; Optuna's dashboard is a server of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from spotify_engine.store.atomic import write_text
 from spotify_engine.tuning.results import as_text, short_names, values_of
 from spotify_engine.tuning.space import Space
 from spotify_engine.tuning.trials import Trial, ranked, winner
@@ -68,9 +69,7 @@ def write_page(
         parts.append(f"<h2>Best configuration</h2><pre>{escape(best)}</pre>")
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
-    partial = folder / ".report.html"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / "report.html")
+    write_text(folder / "report.html", text)
 
 
 def _gain_table(gain: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,4 +1,8 @@
-"""A search as pictures."""
+"""A search as pictures.
+
+By hand: Optuna's know trials by number and by parameter, but not their minutes, the default, what
+was stopped or failed, nor that there are too few; and they draw by pyplot's state, in one thread.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from spotify_engine.store.files import write_text
+from spotify_engine.store.atomic import write_text
 from spotify_engine.strict_json import to_json
 from spotify_engine.tuning import plots
 from spotify_engine.tuning.page import write_page

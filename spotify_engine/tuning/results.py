@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from spotify_engine.store.atomic import replaced_file
 from spotify_engine.tuning.space import Space
 from spotify_engine.tuning.trials import Trial, ranked
 
@@ -95,9 +96,8 @@ def save_results(space: Space, trials: Sequence[Trial], path: Path) -> None:
         else:
             array = pa.array([json.dumps(each) for each in column])
         table = table.append_column(key, array)
-    partial = path.with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with replaced_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def settings_yaml(config: BaseModel, heading: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from optuna.trial import TrialState, create_trial
 
 from spotify_engine.tuning.space import Objective, Range, Space, Values
 from spotify_engine.tuning.trials import DEFAULT, Trial
+
+log = logging.getLogger(__name__)
 
 DIRECTIONS = {"quality": "maximize", "seconds": "minimize"}
 FIRST_DRAWN = 10  # random trials before the estimator knows enough
@@ -91,7 +94,8 @@ def add_trial(
         study.add_trial(
             create_trial(params=params, distributions=known, values=reached, state=state)
         )
-    except ValueError:
+    except ValueError as error:
+        log.debug("trial %d is outside of the space: %s", trial.number, error)
         return False
     return True
 

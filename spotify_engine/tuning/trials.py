@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spotify_engine.errors import InputError
-from spotify_engine.store.files import write_text
+from spotify_engine.store.atomic import write_text
 from spotify_engine.strict_json import to_json
 
 State = Literal["running", "done", "stopped", "failed", "out of memory"]

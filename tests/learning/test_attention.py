@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.nn import GATConv
+from torch_geometric.utils import softmax
 
 from spotify_engine.learning.attention import BipartiteGAT, Neighbours, segment_softmax
 
@@ -116,6 +117,20 @@ def test_without_neighbours_zeros():
     assert attention.shape == (0, HEADS)
     out, _ = gat(gat.project(sources[:0]), destinations, nothing)
     assert torch.equal(out, torch.zeros(15, HEADS * CHANNELS))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_softmax_is_that_of_pyg(kind):
+    torch.manual_seed(3)
+    _, neighbours = random_graph()
+    one = torch.randn(len(neighbours.source), 3, dtype=kind).mul(9).requires_grad_()
+    other = one.detach().clone().requires_grad_()
+    ours, theirs = segment_softmax(one, neighbours), softmax(other, ptr=neighbours.indptr)
+    assert torch.equal(ours, theirs)
+    gradient = torch.randn_like(ours)
+    ours.backward(gradient)
+    theirs.backward(gradient)
+    assert torch.equal(one.grad, other.grad)
 
 
 def test_softmax_survives_huge_logits():

@@ -430,8 +430,7 @@ def test_death_at_any_write_leaves_the_old_state_or_the_new(
     new = registry.current("playlists")
     assert new is not None
     assert whole(registry) == [new, old]
-    left = [p.name for p in (registry.root / "playlists").iterdir() if p.name.startswith(".part")]
-    assert left == []
+    assert not list((registry.root / "playlists").glob(".*"))
 
 
 def test_death_at_random_moments_loses_nothing_that_was_acknowledged(

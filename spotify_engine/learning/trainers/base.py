@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from torch import distributed as dist
 from torch import nn
 
 from spotify_engine.errors import InputError
+
+log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
 
@@ -147,6 +149,7 @@ class BaseTrainer(ABC):
             self.after_epoch(value)
             self.history.append(metrics)
             on_epoch(EpochReport(epoch, metrics, best, self.save))
+            log.debug("epoch %d: %s", epoch, metrics)
 
     def after_epoch(self, value: float) -> None:  # noqa: B027
         """What the monitored metric decides, alike on all workers: a learning rate, say."""
@@ -190,8 +193,6 @@ class BaseTrainer(ABC):
         try:
             with (folder / STATE_FILE).open("wb") as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
         except RuntimeError as error:
             # What torch raises of its own hides what the file system said.
             if isinstance(error.__context__, OSError):
@@ -217,6 +218,7 @@ class BaseTrainer(ABC):
         self.history = state["history"]
         self.start = state.get("start")  # runs begun before it was noted go on without
         self.load_extra_state(state["extra"])
+        log.info("going on from %s, before epoch %d", folder, self.next_epoch)
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Export:
         tracks, text = _written(completion, own), self.text(completion, own)
         assert self.path is not None
         try:
+            # In place, not through store.atomic: it may be a pipe, a device or a link.
             self.path.write_bytes(text.encode())
         except OSError as error:
             raise InputError(f"{self.path}: can't be written ({error.strerror})") from error

@@ -24,6 +24,7 @@ from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.network import PlaylistGATConfig
 from spotify_engine.playlists.schema import ARTIST, BY, PERFORMS, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
+from spotify_engine.store.atomic import replaced_folder
 from spotify_engine.watching import Watch, unwatched
 
 if TYPE_CHECKING:  # importing it costs seconds
@@ -86,13 +87,13 @@ class Start:
         )
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "value.npy", self.value)
-        np.save(folder / "counts.npy", self.counts)
-        for kind, table in self.embeddings.items():
-            np.save(folder / f"embedding__{kind}.npy", table)
         content = {"popularity": self.popularity, "embeddings": sorted(self.embeddings)}
-        (folder / SETTINGS).write_text(json.dumps(content))
+        with replaced_folder(folder) as partial:
+            np.save(partial / "value.npy", self.value)
+            np.save(partial / "counts.npy", self.counts)
+            for kind, table in self.embeddings.items():
+                np.save(partial / f"embedding__{kind}.npy", table)
+            (partial / SETTINGS).write_text(json.dumps(content))
 
     @classmethod
     def load(cls, folder: Path) -> Start:

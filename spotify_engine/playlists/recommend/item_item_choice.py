@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from spotify_engine.learning.item_item import (
 )
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.ragged import Ragged
+
+log = logging.getLogger(__name__)
 
 TOP = 20  # a list's length, over which the term's natural size is measured
 
@@ -61,6 +64,7 @@ def choose_item_item(
         for (which, weight), found in lists.items()
     ]
     best = int(np.argmax([each[MONITOR] for each in tried]))
+    log.debug("of item-item terms %s the best is %d", tried, best)
     which, weight = list(lists)[best]
     if not weight:
         return None, tried

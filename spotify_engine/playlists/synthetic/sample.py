@@ -7,7 +7,7 @@ from pathlib import Path
 from spotify_engine.playlists.synthetic.catalogue import SampleConfig, build_catalogue
 from spotify_engine.playlists.synthetic.features import write_features, write_genres
 from spotify_engine.playlists.synthetic.listening import write_playlists
-from spotify_engine.store.files import new_folder
+from spotify_engine.store.atomic import new_folder
 from spotify_engine.store.invented import mark_invented
 
 PLAYLISTS_FILE = "spotify_dataset.csv"

@@ -35,7 +35,8 @@ from spotify_engine.playlists.tables.reading import (
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.runtime.cluster import refusals_as_raised
-from spotify_engine.runtime.data.tasks import Clock, replaced_folder, run_tasks
+from spotify_engine.runtime.data.tasks import Clock, run_tasks
+from spotify_engine.store.atomic import replaced_folder
 
 _ROW_GROUP = 1 << 20
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak

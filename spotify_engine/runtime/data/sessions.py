@@ -20,7 +20,7 @@ import ray
 from spotify_engine.console import say
 from spotify_engine.reading.records import CsvFile, split
 from spotify_engine.reading.rejects import Rejected, combine_rejects
-from spotify_engine.runtime.data.tasks import Clock, replaced_folder, run_tasks
+from spotify_engine.runtime.data.tasks import Clock, run_tasks
 from spotify_engine.sessions.schema import LISTENING, TABLES
 from spotify_engine.sessions.tables.build import (
     Users,
@@ -37,6 +37,7 @@ from spotify_engine.sessions.tables.plays import (
     latest_play,
     read_plays,
 )
+from spotify_engine.store.atomic import replaced_folder
 
 _ROW_GROUP = 1 << 20
 _BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their numbers, at their peak

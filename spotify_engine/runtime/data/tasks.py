@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -83,17 +78,3 @@ def run_tasks(
             if number == len(pieces) or time.perf_counter() - said > _SECONDS_BETWEEN_NEWS:
                 said = time.perf_counter()
                 say(done(number))  # a bar redrawn does not survive a log
-
-
-@contextmanager
-def replaced_folder(out_dir: Path) -> Iterator[Path]:
-    """A folder beside ``out_dir`` to write into, which then takes its place; or nothing changes."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
-        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
-        fresh.mkdir()
-        yield fresh
-        if out_dir.exists():
-            os.rename(out_dir, old)
-        os.rename(fresh, out_dir)
-        shutil.rmtree(old, ignore_errors=True)

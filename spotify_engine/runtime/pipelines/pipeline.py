@@ -20,7 +20,7 @@ from spotify_engine.runtime.pipelines.recording import record_report, recorded
 from spotify_engine.runtime.pipelines.run import Job, Run
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.stages import Part, Stage
-from spotify_engine.store.files import write_text
+from spotify_engine.store.atomic import write_text
 from spotify_engine.store.invented import is_invented
 from spotify_engine.strict_json import to_json
 

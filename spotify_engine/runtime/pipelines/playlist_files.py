@@ -21,6 +21,7 @@ from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.training_inputs import TrainingInputs, load_best
 from spotify_engine.runtime.pipelines.measuring import track_facts
 from spotify_engine.runtime.pipelines.run import Run
+from spotify_engine.store.atomic import replaced_file
 
 
 class PlaylistFiles:
@@ -103,7 +104,5 @@ class PlaylistFiles:
         return pq.read_table(self.run.tables / f"{name}.parquet")
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        path = self.run.tables / f"{name}.parquet"
-        partial = path.with_suffix(".partial")
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
+        with replaced_file(self.run.tables / f"{name}.parquet") as partial:
+            pq.write_table(table, partial, compression="zstd")

@@ -40,6 +40,7 @@ from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_cou
 from spotify_engine.runtime.pipelines.playlist_files import PlaylistFiles
 from spotify_engine.runtime.train.training import EPOCHS, train
 from spotify_engine.stages import Part, Stage
+from spotify_engine.store.atomic import replaced_file, replaced_folder
 from spotify_engine.watching import telling
 
 
@@ -139,7 +140,8 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
     def build(self) -> dict[str, Any]:
         """``graph/``: features and edges as arrays that workers map."""
         data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
-        save_graph(data, scale, self.run.graph)
+        with replaced_folder(self.run.graph) as partial:
+            save_graph(data, scale, partial)
         return summary(data)
 
     def begin(self) -> dict[str, Any]:
@@ -171,9 +173,8 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
                 self.gat.score, split.train, split.val, split.n_tracks, config
             )
         if items is not None:
-            partial = self.run.item_item.with_suffix(".partial.npz")
-            sparse.save_npz(partial, items, compressed=False)
-            partial.replace(self.run.item_item)
+            with replaced_file(self.run.item_item) as partial:
+                sparse.save_npz(partial, items, compressed=False)
         chosen = max(tried, key=lambda each: each[MONITOR]) if tried else None
         return {"used": items is not None, "chosen": chosen, "tried": tried}
 

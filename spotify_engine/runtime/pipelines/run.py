@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,11 @@ from spotify_engine.console import say
 from spotify_engine.dotted import flatten
 from spotify_engine.errors import InputError
 from spotify_engine.stages import P, Stage
-from spotify_engine.store.files import copy_file, copy_folder, write_text, writing
+from spotify_engine.store.atomic import copy_file, copy_folder, is_leftover, write_text
+from spotify_engine.store.files import writing
 from spotify_engine.strict_json import to_json
+
+log = logging.getLogger(__name__)
 
 NO_PART_IN_RESULTS = ("cluster.", "tracking.")
 REMEDIES = {
@@ -65,7 +69,7 @@ class Run(Generic[Job]):
     def _check_same(self, inputs: dict[str, Any]) -> None:
         path = self.out / "config.yaml"
         if not path.exists():
-            if self.out.exists() and any(self.out.iterdir()):
+            if self.out.exists() and not all(map(is_leftover, self.out.iterdir())):
                 raise InputError(f"{self.out}: holds files but no run; give --out an empty folder")
             return
         here = flatten(read_yaml(path))
@@ -103,7 +107,7 @@ class Run(Generic[Job]):
         return result
 
     def _is_done(self, stage: Stage[Any]) -> bool:
-        # Killed between a bundle's two renames, a run is left without any.
+        # Where a folder can't be replaced in one step, a kill may leave none.
         there = all((self.out / name).exists() for name in stage.writes)
         return stage.name in self.stages and there
 
@@ -138,6 +142,7 @@ class Run(Generic[Job]):
             if not names.isdisjoint(map(str, Path(name).parents)):
                 continue  # it comes with the folder
             source, target = other.out / name, self.out / name
+            log.debug("%s is taken over from %s", name, other.out)
             if source.is_dir():
                 copy_folder(source, target)
             else:

@@ -29,6 +29,7 @@ from spotify_engine.sessions.synthetic import OracleScope, find_plays
 from spotify_engine.sessions.tables.build import edges_of_events
 from spotify_engine.sessions.tables.columns import LATEST
 from spotify_engine.stages import Part, Stage
+from spotify_engine.store.atomic import replaced_folder
 from spotify_engine.watching import telling
 
 
@@ -111,7 +112,8 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         """``graph/``: of the training part."""
         edges = edges_of_events(self.train_events, len(self.tables["songs"]))
         data = build_session_graph(self.tables, edges, self.config.graph)
-        save_session_graph(data, self.run.graph)
+        with replaced_folder(self.run.graph) as partial:
+            save_session_graph(data, partial)
         return summary(data)
 
     def train(self, name: ModelName) -> list[dict[str, float]]:

@@ -200,6 +200,7 @@ def ensure_token(path: Path) -> None:
         raise InputError(
             f"--admin-token {path}: can't be written ({error.strerror}); give another file"
         ) from error
+    # Never replaced, and made by one of several at once: not through store.atomic.
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
 

@@ -21,6 +21,7 @@ from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from spotify_engine.command import logs_all
 from spotify_engine.config import ClusterConfig
 from spotify_engine.errors import InputError
 from spotify_engine.learning.exchange import sum_over_workers
@@ -31,7 +32,7 @@ from spotify_engine.learning.trainers.base import (
     load_state,
 )
 from spotify_engine.runtime.train.rendezvous import NodeTorchConfig
-from spotify_engine.store.files import copy_folder, write_text
+from spotify_engine.store.atomic import copy_folder, replaced_folder, write_text
 from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.tracker import write_epoch
 
@@ -109,7 +110,7 @@ def train(
             storage_path=str(checkpoints.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             callbacks=list(callbacks),
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            logging_config=ray.train.LoggingConfig(log_level="INFO" if logs_all() else "WARNING"),
             # The best and the newest are always among the kept ones.
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute=job.monitor
@@ -223,7 +224,7 @@ def note_workers(checkpoints: Path) -> None:
     """Note, in a worker, what :func:`free_workers` must know."""
     group = ray.util.get_current_placement_group()
     if group is not None:
-        (checkpoints / WORKERS).write_text(group.id.hex())
+        write_text(checkpoints / WORKERS, group.id.hex())
 
 
 def free_workers(checkpoints: Path) -> None:
@@ -301,19 +302,12 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def _write_checkpoint(report: EpochReport, folder: Path) -> None:
     """Write a checkpoint in one step: killed or without room, there is none, not half of one."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    # One may be there already: not reported, as the worker ended in between.
+    with replaced_folder(folder) as partial:
         report.save(partial)
         # Else Ray's notes would be the next to fail.
         if shutil.disk_usage(partial).free < ROOM_FOR_NOTES:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
-        # Written before, but not reported: the worker ended in between.
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _progress(trainer: BaseTrainer) -> Callable[[Iterable[Any]], Iterable[Any]]:

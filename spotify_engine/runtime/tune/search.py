@@ -33,7 +33,8 @@ from spotify_engine.runtime.tune.hooks import Ended, Suggestions
 from spotify_engine.runtime.tune.record import SearchRecord
 from spotify_engine.runtime.tune.searched import scope_of
 from spotify_engine.runtime.tune.trial import EPOCHS_DONE, Trials, run_trial
-from spotify_engine.store.files import write_text, writing
+from spotify_engine.store.atomic import write_text
+from spotify_engine.store.files import writing
 from spotify_engine.store.registry import Version
 from spotify_engine.tracking.tracker import (
     read_epochs,

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING
 from spotify_engine.evaluation.splits import check_ids, read_columns
+from spotify_engine.store.atomic import replaced_file
 
 Of = Literal["event", "user"]
 Lists = tuple[np.ndarray, np.ndarray]
@@ -116,6 +117,5 @@ def _table(of: Of, rows: np.ndarray, lists: Lists, scorer: str | None) -> pa.Tab
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    partial = path.with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with replaced_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd")

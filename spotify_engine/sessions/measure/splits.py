@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import PARTS, check_ids, read_columns
+from spotify_engine.store.atomic import replaced_file
 
 TRAIN, VAL, TEST = range(3)
 SCHEMA = pa.schema([("session", pa.int32()), ("user", pa.int32()), ("split", pa.string())])
@@ -118,7 +119,8 @@ def save_event_split(split: EventSplit, events: pa.Table, path: Path) -> None:
     first = np.flatnonzero(np.concatenate([[True], session[1:] != session[:-1]]))
     names = pa.array(PARTS).take(pa.array(split.part[first]))
     columns = [pa.array(session[first]), pa.array(events["user"].to_numpy()[first]), names]
-    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), path)
+    with replaced_file(path) as partial:
+        pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), partial)
 
 
 def load_event_split(path: Path, events: pa.Table) -> EventSplit:

@@ -35,7 +35,7 @@ from spotify_engine.sessions.synthetic.oracle import (
     oracle_table,
 )
 from spotify_engine.sessions.synthetic.world import World, build_world
-from spotify_engine.store.files import new_folder
+from spotify_engine.store.atomic import new_folder
 from spotify_engine.store.invented import mark_invented
 
 _DAY = 86_400
