@@ -15,7 +15,14 @@ from typing import Any
 
 from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.code import HERE, code_version
-from spotify_engine.tracking.settings import Status, TrackingConfig, local_uri, read_note
+from spotify_engine.tracking.settings import (
+    Message,
+    Opening,
+    Status,
+    TrackingConfig,
+    local_uri,
+    read_note,
+)
 
 # On closing. A recorder without a server to wait for ends by itself, as soon as it has caught up.
 PATIENCE_S = 60.0
@@ -35,7 +42,7 @@ class Tracker:
         """
         self.patience_s = PATIENCE_S
         self._begun = 0
-        self._queue: SimpleQueue[dict[str, Any] | None] | None = None
+        self._queue: SimpleQueue[Opening | Message | None] | None = None
         if not config.enabled:
             return
         self._queue = SimpleQueue()
@@ -95,7 +102,7 @@ class Tracker:
         )
         return run
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         if self._queue is not None:
             self._queue.put(message)
 

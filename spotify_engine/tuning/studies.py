@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import optuna
 from optuna.distributions import (
@@ -21,7 +21,10 @@ from optuna.trial import TrialState, create_trial
 from spotify_engine.tuning.space import Objective, Range, Space, Values
 from spotify_engine.tuning.trials import DEFAULT, Trial
 
-DIRECTIONS = {"quality": "maximize", "seconds": "minimize"}
+DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {
+    "quality": "maximize",
+    "seconds": "minimize",
+}
 FIRST_DRAWN = 10  # random trials before the estimator knows enough
 FEWEST = 10  # trials below which an importance says nothing
 
@@ -61,7 +64,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return found
 
 
-def plain_values(space: Space, params: dict[str, Any]) -> Values:
+def plain_values(space: Space, params: Values) -> Values:
     """What Optuna suggested, as the configuration takes it."""
     return {
         key: params[key] if isinstance(values, Range) else json.loads(params[key])
