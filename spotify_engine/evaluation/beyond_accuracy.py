@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from spotify_engine.evaluation.ranking import hit_matrix
+from spotify_engine.evaluation.ranking import Figures, hit_matrix
 from spotify_engine.ragged import Ragged
 from spotify_engine.strict_json import known
 
@@ -145,7 +145,7 @@ def beyond_accuracy_metrics(
     train: Ragged,
     catalogue: Catalogue,
     ks: Sequence[int],
-) -> dict[str, float | None]:
+) -> Figures:
     """All of the above, at each k.
 
     Args:
@@ -167,7 +167,7 @@ def beyond_accuracy_metrics(
         figures[f"artist_diversity@{k}"] = artist_diversity(predictions, catalogue.first_artist, k)
         figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
         figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
-    found: dict[str, float | None] = known(figures)
+    found: Figures = known(figures)
     return found
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from spotify_engine.evaluation.ranking import ScoreFunction
+from spotify_engine.evaluation.ranking import Figures, ScoreFunction
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
@@ -20,7 +19,7 @@ def deletion_test(
     remove: int = 3,
     sample: int = 200,
     watch: Watch = unwatched,
-) -> dict[str, Any]:
+) -> Figures:
     """Remove the seeds an explanation ranks highest, and as many random ones, from the playlist.
 
     For each sampled playlist the best recommendation outside the playlist is explained. The
@@ -53,7 +52,7 @@ def deletion_test(
     return summarised("playlists", remove, np.array(moved).reshape(-1, 2))
 
 
-def summarised(of: str, removed: int, change: np.ndarray) -> dict[str, Any]:
+def summarised(of: str, removed: int, change: np.ndarray) -> Figures:
     """What a deletion test found.
 
     Args:
@@ -75,7 +74,7 @@ def summarised(of: str, removed: int, change: np.ndarray) -> dict[str, Any]:
     }
 
 
-def described(name: str, found: Mapping[str, Any]) -> str:
+def described(name: str, found: Mapping[str, float | None]) -> str:
     """A deletion test in a line."""
     if found["passed"] is None:
         return f"{name}: too little evidence anywhere to take some of it out"

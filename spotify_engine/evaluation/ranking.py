@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
 )
 NOTHING = -1  # where a list is shorter than k
 ScoreFunction = Callable[[Ragged], np.ndarray]  # from seeds to float32 [playlists, tracks]
+Figures = dict[str, float | None]
+"""What was measured, by name; None where there is nothing to measure it on."""
 
 
 def top_k(scores: np.ndarray, exclude: Ragged, k: int) -> tuple[np.ndarray, np.ndarray]:

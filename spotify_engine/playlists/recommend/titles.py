@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Annotated, Any, Self
+from typing import Annotated, Self, TypedDict
 
 import numpy as np
 import torch
@@ -152,6 +152,13 @@ class TitleModel:
         return (self.settings.popularity * np.log1p(popularity)).astype(np.float32)
 
 
+class TitleTrials(TypedDict):
+    """Settings and recall of all that were tried, and popularity's recall."""
+
+    tried: list[dict[str, float]]
+    popularity: float | None
+
+
 def choose_titles(
     titles: Sequence[str],
     train: Ragged,
@@ -159,7 +166,7 @@ def choose_titles(
     vectors: np.ndarray,
     encoded: EncodedTracks,
     config: TitleConfig,
-) -> tuple[TitleModel | None, dict[str, Any]]:
+) -> tuple[TitleModel | None, TitleTrials]:
     """The title model with the best recall@100 on val, each playlist completed without its own row.
 
     Args:

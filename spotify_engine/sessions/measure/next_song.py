@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from spotify_engine.evaluation.beyond_accuracy import coverage
-from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import NOTHING, Figures, ranking_metrics, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.queries import Queries
 from spotify_engine.strict_json import known
@@ -82,7 +81,7 @@ def diversity_across(lists: np.ndarray) -> float:
 
 def next_song_metrics(
     lists: np.ndarray, song: np.ndarray, plays: np.ndarray, membership: np.ndarray, k: int = 10
-) -> dict[str, Any]:
+) -> Figures:
     """All figures of some lists: right, and what they are like besides; None for what no list says.
 
     Args:
@@ -94,7 +93,7 @@ def next_song_metrics(
     bits = -np.log2((plays + 1) / (plays.sum() + len(plays)))
     filled = lists >= 0
     novelty = np.where(filled, bits[lists], 0).sum() / max(filled.sum(), 1)
-    figures: dict[str, Any] = known(
+    figures: Figures = known(
         {
             "plays": len(song),
             **{f"{name}@{k}": found[f"{name}@{k}"] for name in ("recall", "ndcg", "mrr")},
@@ -115,7 +114,7 @@ def by_group(
     names: Sequence[str],
     plays: np.ndarray,
     membership: np.ndarray,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Figures]:
     """``next_song_metrics`` of each group that has plays, by name.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from scipy import sparse
@@ -32,9 +32,20 @@ HEADINGS = {
 }
 
 
+class GenreExplanation(TypedDict, total=False):
+    """See :func:`genre_explanation`; empty where there is none."""
+
+    collaborative_score: float
+    genre_score: float
+    final_score: float
+    matched_genres: list[str]
+    genre_contributions: dict[str, float]
+    genre_influence: float
+
+
 def genre_explanation(
     vectors: GATVectors, user: int, song: int, names: Sequence[str]
-) -> dict[str, Any]:
+) -> GenreExplanation:
     """The genre dictionary of an Enhanced GAT's score.
 
     Returns:
@@ -81,7 +92,7 @@ class SessionExplanation:
     percent: Mapping[str, int]
     neighbours: list[tuple[int, float]]
     even_attention: bool
-    genre: dict[str, Any]
+    genre: GenreExplanation
     reasons: list[Reason]
     text: str
 
@@ -214,7 +225,7 @@ class SessionExplainer:
         }
         percent = dict(zip(sizes, percentages(list(sizes.values())), strict=True))
         attended: list[tuple[int, float]] = []
-        genre: dict[str, Any] = {}
+        genre: GenreExplanation = {}
         if neighbours and self.vectors is not None and evidence.user is not None:
             attended = self._attended(self.vectors, evidence.user, song)
             if self.vectors.user_genres.shape[1]:
@@ -354,7 +365,7 @@ class SessionExplainer:
         self,
         neighbours: Sequence[tuple[int, float]],
         even: bool,
-        genre: Mapping[str, Any],
+        genre: GenreExplanation,
         evidence: Evidence,
         ranks: bool,
     ) -> str:
