@@ -48,7 +48,7 @@ class ItemKNN:
         ends = np.flatnonzero(np.diff(block_of_track, append=np.inf)) + 1
         blocks = []
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            shared = sparse.csr_array(by_track[start:end] @ by_playlist)
+            shared = sparse.csr_array(by_track[int(start) : int(end)] @ by_playlist)
             rows = np.repeat(np.arange(end - start), np.diff(shared.indptr))
             shared.data /= root[start + rows] * root[shared.indices] + self.config.shrink
             shared.data[shared.indices == start + rows] = 0

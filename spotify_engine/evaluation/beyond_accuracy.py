@@ -59,7 +59,7 @@ def genres_of_tracks(
     by_artist = sparse.csr_array(
         (weight.astype(np.float64), (artist, genre)), shape=(n_artists, n_genres)
     )
-    totals = np.asarray(by_artist.sum(axis=1)).ravel()
+    totals: np.ndarray = np.asarray(by_artist.sum(axis=1)).ravel()
     shares = sparse.diags_array(1 / np.where(totals > 0, totals, 1)) @ by_artist
     return sparse.csr_array(shares)[first_artist]
 

@@ -72,10 +72,10 @@ def item_item_weights(
             solved.append(solution[:, :, 0].numpy()[near >= 0])
         rows.append(near[near >= 0])
         columns.append(np.repeat(batch, (near >= 0).sum(axis=1)))
-    if not rows:
-        return [sparse.csr_array((n_tracks, n_tracks), dtype=np.float32) for _ in ridges]
-    place = (np.concatenate(rows), np.concatenate(columns))
     square = (n_tracks, n_tracks)
+    if not rows:
+        return [sparse.csr_array(square, dtype=np.float32) for _ in ridges]  # type: ignore[misc]
+    place = (np.concatenate(rows), np.concatenate(columns))
     return [sparse.csr_array((np.concatenate(each), place), shape=square) for each in found]
 
 

@@ -110,9 +110,8 @@ class TitleModel:
             float32 ``[titles, n]``; rows sum to 1, or to 0 for a title that is like none.
         """
         asked = [title or "" for title in titles]
-        found = sparse.coo_array(
-            sum(share * terms.similarity(asked) for share, terms in self._terms)
-        )
+        first, *others = (share * terms.similarity(asked) for share, terms in self._terms)
+        found = sparse.coo_array(sum(others, first))
         usable = found.data >= LEAST
         if leave_out is not None:
             usable &= self.playlists[found.col] != leave_out[found.row]

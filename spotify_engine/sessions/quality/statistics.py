@@ -76,7 +76,7 @@ class Measured:
         shape = (self.n_songs, self.n_genres)
         matrix = sparse.csr_matrix((np.ones(len(song)), (song, genre)), shape=shape)
         total = np.asarray(matrix.sum(axis=1)).ravel()
-        return sparse.diags(1 / np.maximum(total, 1)) @ matrix
+        return sparse.csr_matrix(sparse.diags(1 / np.maximum(total, 1)) @ matrix)
 
     @cached_property
     def genre_plays(self) -> np.ndarray:
