@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from spotify_engine.arrays import Scores
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.ragged import Ragged
 
@@ -57,7 +58,7 @@ class ItemKNN:
         self.similarity = sparse.csr_array(sparse.vstack(blocks).T)
         return self
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         matrix = playlist_matrix(seeds, self.similarity.shape[0])
         return (matrix @ self.similarity).toarray()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from spotify_engine.arrays import Ids
 from spotify_engine.evaluation.ranking import Figures, ScoreFunction
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
@@ -13,7 +14,7 @@ from spotify_engine.watching import Watch, unwatched
 
 def deletion_test(
     score: ScoreFunction,
-    explain: Callable[[np.ndarray, int], np.ndarray],
+    explain: Callable[[Ids, int], np.ndarray],
     playlists: Ragged,
     rng: np.random.Generator,
     remove: int = 3,
