@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from spotify_engine.dotted import laid_over, nested
+from spotify_engine.dotted import Tree, laid_over, nested
 from spotify_engine.errors import InputError, hint, problem
 from spotify_engine.tracking.settings import TrackingConfig
 
@@ -57,7 +57,7 @@ def load_config(
     Raises:
         InputError: an unknown key (with the nearest known one), a wrong type, or out of bounds.
     """
-    merged: dict[str, Any] = {}
+    merged: Tree = {}
     for source, values in layers:
         for path in _paths(values):
             check_known(model, path, source)
@@ -79,7 +79,7 @@ def load_config(
         raise InputError(problem(error.errors()[0])) from error
 
 
-def read_yaml(path: Path | str) -> dict[str, Any]:
+def read_yaml(path: Path | str) -> Tree:
     """A YAML mapping from a file.
 
     Raises:

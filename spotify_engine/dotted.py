@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+Tree = dict[str, Any]
+"""Nested settings or figures, as YAML and JSON have them."""
+Flat = dict[str, Any]
+"""The same as one, by dotted key."""
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+
+def flatten(tree: Any, prefix: str = "") -> Flat:
     """Nested dicts as one, keys joined by dots."""
     if not isinstance(tree, dict):
         return {prefix.removesuffix("."): tree}
-    flat: dict[str, Any] = {}
+    flat: Flat = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.")
     return flat
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nested(values: Mapping[str, Any]) -> Tree:
     """The tree whose values by dotted key these are."""
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     for path, value in values.items():
         *sections, key = path.split(".")
         place = tree
@@ -28,7 +33,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
     """A tree with another's leaves in place of its own."""
     merged = dict(tree)
     for key, value in values.items():

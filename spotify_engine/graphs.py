@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,6 +18,15 @@ if TYPE_CHECKING:  # importing it costs seconds
     from torch_geometric.data import HeteroData
 
 EdgeType = tuple[str, str, str]
+
+
+class Summary(TypedDict):
+    """Counts of a graph by type; of features, the columns."""
+
+    nodes: dict[str, int]
+    edges: dict[str, int]
+    isolated: dict[str, int]
+    features: dict[str, int]
 
 
 def connect(
@@ -42,7 +51,7 @@ def connect(
         data[kind].edge_attr = data[reverse].edge_attr = values
 
 
-def summary(data: HeteroData) -> dict[str, Any]:
+def summary(data: HeteroData) -> Summary:
     """Counts of nodes and edges, isolated nodes by type: what the report and the log show."""
     nodes = {kind: int(data[kind].num_nodes) for kind in data.node_types}
     touched = {kind: np.zeros(n, dtype=bool) for kind, n in nodes.items()}
@@ -56,7 +65,7 @@ def summary(data: HeteroData) -> dict[str, Any]:
     }
 
 
-def render_summary(counts: dict[str, Any]) -> RichTable:
+def render_summary(counts: Summary) -> RichTable:
     """The summary as a table to print."""
     table = RichTable(title="Graph")
     for column in ("nodes or edges", "count", "isolated", "features"):

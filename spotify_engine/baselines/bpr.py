@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from spotify_engine.arrays import Scores
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.learning.losses import bpr_loss
 from spotify_engine.ragged import Ragged
@@ -82,8 +83,8 @@ class BPR:
         self.tracks, self.bias = tracks.weight.detach(), bias.weight.detach()[:, 0]
         return self
 
-    def score(self, seeds: Ragged) -> np.ndarray:
-        scores: np.ndarray = (self._fold_in(seeds) @ self.tracks.T + self.bias).numpy()
+    def score(self, seeds: Ragged) -> Scores:
+        scores: Scores = (self._fold_in(seeds) @ self.tracks.T + self.bias).numpy()
         return scores
 
     def _fold_in(self, seeds: Ragged) -> Tensor:

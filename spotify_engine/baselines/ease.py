@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from spotify_engine.arrays import Scores
 from spotify_engine.baselines.scorer import TooLarge, playlist_matrix
 from spotify_engine.ragged import Ragged
 
@@ -83,7 +84,7 @@ class EASE:
             covered[start : start + BLOCK] = (block * (kernel @ block)).sum(axis=0)
         return (1 - covered) / self.config.regularisation
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         if self.weights is not None:
             return playlist_matrix(seeds, len(self.weights)) @ self.weights
         asked = playlist_matrix(seeds, self.matrix.shape[1])

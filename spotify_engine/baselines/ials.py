@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from spotify_engine.arrays import Ids, Scores
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.ragged import Ragged
 
@@ -63,7 +64,7 @@ class IALS:
             self.tracks = self._solve(by_track, playlists)
         return self
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         playlists = self._solve(playlist_matrix(seeds, len(self.tracks)), self.tracks)
         return (playlists @ self.tracks.T).numpy()
 
@@ -104,7 +105,7 @@ class IALS:
         return solved @ basis.T
 
 
-def _batches(lengths: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarray]]:
+def _batches(lengths: Ids, factors: int) -> Iterator[tuple[int, Ids]]:
     """(longest, rows of about that length), in batches of about NUMBERS_AT_ONCE floats.
 
     Empty rows are left out: their vector is 0.

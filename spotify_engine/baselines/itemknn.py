@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from spotify_engine.arrays import Scores
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.ragged import Ragged
 
@@ -48,7 +49,7 @@ class ItemKNN:
         ends = np.flatnonzero(np.diff(block_of_track, append=np.inf)) + 1
         blocks = []
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            shared = sparse.csr_array(by_track[start:end] @ by_playlist)
+            shared = sparse.csr_array(by_track[int(start) : int(end)] @ by_playlist)
             rows = np.repeat(np.arange(end - start), np.diff(shared.indptr))
             shared.data /= root[start + rows] * root[shared.indices] + self.config.shrink
             shared.data[shared.indices == start + rows] = 0
@@ -57,7 +58,7 @@ class ItemKNN:
         self.similarity = sparse.csr_array(sparse.vstack(blocks).T)
         return self
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         matrix = playlist_matrix(seeds, self.similarity.shape[0])
         return (matrix @ self.similarity).toarray()
 

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from spotify_engine.arrays import Scores
 from spotify_engine.ragged import Ragged
 
 
@@ -18,5 +19,5 @@ class Popularity:
         self.counts = np.bincount(train.values, minlength=n_tracks).astype(np.float32)
         return self
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         return np.tile(self.counts, (len(seeds), 1))

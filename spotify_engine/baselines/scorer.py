@@ -7,6 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 from scipy import sparse
 
+from spotify_engine.arrays import Scores
 from spotify_engine.ragged import Ragged
 
 
@@ -29,7 +30,7 @@ class Scorer(Protocol):
             TooLarge: it can't be done in the memory allowed.
         """
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         """Score all tracks from the seeds alone; a playlist needs not have been in ``fit``.
 
         Args:

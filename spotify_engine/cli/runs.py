@@ -6,9 +6,9 @@ A run is named by its id, the beginning of it, or the name of its folder.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spotify_engine.cli.flags import new_parser
 from spotify_engine.cli.output import JSON, add_forms, add_wide, print_csv, print_json
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "compare":
             _print(arguments.form, tables.difference_records(*found), tables.DIFFERING)
         elif arguments.form == JSON:
-            print_json(tables.run_record(found[0]) | _whole(found[0]))
+            print_json({**tables.run_record(found[0]), **_whole(found[0])})
         else:
             rows = [{"metric": name, "value": v} for name, v in found[0].metrics.items()]
             print_csv(rows, ("metric", "value"))
@@ -93,10 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _whole(run: RecordedRun) -> dict[str, Any]:
+def _whole(run: RecordedRun) -> dict[str, object]:
     """What a list of runs has no room for."""
     return {"error": run.error, "settings": run.settings, "metrics": run.metrics}
 
 
-def _print(form: str, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+def _print(form: str, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     print_json(rows) if form == JSON else print_csv(rows, columns)

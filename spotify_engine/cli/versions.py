@@ -6,9 +6,8 @@ publish copies a run's bundle/; it serves once activated, which a running server
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from spotify_engine.cli.flags import REGISTRY, new_parser
 from spotify_engine.cli.output import CSV, JSON, add_forms, add_wide, print_csv, print_json
@@ -113,5 +112,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print(form: str, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+def _print(form: str, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     print_json(rows) if form == JSON else print_csv(rows, columns)

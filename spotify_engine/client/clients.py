@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict
 
 import httpx
 
@@ -17,6 +17,12 @@ from spotify_engine.client.conversation import Came, conversation
 from spotify_engine.errors import InputError
 
 P = ParamSpec("P")
+
+
+class _ForHttpx(TypedDict):
+    base_url: str
+    timeout: float
+    trust_env: bool
 
 
 @dataclass(eq=False)
@@ -59,7 +65,7 @@ class Settings:
             raise InputError(f"retries is {self.retries}; give 0 or more")
 
     @property
-    def _for_httpx(self) -> dict[str, Any]:
+    def _for_httpx(self) -> _ForHttpx:
         # Proxies of the environment are not asked: neither loopback nor the token is for them.
         return {"base_url": self.url, "timeout": self.timeout, "trust_env": False}
 

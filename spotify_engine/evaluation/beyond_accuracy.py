@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from spotify_engine.evaluation.ranking import hit_matrix
+from spotify_engine.arrays import Ids
+from spotify_engine.evaluation.ranking import Figures, hit_matrix
 from spotify_engine.ragged import Ragged
 from spotify_engine.strict_json import known
 
@@ -27,7 +28,7 @@ class TrackFacts:
         track_genres: float ``[tracks, genres]``, see ``genres_of_tracks``; None without genres.
     """
 
-    first_artist: np.ndarray
+    first_artist: Ids
     track_genres: sparse.csr_array | None = None
 
 
@@ -40,9 +41,9 @@ class GenreConsistency(NamedTuple):
 
 
 def genres_of_tracks(
-    first_artist: np.ndarray,
-    artist: np.ndarray,
-    genre: np.ndarray,
+    first_artist: Ids,
+    artist: Ids,
+    genre: Ids,
     weight: np.ndarray,
     n_genres: int,
 ) -> sparse.csr_array:
@@ -59,12 +60,12 @@ def genres_of_tracks(
     by_artist = sparse.csr_array(
         (weight.astype(np.float64), (artist, genre)), shape=(n_artists, n_genres)
     )
-    totals = np.asarray(by_artist.sum(axis=1)).ravel()
+    totals: np.ndarray = np.asarray(by_artist.sum(axis=1)).ravel()
     shares = sparse.diags_array(1 / np.where(totals > 0, totals, 1)) @ by_artist
     return sparse.csr_array(shares)[first_artist]
 
 
-def completion_rate(predictions: np.ndarray, truth: Ragged, k: int) -> float:
+def completion_rate(predictions: Ids, truth: Ragged, k: int) -> float:
     """Share of all held-out tracks that the lists recover: sum of hits / sum of held out.
 
     Unlike recall@k it weighs playlists by what they hold out, and is not scaled up where more is
@@ -76,7 +77,7 @@ def completion_rate(predictions: np.ndarray, truth: Ragged, k: int) -> float:
 
 
 def genre_consistency(
-    predictions: np.ndarray, train: Ragged, track_genres: sparse.csr_array, k: int
+    predictions: Ids, train: Ragged, track_genres: sparse.csr_array, k: int
 ) -> GenreConsistency:
     """How much the genres of a list are those of its playlist.
 
@@ -100,7 +101,7 @@ def genre_consistency(
     return GenreConsistency(mean, int(known.sum()), int((~known).sum()))
 
 
-def artist_diversity(predictions: np.ndarray, first_artist: np.ndarray, k: int) -> float:
+def artist_diversity(predictions: Ids, first_artist: Ids, k: int) -> float:
     """Mean over lists of distinct first artists / length of the list; NaN without lists.
 
     Args:
@@ -116,13 +117,13 @@ def artist_diversity(predictions: np.ndarray, first_artist: np.ndarray, k: int) 
     return float(np.mean(new.sum(axis=1)[asked] / length[asked]))
 
 
-def coverage(predictions: np.ndarray, n_tracks: int, k: int) -> float:
+def coverage(predictions: Ids, n_tracks: int, k: int) -> float:
     """Distinct tracks in all lists / tracks in the catalogue."""
     lists = predictions[:, :k]
     return len(np.unique(lists[lists >= 0])) / n_tracks
 
 
-def novelty(predictions: np.ndarray, train: Ragged, n_tracks: int, k: int) -> float:
+def novelty(predictions: Ids, train: Ragged, n_tracks: int, k: int) -> float:
     """Mean self-information of the recommendations, in bits; NaN without lists.
 
     A track in c of the P train playlists counts -log2((c + 1) / (P + 2)), Laplace's estimate, so
@@ -140,12 +141,12 @@ def novelty(predictions: np.ndarray, train: Ragged, n_tracks: int, k: int) -> fl
 
 
 def beyond_accuracy_metrics(
-    predictions: np.ndarray,
+    predictions: Ids,
     truth: Ragged,
     train: Ragged,
     facts: TrackFacts,
     ks: Sequence[int],
-) -> dict[str, float | None]:
+) -> Figures:
     """All of the above, at each k.
 
     Args:
@@ -167,11 +168,11 @@ def beyond_accuracy_metrics(
         figures[f"artist_diversity@{k}"] = artist_diversity(predictions, facts.first_artist, k)
         figures[f"coverage@{k}"] = coverage(predictions, n_tracks, k)
         figures[f"novelty@{k}"] = novelty(predictions, train, n_tracks, k)
-    found: dict[str, float | None] = known(figures)
+    found: Figures = known(figures)
     return found
 
 
-def _as_ragged(lists: np.ndarray) -> Ragged:
+def _as_ragged(lists: Ids) -> Ragged:
     rows, _ = np.nonzero(lists >= 0)
     return Ragged.from_pairs(rows, lists[lists >= 0], len(lists))
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from spotify_engine.evaluation.ranking import ScoreFunction
+from spotify_engine.arrays import Ids
+from spotify_engine.evaluation.ranking import Figures, ScoreFunction
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
 
 def deletion_test(
     score: ScoreFunction,
-    explain: Callable[[np.ndarray, int], np.ndarray],
+    explain: Callable[[Ids, int], np.ndarray],
     playlists: Ragged,
     rng: np.random.Generator,
     remove: int = 3,
     sample: int = 200,
     watch: Watch = unwatched,
-) -> dict[str, Any]:
+) -> Figures:
     """Remove the seeds an explanation ranks highest, and as many random ones, from the playlist.
 
     For each sampled playlist the best recommendation outside the playlist is explained. The
@@ -53,7 +53,7 @@ def deletion_test(
     return summarised("playlists", remove, np.array(moved).reshape(-1, 2))
 
 
-def summarised(of: str, removed: int, change: np.ndarray) -> dict[str, Any]:
+def summarised(of: str, removed: int, change: np.ndarray) -> Figures:
     """What a deletion test found.
 
     Args:
@@ -75,7 +75,7 @@ def summarised(of: str, removed: int, change: np.ndarray) -> dict[str, Any]:
     }
 
 
-def described(name: str, found: Mapping[str, Any]) -> str:
+def described(name: str, found: Mapping[str, float | None]) -> str:
     """A deletion test in a line."""
     if found["passed"] is None:
         return f"{name}: too little evidence anywhere to take some of it out"

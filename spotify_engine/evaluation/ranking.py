@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
+from spotify_engine.arrays import Flags, Floats, Ids, Scores
 from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import check_ids, read_columns
@@ -25,10 +27,12 @@ SCHEMA = pa.schema(
     ]
 )
 NOTHING = -1  # where a list is shorter than k
-ScoreFunction = Callable[[Ragged], np.ndarray]  # from seeds to float32 [playlists, tracks]
+ScoreFunction = Callable[[Ragged], Scores]  # from seeds to float32 [playlists, tracks]
+Figures = dict[str, float | None]
+"""What was measured, by name; None where there is nothing to measure it on."""
 
 
-def top_k(scores: np.ndarray, exclude: Ragged, k: int) -> tuple[np.ndarray, np.ndarray]:
+def top_k(scores: Scores, exclude: Ragged, k: int) -> tuple[NDArray[np.int32], Scores]:
     """The k best tracks of each row; of equal scores, the smaller id comes first.
 
     Args:
@@ -86,7 +90,7 @@ def evaluate_scorer(
     n_tracks: int,
     k: int,
     batch: int = 128,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.int32], Scores]:
     """Rank all tracks for each playlist with something held out.
 
     Memory is bounded by ``batch`` x ``n_tracks`` scores.
@@ -114,7 +118,7 @@ def evaluate_scorer(
     return predictions, kept_scores
 
 
-def hit_matrix(predictions: np.ndarray, truth: Ragged, n_tracks: int | None = None) -> np.ndarray:
+def hit_matrix(predictions: Ids, truth: Ragged, n_tracks: int | None = None) -> Flags:
     """Which recommendations were held out.
 
     Args:
@@ -163,8 +167,8 @@ def hit_matrix(predictions: np.ndarray, truth: Ragged, n_tracks: int | None = No
 
 
 def per_playlist_metrics(
-    predictions: np.ndarray, truth: Ragged, ks: Sequence[int], n_tracks: int | None = None
-) -> dict[str, np.ndarray]:
+    predictions: Ids, truth: Ragged, ks: Sequence[int], n_tracks: int | None = None
+) -> dict[str, Floats]:
     """Metrics of each playlist, NaN where nothing is held out.
 
     With H held out, hits h_r (0 or 1) at rank r = 1..k:
@@ -187,7 +191,7 @@ def per_playlist_metrics(
     asked = held_out > 0
     discounts = 1 / np.log2(np.arange(2, predictions.shape[1] + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])
-    metrics: dict[str, np.ndarray] = {}
+    metrics: dict[str, Floats] = {}
     for k in ks:
         at_k = hits[:, :k]
         n_hits = at_k.sum(axis=1)
@@ -206,7 +210,7 @@ def per_playlist_metrics(
 
 
 def ranking_metrics(
-    predictions: np.ndarray, truth: Ragged, ks: Sequence[int], n_tracks: int | None = None
+    predictions: Ids, truth: Ragged, ks: Sequence[int], n_tracks: int | None = None
 ) -> dict[str, float]:
     """Means of ``per_playlist_metrics`` over the playlists with something held out.
 
@@ -219,7 +223,7 @@ def ranking_metrics(
     return {name: float(np.nanmean(value)) for name, value in values.items()}
 
 
-def save_predictions(path: Path, predictions: np.ndarray, scores: np.ndarray) -> None:
+def save_predictions(path: Path, predictions: Ids, scores: Scores) -> None:
     """Write top-k lists: playlist, rank (from 0), track, score; padding is left out.
 
     Args:
@@ -241,7 +245,9 @@ def save_predictions(path: Path, predictions: np.ndarray, scores: np.ndarray) ->
         pq.write_table(table, partial)
 
 
-def load_predictions(path: Path, n_playlists: int, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
+def load_predictions(
+    path: Path, n_playlists: int, n_tracks: int
+) -> tuple[NDArray[np.int32], Scores]:
     """Read what ``save_predictions`` wrote, or anyone's file with the same columns.
 
     Returns:

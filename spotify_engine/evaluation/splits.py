@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from spotify_engine.arrays import Ids
 from spotify_engine.errors import InputError
 from spotify_engine.ragged import Ragged
 from spotify_engine.store.atomic import replaced_file
@@ -245,7 +246,7 @@ def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
         ) from error
 
 
-def check_ids(path: Path, column: str, ids: np.ndarray, size: int) -> None:
+def check_ids(path: Path, column: str, ids: Ids, size: int) -> None:
     """Raise InputError unless every id is in 0..size - 1."""
     outside = np.flatnonzero((ids < 0) | (ids >= size))
     if len(outside):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spotify_engine.arrays import Floats, Ids
+
 # SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
@@ -20,7 +22,7 @@ class NodeDraws:
     def __init__(self, *key: int) -> None:
         self.key = key
 
-    def uniform(self, ids: np.ndarray, *purpose: int) -> np.ndarray:
+    def uniform(self, ids: Ids, *purpose: int) -> Floats:
         """Float64 in ``[0, 1)``, one for each id; independent for different purposes.
 
         Args:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from spotify_engine.arrays import Ids
 from spotify_engine.learning.draws import NodeDraws
 
 
@@ -20,9 +21,9 @@ class IncomingEdges:
         edge_id: int64 ``[edges]``, the edge's column in ``edge_index``.
     """
 
-    indptr: np.ndarray
-    source: np.ndarray
-    edge_id: np.ndarray
+    indptr: Ids
+    source: Ids
+    edge_id: Ids
 
     @classmethod
     def from_edge_index(cls, edge_index: Tensor, destinations: int) -> IncomingEdges:
@@ -33,8 +34,8 @@ class IncomingEdges:
         return cls(indptr, source[order], order)
 
     def sample(
-        self, nodes: np.ndarray, fanout: int, draws: NodeDraws, relation: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, nodes: Ids, fanout: int, draws: NodeDraws, relation: int = 0
+    ) -> tuple[Ids, Ids]:
         """Draw up to ``fanout`` edges a node, uniformly and without repeats; all when it is -1.
 
         Args:
@@ -58,9 +59,7 @@ class IncomingEdges:
         return counts, positions
 
 
-def _distinct(
-    below: np.ndarray, n: int, draws: NodeDraws, nodes: np.ndarray, relation: int
-) -> np.ndarray:
+def _distinct(below: Ids, n: int, draws: NodeDraws, nodes: Ids, relation: int) -> Ids:
     """``n`` distinct ints in ``[0, below)`` for each of ``below``, every subset equally likely.
 
     Floyd's algorithm, a column at a time (Bentley and Floyd, CACM 30(9), 1987).

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from spotify_engine.arrays import Ids, Scores
 from spotify_engine.ragged import Ragged
 
 BATCH = 256  # systems solved at once
@@ -72,10 +73,10 @@ def item_item_weights(
             solved.append(solution[:, :, 0].numpy()[near >= 0])
         rows.append(near[near >= 0])
         columns.append(np.repeat(batch, (near >= 0).sum(axis=1)))
-    if not rows:
-        return [sparse.csr_array((n_tracks, n_tracks), dtype=np.float32) for _ in ridges]
-    place = (np.concatenate(rows), np.concatenate(columns))
     square = (n_tracks, n_tracks)
+    if not rows:
+        return [sparse.csr_array(square, dtype=np.float32) for _ in ridges]  # type: ignore[misc]
+    place = (np.concatenate(rows), np.concatenate(columns))
     return [sparse.csr_array((np.concatenate(each), place), shape=square) for each in found]
 
 
@@ -90,7 +91,7 @@ def playlists_with_both(train: Ragged, weights: sparse.csr_array) -> sparse.csr_
     return sparse.csr_array((counts, weights.indices, weights.indptr), shape=weights.shape)
 
 
-def add_item_item_scores(scores: np.ndarray, weights: sparse.csr_array, seeds: Ragged) -> None:
+def add_item_item_scores(scores: Scores, weights: sparse.csr_array, seeds: Ragged) -> None:
     """Add :func:`item_item_scores` to ``scores``, in place."""
     term = item_item_scores(weights, seeds)
     rows = np.repeat(np.arange(len(seeds)), np.diff(term.indptr))
@@ -105,9 +106,7 @@ def item_item_scores(weights: sparse.csr_array, seeds: Ragged) -> sparse.csr_arr
     return sparse.csr_array(contained @ weights)
 
 
-def _nearest(
-    together: sparse.csr_array, count: np.ndarray, tracks: np.ndarray, n: int
-) -> np.ndarray:
+def _nearest(together: sparse.csr_array, count: np.ndarray, tracks: Ids, n: int) -> Ids:
     """Tracks of largest cosine with each of ``tracks``, int ``[tracks, <= n]``, padded with -1."""
     found = np.full((len(tracks), n), -1, dtype=np.int64)
     most = 0

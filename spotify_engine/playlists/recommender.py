@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
+from spotify_engine.arrays import Ids, Scores
 from spotify_engine.catalogue import Catalogue
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import Projected
@@ -58,7 +59,7 @@ class PlaylistRecommender:
         encoded: EncodedTracks,
         tables: Mapping[str, pa.Table],
         scale: AudioScale | None,
-        popularity: np.ndarray,
+        popularity: Ids,
         items: sparse.csr_array | None = None,
         stand_ins: StandIns | None = None,
         titles: TitleModel | None = None,
@@ -178,7 +179,7 @@ class PlaylistRecommender:
         """
         return self.lookup.resolve(tracks)
 
-    def score(self, seeds: Ragged) -> np.ndarray:
+    def score(self, seeds: Ragged) -> Scores:
         """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``."""
         return self._score(self._fold(seeds)[0], seeds)
 
@@ -186,7 +187,7 @@ class PlaylistRecommender:
         """p of each playlist, float32 ``[playlists, out]``."""
         return self._fold(seeds)[0].numpy()
 
-    def score_by_artist(self, seeds: Ragged) -> np.ndarray:
+    def score_by_artist(self, seeds: Ragged) -> Scores:
         """Scores as :meth:`score` gives them, had the seeds' first artists been all that is known.
 
         Raises:
@@ -202,7 +203,7 @@ class PlaylistRecommender:
         vectors, _ = fold_in(self.model, folds, lists, playlist_features(lists, audio))
         return score_tracks(vectors, self.encoded)
 
-    def _score(self, vectors: torch.Tensor, seeds: Ragged) -> np.ndarray:
+    def _score(self, vectors: torch.Tensor, seeds: Ragged) -> Scores:
         scores = score_tracks(vectors, self.encoded)
         if self.items is not None:
             add_item_item_scores(scores, self.items, seeds)
@@ -325,7 +326,7 @@ class PlaylistRecommender:
         return vectors, list(attention.split(lengths))
 
     def explain_seeds(
-        self, seeds: Seeds, attention: torch.Tensor, chosen: np.ndarray
+        self, seeds: Seeds, attention: torch.Tensor, chosen: Ids
     ) -> list[TrackExplanation]:
         """Why each of ``chosen`` (rows) suits a playlist, from :meth:`fold`'s attention."""
         together = np.zeros((len(seeds), len(chosen)), np.float32)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from spotify_engine.dotted import Tree
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import MONITOR
@@ -46,7 +46,7 @@ class PlaylistTraining:
     monitor: str = MONITOR
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Tree:
         return {
             "model": self.model.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),

@@ -119,7 +119,9 @@ def start_on_loopback(**options: Any) -> None:
 
 def is_own_cluster() -> bool:
     """Whether the cluster ends with this process, rather than go on as one that was joined."""
-    return bool(ray._private.worker.global_worker.node.head)
+    node = ray._private.worker.global_worker.node
+    assert node is not None  # Ray runs
+    return bool(node.head)
 
 
 def _init(**options: Any) -> None:

@@ -13,7 +13,7 @@ from spotify_engine.command import LogHandler, log_all, logs_all, start_logging
 def logging_options() -> dict[str, Any]:
     """Of ``ray.init``: warnings alone, or what Ray and our workers do, as ``--verbose`` asks."""
     # Ray sets its handlers up again and again, with formats of their own.
-    PlainRayHandler.emit = LogHandler.emit
+    setattr(PlainRayHandler, "emit", LogHandler.emit)  # noqa: B010 - mypy takes no new method
     if not logs_all():
         return {"logging_level": logging.WARNING}
     return {
@@ -23,6 +23,6 @@ def logging_options() -> dict[str, Any]:
 
 
 def _log_all_of_worker() -> None:
-    PlainRayHandler.emit = LogHandler.emit
+    setattr(PlainRayHandler, "emit", LogHandler.emit)  # noqa: B010 - mypy takes no new method
     start_logging()
     log_all()

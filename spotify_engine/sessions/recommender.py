@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from spotify_engine.arrays import Ids
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.ragged import Ragged
@@ -59,7 +60,7 @@ class SessionRecommender:
     def __init__(
         self,
         tables: Mapping[str, pa.Table],
-        plays: np.ndarray,
+        plays: Ids,
         listens: sparse.csr_array,
         session: SessionModel | None,
         vectors: GATVectors | None,
@@ -214,7 +215,7 @@ class SessionRecommender:
         return self._explained(rows.tolist(), terms, evidence, neighbours=True)
 
     def _evidence(
-        self, row: int | None, played: np.ndarray, history: np.ndarray, fallback: str | None
+        self, row: int | None, played: Ids, history: Ids, fallback: str | None
     ) -> Evidence:
         session = self.session
         counts, memory = (session.counts, session.config.memory) if session else (None, 1)
@@ -259,7 +260,7 @@ class SessionRecommender:
 
     def _ask(
         self, user: str | None, recent: Sequence[str], at: datetime | int | None
-    ) -> tuple[int | None, np.ndarray, Queries]:
+    ) -> tuple[int | None, Ids, Queries]:
         """(row of the user or None, rows of this session in order, the query)."""
         if len(recent) > MAX_RECENT:
             raise InputError(f"recent has {len(recent):,} songs; the limit is {MAX_RECENT:,}")
@@ -279,7 +280,7 @@ class SessionRecommender:
         return row, played, query
 
     def _terms(
-        self, row: int | None, query: Queries, history: np.ndarray
+        self, row: int | None, query: Queries, history: Ids
     ) -> tuple[dict[str, np.ndarray] | None, str | None]:
         """({kind: float32 ``[songs]``} whose sum is the score, fallback); None: nothing known."""
         something = query.recent[0, 0] >= 0 or len(history)
@@ -309,7 +310,7 @@ class SessionRecommender:
         terms = self.session.terms(query, replay, replayed=bool(len(history)))[0]
         return dict(zip(TERMS, terms, strict=True)), fallback
 
-    def _popular(self, played: np.ndarray, k: int) -> list[Recommendation]:
+    def _popular(self, played: Ids, k: int) -> list[Recommendation]:
         hidden = Ragged.from_lists([played])
         plays = self.plays.astype(np.float32)
         chosen, scores = top_k(plays[None], hidden, min(k, len(self.ids)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -132,10 +132,10 @@ class GATTask:
         predictions, _ = top_k(self.scores(), nothing, 10)
         return {"train_recall@10": ranking_metrics(predictions, self.heard, (10,))["recall@10"]}
 
-    def extra_state(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, torch.Tensor]:
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
         """There is none."""
 
 
@@ -228,13 +228,13 @@ class NextSongTask:
         loss = _bpr(np.concatenate(margins))
         return {"recall@10": found["recall@10"], "ndcg@10": found["ndcg@10"], "loss": loss}
 
-    def extra_state(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, torch.Tensor]:
         return {
             name: torch.from_numpy(value.astype(np.float32))
             for name, value in vars(self.shares).items()
         }
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
         self._use(Shares(**{name: value.double().numpy() for name, value in state.items()}))
 
 

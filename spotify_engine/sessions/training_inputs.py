@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from spotify_engine.dotted import Tree
 from spotify_engine.learning.trainers.advanced import AdvancedTrainer
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.learning.trainers.simple import SimpleTrainer
@@ -50,7 +50,7 @@ class SessionTraining:
         return MONITOR if self.validated else "train_recall@10"
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Tree:
         return self.config.model_dump(mode="json")
 
     def open(self) -> TaskTrainer:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.store.atomic import replaced_folder
 from spotify_engine.strict_json import to_json
@@ -26,6 +27,15 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+
+
+class FileFacts(TypedDict, total=False):
+    """What a manifest says of a file: of an array its shape and dtype, of a table its rows."""
+
+    shape: list[int]
+    dtype: str
+    rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Bundle:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Tree
 
     def array(self, name: str) -> np.ndarray:
         """A memory-mapped array; pages are private to the process if written to.
@@ -108,8 +118,8 @@ def _write_parts(
     arrays: Mapping[str, np.ndarray],
     tables: Mapping[str, pa.Table],
     weights: Mapping[str, Tensor],
-) -> dict[str, dict[str, Any]]:
-    files: dict[str, dict[str, Any]] = {}
+) -> dict[str, FileFacts]:
+    files: dict[str, FileFacts] = {}
     for name, array in arrays.items():
         _require_finite(f"array {name}", array)
         np.save(partial / f"{name}.npy", array, allow_pickle=False)

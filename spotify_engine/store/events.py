@@ -127,7 +127,7 @@ class EventStore:
                 longer than ``KEY_CHARACTERS``, or a number has more than 64 bits.
             StoreUnavailable: if the connection broke, they may have been stored all the same.
         """
-        rows: dict[str, list[dict[str, Any]]] = {PLAYS.name: [], ADDED.name: []}
+        rows: dict[str, list[dict[str, str | int]]] = {PLAYS.name: [], ADDED.name: []}
         for each in events:
             key = each.user if isinstance(each, Play) else each.playlist
             _require_key(key)

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spotify_engine.dotted import flatten
+from spotify_engine.dotted import Tree, flatten
 from spotify_engine.errors import InputError
 from spotify_engine.pipelines import PIPELINES, Pipeline
 from spotify_engine.store.atomic import (
@@ -68,7 +68,7 @@ class Version:
     fingerprint: str
     invented: bool
     trained: str | None
-    lineage: dict[str, Any] = field(hash=False)
+    lineage: Tree = field(hash=False)
     path: Path
 
 

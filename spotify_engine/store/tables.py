@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TypedDict
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -14,10 +14,22 @@ from spotify_engine.pipelines import main_figures
 from spotify_engine.store.registry import Registry, Version
 
 
-def listed(registry: Registry, pipeline: str) -> list[dict[str, Any]]:
+class Listed(TypedDict):
+    """One version in a list, as plain values."""
+
+    id: str
+    role: str | None
+    pipeline: str
+    created: str
+    fingerprint: str
+    figure: str | None
+    value: float | None
+
+
+def listed(registry: Registry, pipeline: str) -> list[Listed]:
     """Versions as plain values, newest first, without broken ones."""
     roles, _ = _roles(registry, pipeline)
-    rows = []
+    rows: list[Listed] = []
     for version in registry.versions(pipeline):
         figure = next(iter(main_figures(pipeline, version.metrics)), None)
         rows.append(
@@ -34,7 +46,7 @@ def listed(registry: Registry, pipeline: str) -> list[dict[str, Any]]:
     return rows
 
 
-def described(version: Version) -> dict[str, Any]:
+def described(version: Version) -> dict[str, object]:
     """One version as plain values."""
     return vars(version) | {"path": str(version.path)}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.tracking.boards import Board
+from spotify_engine.tracking.settings import Message
 from spotify_engine.tracking.store import MLflowStore, metric_name, quiet
 
 POLL_S = 1.0
@@ -68,7 +69,7 @@ class Recorder:
             self._give_up(error)
         self.recorded: dict[str, Recorded] = {}
 
-    def take(self, message: dict[str, Any]) -> None:
+    def take(self, message: Message) -> None:
         """Do what a message says."""
         try:
             getattr(self, f"_{message['do']}")(message["run"], **message["with"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +16,18 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]  # as MLflow names them
 DATABASE = "mlflow.db"
 ARTEFACTS = "mlflow-artefacts"
 TRACKING_NOTE = "tracking.json"  # in a run's folder: under which id it is recorded
+
+
+class Opening(TypedDict):
+    """The first thing that a recorder is told."""
+
+    uri: str
+    runs: str
+    timeout_s: int
+
+
+Message = TypedDict("Message", {"run": str, "do": str, "with": dict[str, Any]})
+"""What a recorder is told after that: what to do, of which run, with what."""
 
 
 class TrackingConfig(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -18,7 +18,24 @@ RECORDED = (
 DIFFERING = ("what", "name", "first", "second")
 
 
-def run_record(run: RecordedRun) -> dict[str, Any]:
+class RunRecord(TypedDict):
+    """One line of a list of runs, as plain values."""
+
+    run: str
+    started: str
+    pipeline: str
+    kind: str
+    name: str
+    status: str
+    seconds: float | None
+    figure: str | None
+    value: float | None
+    code: str
+    fingerprint: str
+    parent: str | None
+
+
+def run_record(run: RecordedRun) -> RunRecord:
     """One line of a list of runs, as plain values."""
     figure, value = run.figure or (None, None)
     return {
@@ -37,7 +54,9 @@ def run_record(run: RecordedRun) -> dict[str, Any]:
     }
 
 
-def difference_records(first: RecordedRun, second: RecordedRun) -> list[dict[str, Any]]:
+def difference_records(
+    first: RecordedRun, second: RecordedRun
+) -> list[dict[str, str | float | None]]:
     """Settings that differ, and all metrics, as plain values."""
     settings = [("setting", *row) for row in differing_settings(first, second)]
     names = sorted(first.metrics.keys() | second.metrics.keys())

@@ -16,7 +16,14 @@ from typing import Any
 
 from spotify_engine.strict_json import to_json
 from spotify_engine.tracking.code import HERE, code_version
-from spotify_engine.tracking.settings import Status, TrackingConfig, local_uri, read_note
+from spotify_engine.tracking.settings import (
+    Message,
+    Opening,
+    Status,
+    TrackingConfig,
+    local_uri,
+    read_note,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +45,7 @@ class Tracker:
         """
         self.patience_s = PATIENCE_S
         self._begun = 0
-        self._queue: SimpleQueue[dict[str, Any] | None] | None = None
+        self._queue: SimpleQueue[Opening | Message | None] | None = None
         if not config.enabled:
             return
         self._queue = SimpleQueue()
@@ -98,7 +105,7 @@ class Tracker:
         )
         return run
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         if self._queue is not None:
             self._queue.put(message)
 

@@ -66,8 +66,9 @@ def plot_parallel(space: Space, trials: Sequence[Trial], path: Path) -> None:
         places = [_place(space, key, shown) for key in keys]
         for row, each in enumerate(shown):
             ys = [*(place[row] for place in places), float(norm(_quality(each)))]
-            style: dict[str, Any] = {"lw": 2.5, "ls": "--"} if not each.number else {"lw": 1.2}
-            axis.plot(range(len(ys)), ys, color=MAP(norm(_quality(each))), alpha=0.85, **style)
+            width, dashes = (1.2, "-") if each.number else (2.5, "--")
+            colour = MAP(norm(_quality(each)))
+            axis.plot(range(len(ys)), ys, color=colour, alpha=0.85, lw=width, ls=dashes)
         for x, key in enumerate(keys):
             axis.axvline(x, color="#dddddd", lw=0.8, zorder=0)
             for height, text in _ticks(space, key, shown):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel
 
@@ -14,12 +14,41 @@ from spotify_engine.strict_json import to_json
 from spotify_engine.tuning import plots
 from spotify_engine.tuning.page import write_page
 from spotify_engine.tuning.results import save_results, settings_yaml
-from spotify_engine.tuning.space import Space
+from spotify_engine.tuning.space import Space, Values
 from spotify_engine.tuning.studies import importances
 from spotify_engine.tuning.trials import Trial, pareto_front
 
 REPORT, BEST = "report.json", "best.yaml"
 PICTURES = tuple(f"{name}.png" for name in ("history", "parallel", "importance", "pareto"))
+
+
+class Winner(TypedDict):
+    """Which trial, and what it tried."""
+
+    trial: int
+    values: Values
+
+
+class OnFront(TypedDict):
+    """A trial that no other beats in both."""
+
+    trial: int
+    quality: float | None
+    seconds: float | None
+
+
+SearchReport = TypedDict(
+    "SearchReport",
+    {
+        "trials": dict[str, int],
+        "seconds": float,
+        "winner": Winner,
+        "recall@10": Mapping[str, Mapping[str, float]],
+        "importance": dict[str, float] | None,
+        "pareto_front": list[OnFront],
+    },
+)
+"""What ``report.json`` says of a search."""
 
 
 def gain_of(default: float, best: float) -> dict[str, float]:
@@ -37,7 +66,7 @@ def write_report(
     config: BaseModel,
     gain: Mapping[str, Mapping[str, float]],
     seconds: float,
-) -> dict[str, Any]:
+) -> SearchReport:
     """``report.json``, ``best.yaml``, ``results.parquet``, the pictures and ``report.html``.
 
     Args:
@@ -49,7 +78,7 @@ def write_report(
         What ``report.json`` says.
     """
     shares = importances(space, trials)
-    content = {
+    content: SearchReport = {
         "trials": dict(Counter(each.state for each in trials)),
         "seconds": seconds,
         "winner": {"trial": best.number, "values": best.values},

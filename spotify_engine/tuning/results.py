@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from spotify_engine.store.atomic import replaced_file
-from spotify_engine.tuning.space import Space
+from spotify_engine.tuning.space import Space, Values
 from spotify_engine.tuning.trials import Trial, ranked
 
 NOT_SETTINGS = ("inputs", "mode", "cluster", "tracking")  # of the place a run has, not of the model
@@ -40,7 +40,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return {k: name if last.count(name) == 1 else k for k, name in zip(keys, last, strict=True)}
 
 
-def values_of(space: Space, trial: Trial) -> dict[str, Any]:
+def values_of(space: Space, trial: Trial) -> Values:
     """A trial's value of each key that is searched, the default's too."""
     return space.default() | trial.values
 

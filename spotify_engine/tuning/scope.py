@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spotify_engine.dotted import Flat
 from spotify_engine.errors import InputError
 from spotify_engine.stages import Part, Stage, goes_by, within
 
@@ -40,7 +41,7 @@ class Scope:
         if reason is not None:
             raise InputError(f"space: {key} can't be searched: {reason}")
 
-    def shared_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def shared_values(self, values: Mapping[str, Any]) -> Flat:
         """Those of a trial's values that decide what it shares with other trials."""
         shared = self._of(Part.DATA, Part.GROUND)
         return {key: value for key, value in values.items() if goes_by(shared, key)}

@@ -21,12 +21,13 @@ from pydantic import (
 )
 
 from spotify_engine.config import JobConfig, check_known, read_yaml
-from spotify_engine.dotted import flatten, laid_over, nested
+from spotify_engine.dotted import Flat, Tree, flatten, laid_over, nested
 from spotify_engine.errors import InputError, problem
 from spotify_engine.tuning.scope import Scope
 
 Objective = Literal["quality", "seconds"]
-Values = dict[str, Any]
+Values = Flat
+"""What a trial tries: values of any kind, by key."""
 DRAWS_CHECKED = 200  # combinations that are tried out before the first trial
 MAX_GRID = 10_000
 
@@ -112,7 +113,7 @@ class SearchConfig(BaseModel):
     concurrent: int | None = Field(None, ge=1)
     """Most trials at a time; None: as many as the cluster has CPUs for."""
     seed: int = Field(0, ge=0)
-    base: dict[str, Any] = {}
+    base: Tree = {}
     """Configuration that all trials and the default have in common."""
     space: dict[str, Given]
     """By dotted key: a list of values to choose from, or a range."""
@@ -236,7 +237,7 @@ class Space:
                 if path == key or path.startswith(f"{key}."):
                     raise InputError(f"space: {problem(each)}") from error
 
-    def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _with(self, values: Mapping[str, Any]) -> Tree:
         return laid_over(self._tree, nested(values))
 
     def _section(self, key: str) -> Any:

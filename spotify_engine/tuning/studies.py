@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import optuna
 from optuna.distributions import (
@@ -24,7 +24,10 @@ from spotify_engine.tuning.trials import DEFAULT, Trial
 
 log = logging.getLogger(__name__)
 
-DIRECTIONS = {"quality": "maximize", "seconds": "minimize"}
+DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {
+    "quality": "maximize",
+    "seconds": "minimize",
+}
 FIRST_DRAWN = 10  # random trials before the estimator knows enough
 FEWEST = 10  # trials below which an importance says nothing
 
@@ -64,7 +67,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return found
 
 
-def plain_values(space: Space, params: dict[str, Any]) -> Values:
+def plain_values(space: Space, params: Values) -> Values:
     """What Optuna suggested, as the configuration takes it."""
     return {
         key: params[key] if isinstance(values, Range) else json.loads(params[key])

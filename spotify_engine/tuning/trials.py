@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from spotify_engine.dotted import Flat
 from spotify_engine.errors import InputError
 from spotify_engine.store.atomic import write_text
 from spotify_engine.strict_json import to_json
@@ -32,7 +33,7 @@ class Trial:
     """
 
     number: int
-    values: dict[str, Any]
+    values: Flat
     state: State = "running"
     quality: float | None = None
     seconds: float | None = None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from spotify_engine.learning.trainers.base import EpochReport, Worker
+from spotify_engine.learning.trainers.base import EpochReport, ExtraState, Worker
 from spotify_engine.learning.trainers.task import SessionTrainingConfig, Task, TaskTrainer
 from spotify_engine.pipelines import MONITOR
 
@@ -35,9 +33,9 @@ class AdvancedTrainer(TaskTrainer):
         last = self.finished or self.next_epoch == self.epochs
         return report.best or last or (report.epoch + 1) % self.config.checkpoint_every == 0
 
-    def extra_state(self) -> dict[str, Any]:
+    def extra_state(self) -> ExtraState:
         return super().extra_state() | {"scheduler": self.scheduler.state_dict()}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: ExtraState) -> None:
         super().load_extra_state(state)
         self.scheduler.load_state_dict(state["scheduler"])

@@ -10,17 +10,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from time import perf_counter
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 
 from spotify_engine.errors import InputError
 
 log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
+
+ExtraState = dict[str, Any]
+"""What a trainer saves beside model and optimisers: tensors and plain values, nested."""
+
+
+class State(TypedDict):
+    """A checkpoint's content: what :meth:`BaseTrainer.save` writes."""
+
+    model: dict[str, Tensor]
+    optimizers: list[dict[str, Any]]
+    next_epoch: int
+    best: list[float]
+    """The best of the monitored metric, and its epoch."""
+    history: list[dict[str, float]]
+    start: NotRequired[float | None]
+    """Runs begun before it was noted go on without."""
+    extra: ExtraState
+
+
+class Where(TypedDict, total=False):
+    """Where a loss stopped being a number, and the playlists of that batch."""
+
+    epoch: int
+    batch: int
+    playlists: list[int]
 
 
 class TrainingDiverged(RuntimeError):
@@ -30,9 +55,9 @@ class TrainingDiverged(RuntimeError):
         where: epoch, batch and what was in it, ready for JSON.
     """
 
-    def __init__(self, message: str, where: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, where: Where | None = None) -> None:
         super().__init__(message)
-        self.where = where or {}
+        self.where: Where = where or {}
 
 
 @dataclass
@@ -154,11 +179,11 @@ class BaseTrainer(ABC):
     def after_epoch(self, value: float) -> None:  # noqa: B027
         """What the monitored metric decides, alike on all workers: a learning rate, say."""
 
-    def extra_state(self) -> dict[str, Any]:
+    def extra_state(self) -> ExtraState:
         """What a subclass needs to resume beside model and optimisers: tensors, plain values."""
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_extra_state(self, state: ExtraState) -> None:  # noqa: B027
         """Take back what :meth:`extra_state` gave."""
 
     @property
@@ -180,7 +205,7 @@ class BaseTrainer(ABC):
         Raises:
             OSError: they can't be written, such as for want of room.
         """
-        state: dict[str, Any] = {
+        state: State = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "next_epoch": self.next_epoch,
@@ -214,14 +239,15 @@ class BaseTrainer(ABC):
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.next_epoch = state["next_epoch"]
-        self.stopping.best, self.stopping.best_epoch = state["best"]
+        best, epoch = state["best"]
+        self.stopping.best, self.stopping.best_epoch = best, int(epoch)
         self.history = state["history"]
         self.start = state.get("start")  # runs begun before it was noted go on without
         self.load_extra_state(state["extra"])
         log.info("going on from %s, before epoch %d", folder, self.next_epoch)
 
 
-def load_state(folder: Path) -> dict[str, Any]:
+def load_state(folder: Path) -> State:
     """A checkpoint's content; only tensors and plain values are ever unpickled.
 
     Raises:
@@ -231,7 +257,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: no checkpoint here")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, UnpicklingError) as error:
         raise InputError(f"{path}: damaged checkpoint; delete {folder} to start over") from error
     return state

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import MONITOR
+
+
+class ServedReport(TypedDict):
+    """:class:`Served` as reports and bundles have it."""
+
+    epoch: int
+    epochs: int
+    validation: float | None
+    start: float | None
+    best_trained: float | None
+    helped: bool | None
+    in_words: str
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,17 @@ class ServedEpoch:
         began = "" if self.start is None else f"; as it began {self.start:.4f}"
         return f"Served: epoch {self.epoch} of {self.epochs} ({reached}{began})."
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> ServedReport:
         """Plain values, for a report and a bundle."""
-        return {**asdict(self), "helped": self.helped, "in_words": self.in_words}
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "validation": self.validation,
+            "start": self.start,
+            "best_trained": self.best_trained,
+            "helped": self.helped,
+            "in_words": self.in_words,
+        }
 
 
 def served_of(best: Path, history: Sequence[dict[str, float]]) -> ServedEpoch:
@@ -70,7 +90,7 @@ def served_of(best: Path, history: Sequence[dict[str, float]]) -> ServedEpoch:
     start = state.get("start")  # not noted by earlier releases, whose runs go on
     measured = start is not None or bool(values)
     return ServedEpoch(
-        epoch=state["best"][1] + 1 if measured else len(history),
+        epoch=int(state["best"][1]) + 1 if measured else len(history),
         epochs=len(history),
         validation=state["best"][0] if measured else None,
         start=start,

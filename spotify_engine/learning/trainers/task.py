@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from spotify_engine.learning.exchange import sum_gradients
-from spotify_engine.learning.trainers.base import BaseTrainer, TrainingDiverged, Worker
+from spotify_engine.learning.trainers.base import (
+    BaseTrainer,
+    ExtraState,
+    TrainingDiverged,
+    Worker,
+)
 
 
 class SessionTrainingConfig(BaseModel):
@@ -85,10 +90,10 @@ class Task(Protocol):
     def fit_metrics(self) -> dict[str, float]:
         """train_recall@10: on what was learned from, no measure of quality."""
 
-    def extra_state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside parameters: tensors and plain values."""
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beside parameters."""
 
-    def load_extra_state(self, state: dict[str, Any]) -> None: ...
+    def load_extra_state(self, state: dict[str, Tensor]) -> None: ...
 
 
 class TaskTrainer(BaseTrainer):
@@ -135,8 +140,8 @@ class TaskTrainer(BaseTrainer):
         self.task.end_epoch()
         return {"loss": total / max(done, 1)}
 
-    def extra_state(self) -> dict[str, Any]:
+    def extra_state(self) -> ExtraState:
         return {"task": self.task.extra_state()}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: ExtraState) -> None:
         self.task.load_extra_state(state["task"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +27,18 @@ FALLBACKS = {
     "title genres": "no track is known; popular tracks of the genres that the title names",
     "popularity": "neither tracks nor title say anything; popular tracks",
 }
+
+
+class Record(TypedDict):
+    """A recommendation in plain values; ``reasons`` are texts, the strongest first."""
+
+    rank: int
+    id: str
+    name: str
+    artist: str
+    score: float
+    fallback: str | None
+    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Completion:
             table.add_row(*(Text(cell) for cell in cells))
         return table
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """Plain values, a recommendation each; ``reasons`` are texts, the strongest first."""
         explained = [each.reasons for each in self.explanations]
         reasons = explained or [each.reasons for each in self.recommended]

@@ -29,6 +29,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from spotify_engine.arrays import Flags, Floats, Ids
 from spotify_engine.baselines.scorer import Scorer
 from spotify_engine.evaluation.ranking import (
     NOTHING,
@@ -82,8 +83,8 @@ class BreakdownConfig(BaseModel):
 
 
 def r_precision(
-    predictions: np.ndarray, truth: Ragged, first_artist: np.ndarray, artist_credit: float = 0.25
-) -> np.ndarray:
+    predictions: Ids, truth: Ragged, first_artist: Ids, artist_credit: float = 0.25
+) -> Floats:
     """R-precision of each list, see the top of this file.
 
     Args:
@@ -113,8 +114,8 @@ def r_precision(
 
 
 def challenge_ndcg(
-    predictions: np.ndarray, truth: Ragged, ideal: Literal["held_out", "found"] = "held_out"
-) -> np.ndarray:
+    predictions: Ids, truth: Ragged, ideal: Literal["held_out", "found"] = "held_out"
+) -> Floats:
     """NDCG of each list with the challenge's discount, see the top of this file.
 
     Args:
@@ -133,7 +134,7 @@ def challenge_ndcg(
     return np.where(truth.lengths > 0, hits @ discounts / best[reachable], np.nan)
 
 
-def clicks(predictions: np.ndarray, truth: Ragged) -> np.ndarray:
+def clicks(predictions: Ids, truth: Ragged) -> Floats:
     """Recommended songs clicks of each list, see the top of this file.
 
     Returns:
@@ -149,7 +150,7 @@ def clicks(predictions: np.ndarray, truth: Ragged) -> np.ndarray:
 def challenge_breakdown(
     scorer: Scorer | ScoreFunction,
     split: Split,
-    first_artist: np.ndarray,
+    first_artist: Ids,
     config: BreakdownConfig | None = None,
 ) -> Breakdown:
     """Measure a fitted scorer on the test part, group by group.
@@ -213,7 +214,7 @@ def challenge_breakdown(
     return breakdown
 
 
-Group = tuple[str, np.ndarray, Ragged]
+Group = tuple[str, Ids, Ragged]
 """Label, playlists drawn (int, ascending), and their seeds or held-out tracks."""
 
 
@@ -257,9 +258,7 @@ def _bands(edges: tuple[int, ...]) -> Iterator[tuple[str, int, float]]:
     yield f">{edges[-1]}", edges[-1] + 1, np.inf
 
 
-def _draw_rows(
-    eligible: np.ndarray, config: BreakdownConfig, rng: np.random.Generator
-) -> np.ndarray:
+def _draw_rows(eligible: Flags, config: BreakdownConfig, rng: np.random.Generator) -> Ids:
     """Numbers of the playlists to measure, ascending; at most ``max_playlists``."""
     rows = np.flatnonzero(eligible)
     if config.max_playlists is None or len(rows) <= config.max_playlists:
@@ -267,17 +266,17 @@ def _draw_rows(
     return np.sort(rng.choice(rows, config.max_playlists, replace=False))
 
 
-def _row(label: str, truth: Ragged, values: Mapping[str, np.ndarray]) -> Row:
+def _row(label: str, truth: Ragged, values: Mapping[str, Floats]) -> Row:
     figures = {name: float(each.mean()) if len(each) else None for name, each in values.items()}
     return {"group": label, "playlists": len(truth), "held_out": len(truth.values), **figures}
 
 
-def _recall(lists: np.ndarray, truth: Ragged, k: int) -> np.ndarray:
+def _recall(lists: Ids, truth: Ragged, k: int) -> Floats:
     return per_playlist_metrics(lists, truth, [k])[f"recall@{k}"]
 
 
-def _distinct(rows: np.ndarray, artists: np.ndarray, base: int) -> np.ndarray:
+def _distinct(rows: Ids, artists: Ids, base: int) -> Ids:
     """row x base + artist, each pair once, without unknown artists."""
     known = artists >= 0
-    pairs: np.ndarray = np.unique(rows[known] * base + artists[known])
+    pairs: Ids = np.unique(rows[known] * base + artists[known])
     return pairs

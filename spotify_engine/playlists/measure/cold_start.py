@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,13 +52,24 @@ class Case(NamedTuple):
     score: Callable[[np.ndarray], np.ndarray]
 
 
+class ColdStartRow(TypedDict):
+    """What :func:`measure_cold_start` says of a case."""
+
+    case: str
+    fallback: str | None
+    playlists: int
+    held_out: int
+    ours: dict[str, float] | None
+    popularity: dict[str, float] | None
+
+
 def measure_cold_start(
     recommender: PlaylistRecommender,
     titles: Sequence[str],
     split: Split,
     config: ColdStartConfig,
     votes_needed: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ColdStartRow]:
     """Complete test playlists as if little were known of them.
 
     All tracks are ranked but those of the playlist's train and val parts, by what ``complete``
@@ -75,7 +86,7 @@ def measure_cold_start(
         and ``popularity`` recall and NDCG at 10 and recall at 100; None where no playlist is so.
     """
     known = split.known_before_test
-    found = []
+    found: list[ColdStartRow] = []
     cases = cold_start_cases(recommender, titles, split, config, votes_needed)
     for case in cases:
         rows = case.rows
@@ -95,7 +106,8 @@ def measure_cold_start(
                 "fallback": case.answers,
                 "playlists": len(rows),
                 "held_out": len(truth.values),
-                **{name: _figures(each, truth) for name, each in lists.items()},
+                "ours": _figures(lists["ours"], truth),
+                "popularity": _figures(lists["popularity"], truth),
             }
         )
     return found
@@ -217,7 +229,7 @@ class _Votes:
         return found
 
 
-def render_cold_start(found: Sequence[Mapping[str, Any]]) -> Table:
+def render_cold_start(found: Sequence[ColdStartRow]) -> Table:
     """A line for each case: our figures, each above popularity's."""
     table = Table(
         title="Test part with little known: ours / popularity",
@@ -232,7 +244,9 @@ def render_cold_start(found: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right")
     for row in found:
         ours, others = row["ours"], row["popularity"]
-        cells = [f"{ours[name]:.4f} / {others[name]:.4f}" if ours else "" for name in FIGURES]
+        cells = [
+            f"{ours[name]:.4f} / {others[name]:.4f}" if ours and others else "" for name in FIGURES
+        ]
         table.add_row(row["case"], row["fallback"] or "seeds", f"{row['playlists']:,}", *cells)
     return table
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Annotated, Any, Self
+from typing import Annotated, Self, TypedDict
 
 import numpy as np
 import torch
@@ -111,9 +111,8 @@ class TitleModel:
             float32 ``[titles, n]``; rows sum to 1, or to 0 for a title that is like none.
         """
         asked = [title or "" for title in titles]
-        found = sparse.coo_array(
-            sum(share * terms.similarity(asked) for share, terms in self._terms)
-        )
+        first, *others = (share * terms.similarity(asked) for share, terms in self._terms)
+        found = sparse.coo_array(sum(others, first))
         usable = found.data >= LEAST
         if leave_out is not None:
             usable &= self.playlists[found.col] != leave_out[found.row]
@@ -153,6 +152,13 @@ class TitleModel:
         return (self.settings.popularity * np.log1p(popularity)).astype(np.float32)
 
 
+class TitleTrials(TypedDict):
+    """Settings and recall of all that were tried, and popularity's recall."""
+
+    tried: list[dict[str, float]]
+    popularity: float | None
+
+
 def choose_titles(
     titles: Sequence[str],
     train: Ragged,
@@ -160,7 +166,7 @@ def choose_titles(
     vectors: np.ndarray,
     encoded: EncodedTracks,
     config: TitleConfig,
-) -> tuple[TitleModel | None, dict[str, Any]]:
+) -> tuple[TitleModel | None, TitleTrials]:
     """The title model with the best recall@100 on val, each playlist completed without its own row.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -72,9 +72,21 @@ class Pairs:
         }
 
 
+class TableCounts(TypedDict):
+    """What went into the tables, and what was left out."""
+
+    matched_rows: int
+    unmatched_rows: int
+    matched_ratio: float
+    unmatched_tracks_kept: int
+    duplicate_rows: int
+    before_pruning: dict[str, int]
+    after_pruning: dict[str, int]
+
+
 def build_tables(
     parts: list[Matched], features: Features, config: DataConfig, path: str
-) -> tuple[dict[str, pa.Table], dict[str, Any]]:
+) -> tuple[dict[str, pa.Table], TableCounts]:
     """Put the chunks of the playlist file ``path`` together, in their order.
 
     Args:
@@ -95,21 +107,23 @@ def build_tables(
             "check that both are of the same data set, or set data.unmatched=keep"
         )
     pairs, duplicates = _join(parts, len(features))
-    counts: dict[str, Any] = {
+    before = pairs.sizes()
+    unmatched_tracks = pairs.unmatched.num_rows
+    pairs = _prune(_choose(pairs, config), config)
+    after = pairs.sizes()
+    counts: TableCounts = {
         "matched_rows": matched,
         "unmatched_rows": unmatched,
         "matched_ratio": matched / max(1, matched + unmatched),
-        "unmatched_tracks_kept": pairs.unmatched.num_rows,
+        "unmatched_tracks_kept": unmatched_tracks,
         "duplicate_rows": duplicates,
-        "before_pruning": pairs.sizes(),
+        "before_pruning": before,
+        "after_pruning": after,
     }
-    pairs = _prune(_choose(pairs, config), config)
-    counts["after_pruning"] = pairs.sizes()
-    left, before = counts["after_pruning"]["playlists"], counts["before_pruning"]["playlists"]
-    if left < FEWEST_PLAYLISTS:
+    if after["playlists"] < FEWEST_PLAYLISTS:
         raise InputError(
-            f"{path}: {left} of {before} playlists are left, fewer than {FEWEST_PLAYLISTS}; "
-            f"{_relax(config)}"
+            f"{path}: {after['playlists']} of {before['playlists']} playlists are left, fewer than "
+            f"{FEWEST_PLAYLISTS}; {_relax(config)}"
         )
     return _number(pairs, features), counts
 

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,9 @@ import ray
 from rich.table import Column, Table
 
 from spotify_engine.console import say
-from spotify_engine.dotted import flatten
+from spotify_engine.dotted import Tree, flatten
 from spotify_engine.errors import InputError
-from spotify_engine.playlists.tables.build import DataConfig, build_tables
+from spotify_engine.playlists.tables.build import DataConfig, TableCounts, build_tables
 from spotify_engine.playlists.tables.features import (
     FEATURE_COLUMNS,
     FEATURE_REMEDIES,
@@ -35,12 +35,39 @@ from spotify_engine.playlists.tables.reading import (
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, CsvFile, open_csv, split
 from spotify_engine.reading.rejects import Rejected, check_rejects, combine_rejects
 from spotify_engine.runtime.cluster import refusals_as_raised
-from spotify_engine.runtime.data.tasks import Clock, run_tasks
+from spotify_engine.runtime.data.tasks import Clock, Row, run_tasks
 from spotify_engine.store.atomic import replaced_folder
 
 _ROW_GROUP = 1 << 20
 _TASK_BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their hashes, at their peak
 _READ_AHEAD = 4  # chunks that a task holds before it waits for the keys
+
+
+class KeyCounts(TypedDict):
+    """Names of tracks with artists that the features file knows, and those of several tracks."""
+
+    keys: int
+    keys_with_several_ids: int
+
+
+class FeatureCounts(KeyCounts):
+    """What the features file had."""
+
+    rows: int
+    rejected: dict[str, int]
+    repeated_rows: int
+    audio: dict[str, dict[str, int]]
+
+
+class PlaylistCounts(TableCounts):
+    """And what was read to make them, with the seconds of each stage."""
+
+    bytes: int
+    chunks: int
+    rows: int
+    rejected: dict[str, int]
+    features: FeatureCounts
+    seconds: dict[str, float]
 
 
 def prepare_tables(
@@ -49,7 +76,7 @@ def prepare_tables(
     out_dir: Path,
     config: DataConfig,
     parallelism: int | None = None,
-) -> dict[str, Any]:
+) -> PlaylistCounts:
     """Read, match, prune and number both files; write ``out_dir/*.parquet`` in one go.
 
     The tables (all of ``TABLES`` but the two of genres) are the same bytes whatever
@@ -80,13 +107,16 @@ def prepare_tables(
     if features is not None:
         open_csv(features, DOUBLED, FEATURE_COLUMNS, limit=limit)
     # The first chunks are parsed, by workers that are only starting, while another reads features.
-    described, keys = _read_features.remote(features)
+    both: Any = _read_features.remote(features)  # Ray's types know nothing of num_returns
+    described, keys = both
     with refusals_as_raised():
         try:
             matched, rejected = _match(file, keys, config, parallelism)
         except ray.exceptions.RayError:
             ray.get(described)  # without features the chunks fail too, and say less
             raise
+        known: Features
+        several: KeyCounts
         known, several = ray.get(described)
     features_rejected = Rejected.of(known.rejects, known.rows, 0)
     feature_reasons = check_rejects(str(features), [features_rejected], 0, limit, FEATURE_REMEDIES)
@@ -116,10 +146,13 @@ def prepare_tables(
 
 
 @ray.remote(num_returns=2)
-def _read_features(path: str | None) -> tuple[tuple[Features, dict[str, int]], KeyTable]:
+def _read_features(path: str | None) -> tuple[tuple[Features, KeyCounts], KeyTable]:
     known = no_features() if path is None else read_features(path)
     keys = KeyTable.of(known)
-    counts = {"keys": len(keys.rows), "keys_with_several_ids": keys.with_several_ids}
+    counts: KeyCounts = {
+        "keys": len(keys.rows),
+        "keys_with_several_ids": keys.with_several_ids,
+    }
     return (known, counts), keys
 
 
@@ -162,9 +195,7 @@ def _match_all(
         yield pa.Table.from_pylist([_packed_match(number, chunk, keys, keep_unmatched)])
 
 
-def _packed_match(
-    number: int, chunk: Chunk, keys: KeyTable, keep_unmatched: bool
-) -> dict[str, Any]:
+def _packed_match(number: int, chunk: Chunk, keys: KeyTable, keep_unmatched: bool) -> Row:
     rejected = Rejected.of(chunk.rejects, chunk.rows, chunk.newlines)
     matched = match_chunk(chunk, keys, keep_unmatched)
     numbers = {
@@ -185,7 +216,7 @@ def _packed_match(
     }
 
 
-def _unpack(row: dict[str, Any]) -> tuple[Matched, Rejected]:
+def _unpack(row: Row) -> tuple[Matched, Rejected]:
     numbers = json.loads(row["numbers"])
     rejected = Rejected(numbers["rows"], numbers["newlines"], row["rejects"], numbers["reasons"])
     matched = Matched(
@@ -214,7 +245,7 @@ def _write(tables: dict[str, pa.Table], out_dir: Path) -> None:
             )
 
 
-def render_counts(counts: dict[str, Any]) -> Table:
+def render_counts(counts: Tree) -> Table:
     """What preparing the tables read, left out and kept."""
     table = Table("what", Column("count", justify="right"), title="Data")
     for name, value in flatten(counts).items():

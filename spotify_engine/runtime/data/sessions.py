@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ import ray
 from spotify_engine.console import say
 from spotify_engine.reading.records import CsvFile, split
 from spotify_engine.reading.rejects import Rejected, combine_rejects
-from spotify_engine.runtime.data.tasks import Clock, run_tasks
+from spotify_engine.runtime.data.tasks import Clock, Row, run_tasks
 from spotify_engine.sessions.schema import LISTENING, TABLES
 from spotify_engine.sessions.tables.build import (
     Users,
@@ -30,7 +30,7 @@ from spotify_engine.sessions.tables.build import (
     locate_files,
     user_tables,
 )
-from spotify_engine.sessions.tables.metadata import open_sessions, read_metadata
+from spotify_engine.sessions.tables.metadata import FileCounts, open_sessions, read_metadata
 from spotify_engine.sessions.tables.plays import (
     KnownSongs,
     SessionDataConfig,
@@ -44,13 +44,32 @@ _BYTES_PER_CHUNK_BYTE = 10  # the text, its columns and their numbers, at their 
 _BYTES_PER_EVENT = 200  # plays, their order and the sorted columns, at their peak
 
 
+class SessionCounts(TypedDict):
+    """What was read, set aside and written, and the seconds of each stage."""
+
+    bytes: int
+    chunks: int
+    rows: int
+    rejected: dict[str, int]
+    set_aside: dict[str, int]
+    longer_than_track: int
+    other_artist: int
+    users: int
+    users_without_history: int
+    sessions: int
+    events: int
+    edges: int
+    files: dict[str, FileCounts | int]
+    seconds: dict[str, float]
+
+
 def prepare_sessions(
     folder: str,
     out_dir: Path,
     config: SessionDataConfig,
     parallelism: int | None = None,
     latest: int | None = None,
-) -> dict[str, Any]:
+) -> SessionCounts:
     """Read a folder of session CSVs; write all of ``TABLES`` to ``out_dir/*.parquet`` in one go.
 
     The tables hold the same rows whatever ``config.chunk_bytes``, ``config.events_per_part`` and
@@ -161,7 +180,7 @@ def prepare_sessions(
 class _Chunk:
     """What a task told of the range that it read."""
 
-    def __init__(self, row: dict[str, Any]) -> None:
+    def __init__(self, row: Row) -> None:
         self.user_ids = pa.ipc.open_stream(row["user_ids"]).read_all()["id"].combine_chunks()
         self.counts = np.frombuffer(row["counts"], np.int64)
         self.rejected = Rejected(
@@ -171,7 +190,7 @@ class _Chunk:
         self.longer: int = row["longer"]
 
 
-def _by_number(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_number(rows: Iterator[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row["number"])
 
 
@@ -232,7 +251,7 @@ def _part_path(scratch: str, name: str, number: int) -> str:
     return f"{scratch}/{name}-{number}.parquet"
 
 
-def _stitch(fresh: Path, scratch: Path, parts: Sequence[dict[str, Any]]) -> int:
+def _stitch(fresh: Path, scratch: Path, parts: Sequence[Row]) -> int:
     """Join the parts of events and edges, one in memory at a time; returns the number of edges."""
     for path in scratch.glob("plays-*.arrow"):
         path.unlink()

@@ -12,6 +12,8 @@ import ray.data
 
 from spotify_engine.console import say
 
+Row = dict[str, Any]
+"""What a task made of a piece: as each kind of task has it."""
 _TASKS_PER_CPU = 4  # more balance the load better, but each costs about 0.15 s on top of its work
 _SECONDS_BETWEEN_NEWS = 5.0
 WORKER_BYTES = 256 << 20  # a worker with its libraries
@@ -38,7 +40,7 @@ def run_tasks(
     task_bytes: int,
     parallelism: int | None,
     done: Callable[[int], str],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Do ``work`` on all pieces with Ray Data and yield the rows that it made, as they come.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from spotify_engine.config import load_config, read_yaml
-from spotify_engine.dotted import flatten
+from spotify_engine.dotted import Flat, Tree, flatten
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.fingerprint import fingerprint
-from spotify_engine.evaluation.ranking import evaluate_scorer, load_predictions
+from spotify_engine.evaluation.ranking import Figures, evaluate_scorer, load_predictions
 from spotify_engine.evaluation.splits import load_split
 from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.playlists.measure.challenge import Breakdown, challenge_breakdown
-from spotify_engine.playlists.measure.cold_start import measure_cold_start
+from spotify_engine.playlists.measure.cold_start import ColdStartRow, measure_cold_start
 from spotify_engine.playlists.measure.leaderboard import (
     Row,
     baseline_rows,
@@ -73,7 +73,7 @@ class Audit:
     differences: list[str]
     compared: int
     left_out: Sequence[str]
-    figures: dict[str, Any]
+    figures: Flat
     said: str
 
     @property
@@ -108,7 +108,7 @@ def audit_run(run: Path, baselines: bool, wide: bool = False, watch: Watch = unw
 def _audit_playlists(
     run: Path,
     config: KaggleJob,
-    report: dict[str, Any],
+    report: Tree,
     baselines: bool,
     began: float,
     wide: bool,
@@ -197,7 +197,7 @@ def _said_of_playlists(name: str, ours: str) -> str:
 def _audit_sessions(
     run: Path,
     config: SyntheticJob,
-    report: dict[str, Any],
+    report: Tree,
     baselines: bool,
     began: float,
     wide: bool,
@@ -245,7 +245,7 @@ def _audit_sessions(
     return Audit(board.render(wide), differences, len(found), left_out, found, said)
 
 
-def _named(tree: dict[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
+def _named(tree: Mapping[str, object], left_out: Sequence[str]) -> Flat:
     """Its figures by dotted key."""
     return {
         name: value
@@ -254,7 +254,7 @@ def _named(tree: dict[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _compare(found: dict[str, Any], reported: dict[str, Any], how: str = "") -> list[str]:
+def _compare(found: Flat, reported: Flat, how: str = "") -> list[str]:
     """Differences, said as "scorer part figure"."""
     there = {_said(name): value for name, value in reported.items()}
     return _differences(how, {_said(name): value for name, value in found.items()}, there)
@@ -264,7 +264,7 @@ def _said(name: str) -> str:
     return " ".join(name.removeprefix("leaderboard.").split(".", 2))
 
 
-def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
+def _figures(breakdown: Breakdown | None) -> Flat:
     """A breakdown's figures by part, group and name."""
     return {
         f"{part} {row['group']} {name}": value
@@ -275,16 +275,16 @@ def _figures(breakdown: Breakdown | None) -> dict[str, Any]:
     }
 
 
-def _by_case(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _by_case(found: Sequence[ColdStartRow]) -> Figures:
     return {
         f"{row['case']}: {name} {figure}": value
         for row in found
-        for name in ("ours", "popularity")
-        for figure, value in (row[name] or {}).items()
+        for name, figures in (("ours", row["ours"]), ("popularity", row["popularity"]))
+        for figure, value in (figures or {}).items()
     }
 
 
-def _differences(where: str, found: dict[str, Any], reported: dict[str, Any]) -> list[str]:
+def _differences(where: str, found: Flat, reported: Flat) -> list[str]:
     lines = []
     for name in found.keys() | reported.keys():
         ours, theirs = _number(found.get(name)), _number(reported.get(name))

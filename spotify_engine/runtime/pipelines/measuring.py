@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,15 @@ import pyarrow as pa
 from spotify_engine.console import console, say
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.faithfulness import deletion_test, described
+from spotify_engine.evaluation.ranking import Figures
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.learning.parameters import parameter_counts
-from spotify_engine.playlists.measure.cold_start import measure_cold_start, render_cold_start
+from spotify_engine.playlists.measure.challenge import Breakdown
+from spotify_engine.playlists.measure.cold_start import (
+    ColdStartRow,
+    measure_cold_start,
+    render_cold_start,
+)
 from spotify_engine.playlists.measure.leaderboard import (
     Row,
     TrackFacts,
@@ -28,6 +34,25 @@ from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.watching import Watch, telling
 
 
+class Parts(TypedDict):
+    """A scorer's figures by part."""
+
+    val: Figures
+    test: Figures
+
+
+class Findings(TypedDict):
+    """What ``report.json`` says of a trained model and of the baselines."""
+
+    metrics: Parts
+    without_item_item: dict[str, Any] | None
+    baselines: dict[str, dict[str, Any]]
+    breakdown: dict[str, Breakdown]
+    cold_start: list[ColdStartRow]
+    faithfulness: Figures
+    parameters: dict[str, int]
+
+
 def measure_run(
     config: KaggleJob,
     recommender: PlaylistRecommender,
@@ -36,7 +61,7 @@ def measure_run(
     facts: TrackFacts,
     titles: Sequence[str],
     train_seconds: float,
-) -> tuple[Row, dict[str, Any]]:
+) -> tuple[Row, Findings]:
     """Measure a recommender beside the baselines, and print the tables.
 
     Args:
@@ -82,7 +107,7 @@ def measure_run(
 
 def faithfulness(
     recommender: PlaylistRecommender, split: Split, seed: int, watch: Watch
-) -> dict[str, Any]:
+) -> Figures:
     """What becomes of scores without what explains them, see ``deletion_test``."""
     ids = recommender.ids
 

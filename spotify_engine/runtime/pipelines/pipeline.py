@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, TypedDict
 
 from ray.train import UserCallback
 
 from spotify_engine import __version__
 from spotify_engine.console import console
-from spotify_engine.graphs import render_summary
+from spotify_engine.dotted import Tree
+from spotify_engine.graphs import Summary, render_summary
+from spotify_engine.learning.trainers.served import ServedReport
 from spotify_engine.pipelines import Pipeline
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.runtime.data.playlists import render_counts
 from spotify_engine.runtime.pipelines.recording import record_report, recorded
-from spotify_engine.runtime.pipelines.run import Job, Run
+from spotify_engine.runtime.pipelines.run import Job, Results, Run
 from spotify_engine.sessions.recommender import SessionRecommender
 from spotify_engine.stages import Part, Stage
 from spotify_engine.store.atomic import write_text
 from spotify_engine.store.invented import is_invented
 from spotify_engine.strict_json import to_json
+
+
+class Published(TypedDict):
+    """Of which data a bundle was made."""
+
+    data_fingerprint: str
 
 
 class TrainingPipeline(ABC, Generic[Job]):
@@ -59,12 +67,12 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @property
     @abstractmethod
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Mapping[str, object]:
         """What the bundle says of how good it is."""
 
     @property
     @abstractmethod
-    def served(self) -> dict[str, Any]:
+    def served(self) -> ServedReport:
         """Which epoch the bundle holds, and whether training helped."""
 
     @abstractmethod
@@ -83,12 +91,12 @@ class TrainingPipeline(ABC, Generic[Job]):
         """
 
     @abstractmethod
-    def report(self, results: dict[str, Any]) -> dict[str, Any]:
+    def report(self, results: Results) -> Tree:
         """What ``report.json`` says beside release, configuration and seconds, from what the
         stages returned."""
 
     @abstractmethod
-    def draw(self, report: dict[str, Any]) -> None:
+    def draw(self, report: Tree) -> None:
         """The pictures beside ``report.json``."""
 
     def prepare(self) -> None:
@@ -104,7 +112,7 @@ class TrainingPipeline(ABC, Generic[Job]):
         """To a trained model: all that validation chooses by."""
         self._do(stage for stage in self.stages if stage.part is Part.LEARNING)
 
-    def conclude(self) -> dict[str, Any]:
+    def conclude(self) -> Tree:
         """From a trained model to bundle and report, which is returned; ranks the test part."""
         self._do(stage for stage in self.stages if stage.part is Part.RESULT)
         results = {name: stage["result"] for name, stage in self.run.stages.items()}
@@ -118,7 +126,7 @@ class TrainingPipeline(ABC, Generic[Job]):
         self.draw(report)
         return report
 
-    def run_all(self) -> dict[str, Any]:
+    def run_all(self) -> Tree:
         """All stages in order, recorded; returns the report."""
         # What can be refused is accepted before anything is recorded.
         self.prepare()
@@ -135,7 +143,7 @@ class TrainingPipeline(ABC, Generic[Job]):
     def stages(self) -> Sequence[Stage[Self]]:
         return self.stages_of(self.config)
 
-    def publish(self) -> dict[str, Any]:
+    def publish(self) -> Published:
         """``bundle/``: the trained version, enough to serve."""
         found = fingerprint_of_data(self.run)
         manifest = {
@@ -159,12 +167,12 @@ class TrainingPipeline(ABC, Generic[Job]):
             self.run.do(stage, self)
 
 
-def tell_counts(pipeline: object, counts: dict[str, Any]) -> None:
+def tell_counts(pipeline: object, counts: Tree) -> None:
     """Print what was read."""
     console.print(render_counts(counts))
 
 
-def tell_graph(pipeline: object, counts: dict[str, Any]) -> None:
+def tell_graph(pipeline: object, counts: Summary) -> None:
     """Print how large a graph is."""
     console.print(render_summary(counts))
 

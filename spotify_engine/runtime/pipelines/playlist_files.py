@@ -44,7 +44,7 @@ class PlaylistFiles:
     def mixed(self) -> PlaylistRecommender:
         """The best checkpoint with its item-item term, if it has one."""
         if self.run.stages["item_item"]["result"]["used"]:
-            return self.gat.with_items(sparse.load_npz(self.run.item_item))
+            return self.gat.with_items(sparse.csr_array(sparse.load_npz(self.run.item_item)))
         return self.gat
 
     @cached_property

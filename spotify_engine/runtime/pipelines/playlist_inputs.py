@@ -9,6 +9,7 @@ from typing import Any
 
 from spotify_engine.config import CONFIGS, load_config, read_yaml
 from spotify_engine.console import say
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.settings import InputsConfig, KaggleJob
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
@@ -44,7 +45,7 @@ def playlist_config(
     """
     if arguments.sample and (arguments.playlists or arguments.features):
         raise InputError("--sample makes its own files; leave out --playlists and --features")
-    flags: dict[str, Any] = {"mode": arguments.mode, "inputs": {}}
+    flags: Tree = {"mode": arguments.mode, "inputs": {}}
     if arguments.sample:
         if not (SAMPLE / "spotify_dataset.csv").exists():
             say(f"Writing a Kaggle-shaped sample to {SAMPLE}")
@@ -68,7 +69,7 @@ def playlist_config(
     return config
 
 
-def _mode(name: str) -> dict[str, Any]:
+def _mode(name: str) -> Tree:
     return read_yaml(CONFIGS / "kaggle" / f"{name}.yaml")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,19 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from spotify_engine.console import console, say
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.fingerprint import fingerprint
 from spotify_engine.evaluation.ranking import save_predictions
 from spotify_engine.evaluation.splits import Split, make_split, save_split
-from spotify_engine.graphs import summary
-from spotify_engine.learning.trainers.served import served_of
+from spotify_engine.graphs import Summary, summary
+from spotify_engine.learning.trainers.served import ServedReport, served_of
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.playlists.measure.leaderboard import leaderboard_in_words
 from spotify_engine.playlists.model.graph import build_graph, load_graph, save_graph
 from spotify_engine.playlists.model.start import find_start
 from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
-from spotify_engine.playlists.recommend.titles import choose_titles
+from spotify_engine.playlists.recommend.titles import TitleTrials, choose_titles
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.report.challenge import plot_breakdown
 from spotify_engine.playlists.report.figures import plot_report
@@ -34,14 +35,56 @@ from spotify_engine.playlists.tables.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.tables.genres import mine_artist_genres, read_artist_genres
 from spotify_engine.playlists.training_inputs import PlaylistTraining
 from spotify_engine.ragged import Ragged
-from spotify_engine.runtime.data.playlists import prepare_tables
-from spotify_engine.runtime.pipelines.measuring import measure_run
+from spotify_engine.runtime.data.playlists import PlaylistCounts, prepare_tables
+from spotify_engine.runtime.pipelines.measuring import Findings, Parts, measure_run
 from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_counts, tell_graph
 from spotify_engine.runtime.pipelines.playlist_files import PlaylistFiles
+from spotify_engine.runtime.pipelines.run import Results
 from spotify_engine.runtime.train.training import EPOCHS, train
 from spotify_engine.stages import Part, Stage
 from spotify_engine.store.atomic import replaced_file, replaced_folder
 from spotify_engine.watching import telling
+
+
+class HeldOut(TypedDict):
+    """How tracks were held out, and how many are in each part."""
+
+    strategy: str
+    order: dict[str, float] | None
+    train: int
+    val: int
+    test: int
+
+
+Genres = dict[str, str | int]
+"""Where genres come from, and how many; of a file, which of its rows were of use."""
+
+
+class Begun(TypedDict):
+    """What was tried to begin from: settings and recall, the chosen ones' too."""
+
+    chosen: dict[str, float]
+    tried: list[dict[str, float]]
+
+
+class Mixed(TypedDict):
+    """The item-item terms that were tried."""
+
+    used: bool
+    chosen: dict[str, float] | None
+    tried: list[dict[str, float]]
+
+
+class Titles(TitleTrials):
+    """How titles were compared, and are from here on."""
+
+    chosen: dict[str, float] | None
+
+
+class Evaluated(Findings):
+    """And by which the file of lists is known."""
+
+    fingerprints: dict[str, str]
 
 
 class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
@@ -58,12 +101,12 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         return self.config.inputs.model_dump().values()
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = self.run.stages["evaluate"]["result"]["metrics"]
+    def metrics(self) -> Parts:
+        metrics: Parts = self.run.stages["evaluate"]["result"]["metrics"]
         return metrics
 
     @cached_property  # a checkpoint holds every embedding
-    def served(self) -> dict[str, Any]:
+    def served(self) -> ServedReport:
         history = self.run.stages["train"]["result"]
         return served_of(self.run.checkpoints / "best", history).report()
 
@@ -73,12 +116,12 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
     def require_validation(self) -> None:
         """Nothing is refused here: without playlists to hold tracks out of, there is no split."""
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> PlaylistCounts:
         """Both CSV files to ``tables/``."""
         inputs, tables = self.config.inputs, self.run.tables
         return prepare_tables(inputs.playlists, inputs.features, tables, self.config.data)
 
-    def hold_out(self) -> dict[str, Any]:
+    def hold_out(self) -> HeldOut:
         """``split.parquet``: decided here, and nowhere else."""
         pairs = self.table("playlist_tracks")
         playlists = Ragged.from_pairs(
@@ -107,7 +150,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         if (split.train.lengths < 2).all():
             raise InputError("every playlist has a single training track; add longer playlists")
 
-    def find_genres(self) -> dict[str, Any]:
+    def find_genres(self) -> Genres:
         """``tables/genres`` and ``artist_genres``, from the file or from training titles."""
         if self.config.inputs.genres:
             found = read_artist_genres(
@@ -121,7 +164,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             rejects = self.table("rejects")
             others = rejects.filter(pc.not_equal(rejects["source"], self.config.inputs.genres))
             self.write_table("rejects", pa.concat_tables([others, found.rejects]))
-            counts: dict[str, Any] = {"source": "file", **found.counts}
+            counts: Genres = {"source": "file", **found.counts}
         else:
             genres, artist_genres = mine_artist_genres(
                 self.table("playlists")["name"].to_pylist(),
@@ -137,14 +180,14 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         with_genres = len(np.unique(artist_genres["artist"].to_numpy()))
         return {**counts, "genres": len(genres), "artists_with_genres": with_genres}
 
-    def build(self) -> dict[str, Any]:
+    def build(self) -> Summary:
         """``graph/``: features and edges as arrays that workers map."""
         data, scale = build_graph(self.tables, self.data_split.train, self.config.graph)
         with replaced_folder(self.run.graph) as partial:
             save_graph(data, scale, partial)
         return summary(data)
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self) -> Begun:
         """``start/``: what the model's parameters begin as, chosen on validation."""
         data, _ = load_graph(self.run.graph)
         split, config = self.data_split, self.config
@@ -165,7 +208,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             self.callbacks,
         )
 
-    def mix(self) -> dict[str, Any]:
+    def mix(self) -> Mixed:
         """``item_item.npz``: the item-item term, its strength chosen on validation."""
         split, config = self.data_split, self.config.item_item
         with console.status("Fitting the item-item term"):
@@ -178,7 +221,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         chosen = max(tried, key=lambda each: each[MONITOR]) if tried else None
         return {"used": items is not None, "chosen": chosen, "tried": tried}
 
-    def compare_titles(self) -> dict[str, Any]:
+    def compare_titles(self) -> Titles:
         """How titles are compared, chosen on validation."""
         split = self.data_split
         with console.status("Comparing titles"):
@@ -192,7 +235,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             )
         return {"chosen": vars(titles.settings) if titles else None, **found}
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> Evaluated:
         """``predictions.parquet``, and the figures of the report; prints the leaderboard."""
         seconds = self.run.seconds["train"]
         ours, found = measure_run(
@@ -209,7 +252,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         save_predictions(self.run.predictions, ours.predictions, ours.scores)
         return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
 
-    def report(self, results: dict[str, Any]) -> dict[str, Any]:
+    def report(self, results: Results) -> Tree:
         return {
             "mode": self.config.mode,
             "data": {
@@ -234,7 +277,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             ),
         }
 
-    def draw(self, report: dict[str, Any]) -> None:
+    def draw(self, report: Tree) -> None:
         plot_report(report, PlaylistRecommender.name, self.run.picture)
         if report["breakdown"]:
             plot_breakdown(report["breakdown"], self.run.breakdown_picture)
@@ -244,15 +287,16 @@ def _tell_served(pipeline: PlaylistPipeline, history: list[dict[str, float]]) ->
     say(pipeline.served["in_words"])
 
 
-def _tell_split(pipeline: PlaylistPipeline, found: dict[str, Any]) -> None:
+def _tell_split(pipeline: PlaylistPipeline, found: HeldOut) -> None:
     order = found["order"]
+    assert order is not None  # names were given
     say(
         f"Holdout: {found['strategy']} (neighbours in alphabetical order: "
         f"{order['share']:.0%}, by chance {order['expected']:.0%})"
     )
 
 
-def _tell_genres(pipeline: PlaylistPipeline, counts: dict[str, Any]) -> None:
+def _tell_genres(pipeline: PlaylistPipeline, counts: Genres) -> None:
     found = f"{counts['genres']:,}, of {counts['artists_with_genres']:,} artists"
     if counts["source"] == "file":
         found += (

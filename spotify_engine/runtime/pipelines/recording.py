@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.config import JobConfig
-from spotify_engine.dotted import flatten
+from spotify_engine.dotted import Flat, flatten
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.tracking.settings import Status, TrackingConfig
 from spotify_engine.tracking.tracker import TrackedRun, Tracker, recorded_id, recorded_status
@@ -82,7 +82,7 @@ def record_audit(
         record.metrics(flatten(dict(found)) | {"differences": differences})
 
 
-def figures(report: Mapping[str, Any]) -> dict[str, Any]:
+def figures(report: Mapping[str, Any]) -> Flat:
     """What to compare runs by: the model's metrics, the baselines' recall, seconds by stage."""
     found = flatten(report.get("metrics", {})) | {
         f"seconds.{stage}": value for stage, value in report["seconds"].items()

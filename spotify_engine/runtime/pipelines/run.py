@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
 
 from spotify_engine.config import JobConfig, dump_yaml, read_yaml
 from spotify_engine.console import say
-from spotify_engine.dotted import flatten
+from spotify_engine.dotted import Tree, flatten
 from spotify_engine.errors import InputError
 from spotify_engine.stages import P, Stage
 from spotify_engine.store.atomic import copy_file, copy_folder, is_leftover, write_text
@@ -30,6 +30,18 @@ REMEDIES = {
 
 
 Job = TypeVar("Job", bound=JobConfig)
+
+Results = dict[str, Any]
+"""What the stages returned, by their names."""
+Facts = dict[str, str | int]
+"""By which a changed input is told: size and time of a file, the path of anything else."""
+
+
+class Done(TypedDict):
+    """What ``stages.json`` keeps of a stage; seconds of all but the inputs."""
+
+    seconds: NotRequired[float]
+    result: Any
 
 
 class Run(Generic[Job]):
@@ -61,12 +73,11 @@ class Run(Generic[Job]):
             self._check_same(inputs)
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(out / "config.yaml", dump_yaml(config))
-            self.stages: dict[str, dict[str, Any]] = _read_json(self._stages_file) or {
-                "inputs": {"result": inputs}
-            }
+            done: dict[str, Done] | None = _read_json(self._stages_file)
+            self.stages = done or {"inputs": Done(result=inputs)}
             self._save()
 
-    def _check_same(self, inputs: dict[str, Any]) -> None:
+    def _check_same(self, inputs: dict[str, Facts]) -> None:
         path = self.out / "config.yaml"
         if not path.exists():
             if self.out.exists() and not all(map(is_leftover, self.out.iterdir())):
@@ -167,11 +178,11 @@ class Run(Generic[Job]):
         write_text(self._stages_file, to_json(self.stages))
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> Tree | None:
     if not path.exists():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Tree = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
             f"{path}: damaged ({error}); give another --out, or delete {path.parent} to start over"
@@ -179,7 +190,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _fingerprint(path: str) -> dict[str, Any]:
+def _fingerprint(path: str) -> Facts:
     """Size and time of a local file; a URI is taken as unchanging."""
     if "://" in path or not Path(path).is_file():
         return {"path": path}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from scipy import sparse
 
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.fingerprint import fingerprint
+from spotify_engine.evaluation.ranking import Figures
 from spotify_engine.learning.parameters import parameter_counts
 from spotify_engine.learning.trainers.base import load_state
 from spotify_engine.pipelines import SESSION_MODELS
@@ -36,6 +37,17 @@ from spotify_engine.sessions.settings import MODELS, ModelName, SyntheticJob
 from spotify_engine.sessions.synthetic import ORACLE_FILE, load_oracle
 from spotify_engine.sessions.tables.build import load_tables
 from spotify_engine.sessions.training_inputs import SessionTraining
+
+
+class Findings(TypedDict):
+    """What ``report.json`` says of a measured board and of the trained models."""
+
+    leaderboard: dict[str, dict[str, Any]]
+    parameters: dict[str, dict[str, int]]
+    genre_influence: float | None
+    cold_start: dict[str, dict[str, float]]
+    faithfulness: dict[str, Figures]
+    fingerprints: dict[str, str]
 
 
 class SessionFiles:
@@ -118,7 +130,7 @@ class SessionFiles:
             truth = load_oracle(self.oracle, self.tables, board.test.rows)
             board.add_oracle(truth.event, truth.songs, truth.probabilities)
 
-    def findings(self, board: Leaderboard) -> dict[str, Any]:
+    def findings(self, board: Leaderboard) -> Findings:
         """What ``report.json`` says of a measured board, of the trained models, and of the files
         that hold the board's lists."""
         networks = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spotify_engine.config import CONFIGS, load_config, read_yaml
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.sessions.schema import REQUIRED_FILES
@@ -35,7 +36,7 @@ def session_config(
     Raises:
         InputError: an input is missing or can't be read, or a key is unknown.
     """
-    flags: dict[str, Any] = {}
+    flags: Tree = {}
     if arguments.model:
         flags["models"] = [name for name in MODELS if name in arguments.model]
     if arguments.trainer:

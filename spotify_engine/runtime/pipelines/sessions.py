@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from spotify_engine.console import console, say
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.faithfulness import described
-from spotify_engine.graphs import summary
-from spotify_engine.learning.trainers.served import ServedEpoch, served_of
+from spotify_engine.graphs import Summary, summary
+from spotify_engine.learning.trainers.served import ServedEpoch, ServedReport, served_of
 from spotify_engine.pipelines import SESSION_MODELS
 from spotify_engine.runtime.data.generate import generate
-from spotify_engine.runtime.data.sessions import prepare_sessions
+from spotify_engine.runtime.data.sessions import SessionCounts, prepare_sessions
 from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_counts, tell_graph
-from spotify_engine.runtime.pipelines.session_files import SessionFiles
+from spotify_engine.runtime.pipelines.run import Results
+from spotify_engine.runtime.pipelines.session_files import Findings, SessionFiles
 from spotify_engine.runtime.train.training import EPOCHS, train
 from spotify_engine.sessions.measure.figures import plot_session_report
 from spotify_engine.sessions.measure.leaderboard import Leaderboard, board_in_words
@@ -59,12 +61,14 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         return [self.folder]
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        found = self.run.stages.get("evaluate", {}).get("result", {}).get("leaderboard", {})
+    def metrics(self) -> Tree:
+        stages = self.run.stages
+        result = stages["evaluate"]["result"] if "evaluate" in stages else {}
+        found = result.get("leaderboard", {})
         return {name: found[name] for name in SESSION_MODELS.values() if name in found}
 
     @property
-    def served(self) -> dict[str, Any]:
+    def served(self) -> ServedReport:
         return self.served_of(self.config.models[-1]).report()
 
     def served_of(self, name: ModelName) -> ServedEpoch:
@@ -86,14 +90,14 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
                 "nothing to choose settings by; give more listening, or search the session model"
             )
 
-    def generate(self) -> dict[str, Any]:
+    def generate(self) -> dict[str, int]:
         """``data/``, where no folder of CSVs was given."""
         asked = OracleScope(self.config.split, self.config.data.gap_seconds)
         return generate(
             Path(self.folder), self.config.generator, oracle=True, workers=1, asked=asked
         )
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> SessionCounts:
         """The CSV files to ``tables/``."""
         # What is generated may lie in the future.
         latest = LATEST if self.config.inputs.data is None else None
@@ -108,7 +112,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         save_event_split(split, events, self.run.split)
         return {name: int(getattr(split, name).sum()) for name in ("train", "val", "test")}
 
-    def build(self) -> dict[str, Any]:
+    def build(self) -> Summary:
         """``graph/``: of the training part."""
         edges = edges_of_events(self.train_events, len(self.tables["songs"]))
         data = build_session_graph(self.tables, edges, self.config.graph)
@@ -127,7 +131,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
             self.training(name), self.run.checkpoints / name, self.config.cluster, self.callbacks
         )
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> Findings:
         """The leaderboard, the files of its lists, the benefits of cold start, faithfulness."""
         board = self.board()
         with console.status("Fitting and tuning the baselines"):
@@ -139,8 +143,8 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         console.print(board.render())
         say(board.in_words(self.last))
         found = self.findings(board)
-        for name, each in found["faithfulness"].items():
-            console.print(described(name, each), highlight=False)
+        for scorer, each in found["faithfulness"].items():
+            console.print(described(scorer, each), highlight=False)
         return found
 
     def _save_rankings(self, board: Leaderboard) -> None:
@@ -159,7 +163,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         save_rankings(self.run.rankings, "event", board.test.rows, events)
         save_rankings(self.run.held_out, "user", np.arange(board.data.n_users), users)
 
-    def report(self, results: dict[str, Any]) -> dict[str, Any]:
+    def report(self, results: Results) -> Tree:
         return {
             "data": {
                 **{k: results.get(k) for k in ("generate", "prepare", "split", "graph")},
@@ -170,13 +174,13 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
             **self._evaluated(results.get("evaluate")),
         }
 
-    def _evaluated(self, found: dict[str, Any] | None) -> dict[str, Any]:
+    def _evaluated(self, found: Findings | None) -> Tree:
         if found is None:
             return {}
         board = {name: row["next_song"] for name, row in found["leaderboard"].items()}
         return {**found, "in_words": board_in_words(self.last, board)}
 
-    def draw(self, report: dict[str, Any]) -> None:
+    def draw(self, report: Tree) -> None:
         plot_session_report(report, self.run.picture)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from errno import ENOSPC
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, Required, TypedDict
 
 import ray.train
 import ray.util
@@ -23,12 +23,14 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from spotify_engine.command import logs_all
 from spotify_engine.config import ClusterConfig
+from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.learning.exchange import sum_over_workers
 from spotify_engine.learning.trainers.base import (
     BaseTrainer,
     EpochReport,
     TrainingDiverged,
+    Where,
     load_state,
 )
 from spotify_engine.runtime.train.rendezvous import NodeTorchConfig
@@ -61,7 +63,7 @@ class TrainingJob(Protocol):
         """The metric that the best checkpoint goes by; higher is better."""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Tree:
         """Configuration by section, for a report of what went wrong."""
 
     def open(self) -> BaseTrainer:
@@ -127,7 +129,7 @@ def train(
         raise _stopped(result, checkpoints)
     assert result.checkpoint is not None
     last = load_state(Path(result.checkpoint.path))
-    _, best_epoch = last["best"]
+    best_epoch = int(last["best"][1])
     best = _folder(checkpoints / RAY_NAME, best_epoch)
     if not best.exists():  # an equally good one was kept
         known = result.get_best_checkpoint(job.monitor, "max")
@@ -135,8 +137,7 @@ def train(
         best = Path(known.path)
     for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
         copy_folder(folder, checkpoints / name)
-    history: list[dict[str, float]] = last["history"]
-    return history
+    return last["history"]
 
 
 def _folder(storage: Path, epoch: int) -> Path:
@@ -239,11 +240,27 @@ def free_workers(checkpoints: Path) -> None:
         note.unlink()
 
 
+class WorkerConfig(TypedDict):
+    """What each worker is told."""
+
+    job: TrainingJob
+    checkpoints: str
+    threads: int
+    resume: str | None
+
+
+class Ended(Where, total=False):
+    """What ended a training before its time."""
+
+    message: Required[str]
+    config: Tree
+
+
 class _CannotSave(RuntimeError):
     """Rank 0 failed to write a checkpoint; raised on every worker."""
 
 
-def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
+def _train_worker(config: WorkerConfig) -> Ended | None:
     """One worker's part.
 
     Returns:
@@ -255,7 +272,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     logging.getLogger().setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    job: TrainingJob = config["job"]
+    job = config["job"]
     trainer = job.open()
     previous = ray.train.get_checkpoint()
     if previous is not None:

@@ -20,7 +20,7 @@ class Suggestions(Searcher):
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, int] | str:
+    def suggest(self, trial_id: str) -> dict[str, int] | str:  # type: ignore[override]
         number = self._suggest()
         return self.FINISHED if number is None else {"number": number}
 
@@ -33,7 +33,7 @@ class Suggestions(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # of what Tune keeps of itself nothing is ever read
 
 
@@ -51,5 +51,5 @@ class Ended(Callback):
             trial.config["number"], trial.get_error() or RuntimeError("its process was lost")
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # as of Suggestions

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ from spotify_engine.tracking.tracker import (
     recorded_id,
 )
 from spotify_engine.tuning.failures import failure
-from spotify_engine.tuning.report import REPORT, gain_of, write_report
+from spotify_engine.tuning.report import REPORT, SearchReport, gain_of, write_report
 from spotify_engine.tuning.results import results_table, save_results
-from spotify_engine.tuning.space import SearchConfig, Space, read_search
+from spotify_engine.tuning.space import SearchConfig, Space, Values, read_search
 from spotify_engine.tuning.strategies import strategy_of
 from spotify_engine.tuning.trials import (
     DEFAULT,
@@ -100,7 +101,7 @@ class Search:
             else:
                 self.strategy.tell(trial)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> SearchReport:
         """Try, choose, and rank the test part for the winner and the default, once.
 
         Returns:
@@ -111,7 +112,7 @@ class Search:
         """
         if (self.out / REPORT).exists():
             say("search: done before", "dim")
-            report: dict[str, Any] = json.loads((self.out / REPORT).read_text(encoding="utf-8"))
+            report: SearchReport = json.loads((self.out / REPORT).read_text(encoding="utf-8"))
             return report
         at_once = self._at_once()
         self.trials.prepare({})
@@ -150,7 +151,7 @@ class Search:
             )  # fmt: skip
         # The workers that a trial starts ask for the CPUs; were a trial to hold any, as many trials
         # as there are CPUs would wait for their workers for ever.
-        resources = {"CPU": 0, "memory": WORKER_BYTES}
+        resources: dict[str, float] = {"CPU": 0, "memory": WORKER_BYTES}
         tuner = Tuner(
             tune.with_resources(tune.with_parameters(run_trial, trials=self.trials), resources),
             tune_config=TuneConfig(
@@ -171,7 +172,7 @@ class Search:
             return self._begin(load_trial(self.out, self.pending.pop(0)))
         number = self.next_number
         if number == DEFAULT:
-            values: dict[str, Any] | None = {}
+            values: Values | None = {}
         elif self.config.minutes and self._clock() > self.config.minutes * 60:
             return None
         else:
@@ -207,7 +208,7 @@ class Search:
         say(f"{trial.name}: {trial.state}{reached} ({trial.wall_seconds:.0f} s) {trial.error}")
         console.print(results_table(self.space, trials, SHOWN))
 
-    def _conclude(self) -> dict[str, Any]:
+    def _conclude(self) -> SearchReport:
         best, default = self._winner(), load_trial(self.out, DEFAULT)
         if default.state != "done" or default.quality is None or best.quality is None:
             raise InputError(
@@ -247,7 +248,7 @@ class Search:
         return best
 
     @staticmethod
-    def _place(trial: Trial) -> tuple[dict[str, Any], int]:
+    def _place(trial: Trial) -> tuple[Values, int]:
         return trial.values, trial.number
 
     def _clock(self) -> float:
@@ -278,7 +279,7 @@ class Search:
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(path, yaml.safe_dump(content, sort_keys=False))
 
-    def _check_same(self, given: Path, content: dict[str, Any]) -> None:
+    def _check_same(self, given: Path, content: Mapping[str, object]) -> None:
         path = self.out / SEARCH_NOTE
         if path.exists():
             here, asked = flatten(read_yaml(path)), flatten(content)
@@ -292,7 +293,7 @@ class Search:
         if self.out.exists() and any(self.out.iterdir()):
             raise InputError(f"{given}: holds files but no search; give --out an empty folder")
 
-    def _content(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, object]:
         """What must be the same for a search to go on."""
         base = flatten(self.base.model_dump(mode="json"))
         return {

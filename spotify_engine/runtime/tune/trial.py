@@ -94,7 +94,7 @@ class Trials:
         return type(self.base).model_validate(tree)
 
 
-def run_trial(config: dict[str, Any], trials: Trials) -> None:
+def run_trial(config: dict[str, int], trials: Trials) -> None:
     """What Tune runs: learns with a trial's values and notes how it went.
 
     Args:

@@ -162,6 +162,6 @@ class SessionEngine:
                 for song, weight in each.neighbours
             ],
             even_attention=each.even_attention,
-            genre=each.genre,
+            genre=dict(each.genre),
             text=each.text,
         )

@@ -56,7 +56,8 @@ class SessionKNN:
         weight = (self.config.decay**back).astype(np.float32)
         asked = sparse.csr_array((weight, (row, queries.recent[row, back])), shape=(n, n_songs))
         norm = np.sqrt(np.asarray(asked.multiply(asked).sum(axis=1)).ravel())
-        similar = (asked @ self.by_song).toarray() / np.maximum(norm, 1e-9)[:, None]
+        similar = sparse.csr_array(asked @ self.by_song).toarray()
+        similar = similar / np.maximum(norm, 1e-9)[:, None]
         few = min(self.config.neighbours, similar.shape[1])
         if few < similar.shape[1]:
             least = -np.partition(-similar, few - 1, axis=1)[:, [few - 1]]

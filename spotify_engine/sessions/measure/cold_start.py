@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from spotify_engine.evaluation.ranking import ranking_metrics
 from spotify_engine.sessions.measure.leaderboard import HeldOut
-from spotify_engine.sessions.measure.next_song import rank_next, single_targets
+from spotify_engine.sessions.measure.next_song import ScoreNext, rank_next, single_targets
 from spotify_engine.sessions.model.session_aware import SessionModel
 from spotify_engine.sessions.model.vectors import GATVectors
 from spotify_engine.sessions.queries import UNKNOWN, Queries
@@ -30,7 +30,7 @@ def cold_start_benefits(
     session: SessionModel | None,
     vectors: GATVectors | None,
     config: SupplementConfig,
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float]]:
     """Compare each fallback with doing without it.
 
     Returns:
@@ -45,12 +45,12 @@ def cold_start_benefits(
     song = single_targets(test.song)
     counts = data.counts.astype(np.float32)
 
-    def recall(score: Any, queries: Queries) -> float:
+    def recall(score: ScoreNext, queries: Queries) -> float:
         lists, _ = rank_next(score, queries, 10)
         return ranking_metrics(lists, song, (10,))["recall@10"]
 
     popular = recall(lambda q, _: np.tile(counts, (len(q), 1)), test.queries)
-    found: dict[str, Any] = {
+    found: dict[str, dict[str, float]] = {
         "new_user": {"random": min(10 / data.n_songs, 1.0), "popularity": popular}
     }
     if session is not None:
@@ -64,18 +64,19 @@ def cold_start_benefits(
         listens = session.counts.listens
         both = {"alone": few, "supplemented": supplement(few, listens, config)}
         found["sparse_user"] = {
-            name: recall(lambda q, _, p=plays: _as_new(session, q, p[q.user]), alone)
-            for name, plays in both.items()
+            name: recall(partial(_as_new, session, plays), alone) for name, plays in both.items()
         }
     if vectors is not None:
         found["new_song"] = _new_song(data, vectors, config)
     return found
 
 
-def _as_new(session: SessionModel, queries: Queries, replay: sparse.csr_array) -> np.ndarray:
+def _as_new(
+    session: SessionModel, plays: sparse.csr_array, queries: Queries, _: np.ndarray
+) -> np.ndarray:
     """Scores of users that have plays but no parameters of their own."""
     nobody = Queries(np.full(len(queries), UNKNOWN), queries.recent, queries.hour, queries.played)
-    terms = session.terms(nobody, replay, replayed=True)
+    terms = session.terms(nobody, plays[queries.user], replayed=True)
     scores: np.ndarray = terms.sum(axis=1)
     return scores
 

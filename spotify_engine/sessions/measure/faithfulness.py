@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from spotify_engine.evaluation.faithfulness import summarised
-from spotify_engine.evaluation.ranking import top_k
+from spotify_engine.evaluation.ranking import Figures, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.measure.next_song import rank_next
 from spotify_engine.sessions.model.basic_gat import Relations, SessionGAT
@@ -24,7 +23,7 @@ REMOVED_SONGS = 3  # of a user's, for a GAT
 
 def session_faithfulness(
     model: SessionModel, queries: Queries, rng: np.random.Generator, sample: int = SAMPLE
-) -> dict[str, Any]:
+) -> Figures:
     """Take out the evidence that explains the best song most, and another piece at random.
 
     The evidence is each recent song of the session, which explains by transition, artist and
@@ -89,7 +88,7 @@ def gat_faithfulness(
     rng: np.random.Generator,
     sample: int = SAMPLE,
     remove: int = REMOVED_SONGS,
-) -> dict[str, Any]:
+) -> Figures:
     """Take out the songs of a user that explain the best new song most, and as many random ones.
 
     A user's songs explain by attention times likeness to the song, as ``SessionExplainer`` ranks

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
+from spotify_engine.arrays import Ids, Scores
 from spotify_engine.evaluation.beyond_accuracy import coverage
-from spotify_engine.evaluation.ranking import NOTHING, ranking_metrics, top_k
+from spotify_engine.evaluation.ranking import NOTHING, Figures, ranking_metrics, top_k
 from spotify_engine.ragged import Ragged
 from spotify_engine.sessions.queries import Queries
 from spotify_engine.strict_json import known
 
 # From a batch of queries and its places among all of them to float32 [batch, songs].
-ScoreNext = Callable[[Queries, np.ndarray], np.ndarray]
+ScoreNext = Callable[[Queries, Ids], Scores]
 
 
 def rank_next(
     score: ScoreNext, queries: Queries, k: int, batch: int = 256
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.int32], Scores]:
     """The k likeliest next songs of each query, those already played in its session left out.
 
     Returns:
@@ -35,12 +36,12 @@ def rank_next(
     return songs, scores
 
 
-def single_targets(song: np.ndarray) -> Ragged:
+def single_targets(song: Ids) -> Ragged:
     """What was played, as one held-out song a list."""
     return Ragged(np.arange(len(song) + 1), song)
 
 
-def genre_diversity(lists: np.ndarray, membership: np.ndarray) -> float:
+def genre_diversity(lists: Ids, membership: np.ndarray) -> float:
     """Mean over lists of the effective number of genres, exp(entropy of the genre shares).
 
     Args:
@@ -59,7 +60,7 @@ def genre_diversity(lists: np.ndarray, membership: np.ndarray) -> float:
     return float(np.exp(-(shares * logs).sum(axis=1)).mean())
 
 
-def genre_coverage(lists: np.ndarray, membership: np.ndarray) -> float:
+def genre_coverage(lists: Ids, membership: np.ndarray) -> float:
     """Part of the genres that some song of some list has; NaN without genres."""
     if not membership.shape[1]:
         return float("nan")
@@ -67,7 +68,7 @@ def genre_coverage(lists: np.ndarray, membership: np.ndarray) -> float:
     return float((membership[songs].sum(axis=0) > 0).mean())
 
 
-def diversity_across(lists: np.ndarray) -> float:
+def diversity_across(lists: Ids) -> float:
     """1 - the mean overlap of two lists / k: 0 if all lists are alike, 1 if none share a song.
 
     Source: Zhou et al., PNAS 107(10), 2010 ("personalisation"). NaN with fewer than two lists.
@@ -81,8 +82,8 @@ def diversity_across(lists: np.ndarray) -> float:
 
 
 def next_song_metrics(
-    lists: np.ndarray, song: np.ndarray, plays: np.ndarray, membership: np.ndarray, k: int = 10
-) -> dict[str, Any]:
+    lists: Ids, song: Ids, plays: Ids, membership: np.ndarray, k: int = 10
+) -> Figures:
     """All figures of some lists: right, and what they are like besides; None for what no list says.
 
     Args:
@@ -94,7 +95,7 @@ def next_song_metrics(
     bits = -np.log2((plays + 1) / (plays.sum() + len(plays)))
     filled = lists >= 0
     novelty = np.where(filled, bits[lists], 0).sum() / max(filled.sum(), 1)
-    figures: dict[str, Any] = known(
+    figures: Figures = known(
         {
             "plays": len(song),
             **{f"{name}@{k}": found[f"{name}@{k}"] for name in ("recall", "ndcg", "mrr")},
@@ -109,13 +110,13 @@ def next_song_metrics(
 
 
 def by_group(
-    lists: np.ndarray,
-    song: np.ndarray,
-    group: np.ndarray,
+    lists: Ids,
+    song: Ids,
+    group: Ids,
     names: Sequence[str],
-    plays: np.ndarray,
+    plays: Ids,
     membership: np.ndarray,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Figures]:
     """``next_song_metrics`` of each group that has plays, by name.
 
     Args:
@@ -128,7 +129,7 @@ def by_group(
     }
 
 
-def _membership(lists: np.ndarray, n_songs: int) -> sparse.csr_array:
+def _membership(lists: Ids, n_songs: int) -> sparse.csr_array:
     row, _ = np.nonzero(lists >= 0)
     ones = np.ones(len(row))
     return sparse.csr_array((ones, (row, lists[lists >= 0])), shape=(len(lists), n_songs))

@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spotify_engine.arrays import Flags, Ids, Scores
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.ranking import NOTHING
 from spotify_engine.evaluation.splits import check_ids, read_columns
 from spotify_engine.store.atomic import replaced_file
 
 Of = Literal["event", "user"]
-Lists = tuple[np.ndarray, np.ndarray]
+Lists = tuple[Ids, Scores]
 """Songs int32 ``[n, k]``, padded with -1, and scores float32 ``[n, k]``."""
 
 
-def save_rankings(path: Path, of: Of, rows: np.ndarray, found: Mapping[str, Lists]) -> None:
+def save_rankings(path: Path, of: Of, rows: Ids, found: Mapping[str, Lists]) -> None:
     """Write lists by scorer: scorer, event or user, rank (from 0), song, score; no padding.
 
     Args:
@@ -30,13 +31,13 @@ def save_rankings(path: Path, of: Of, rows: np.ndarray, found: Mapping[str, List
     _write(path, pa.concat_tables(parts) if parts else _schema(of, True).empty_table())
 
 
-def save_ranking(path: Path, of: Of, rows: np.ndarray, lists: Lists) -> None:
+def save_ranking(path: Path, of: Of, rows: Ids, lists: Lists) -> None:
     """As :func:`save_rankings`, of one scorer, whose name is left out."""
     _write(path, _table(of, rows, lists, None))
 
 
 def load_rankings(
-    path: Path, of: Of, rows: np.ndarray, required: np.ndarray, n_songs: int, k: int
+    path: Path, of: Of, rows: Ids, required: Flags, n_songs: int, k: int
 ) -> dict[str, Lists]:
     """Read what :func:`save_rankings` wrote.
 
@@ -60,9 +61,7 @@ def load_rankings(
     }  # fmt: skip
 
 
-def load_ranking(
-    path: Path, of: Of, rows: np.ndarray, required: np.ndarray, n_songs: int, k: int
-) -> Lists:
+def load_ranking(path: Path, of: Of, rows: Ids, required: Flags, n_songs: int, k: int) -> Lists:
     """Read what :func:`save_ranking` wrote; the rest as in :func:`load_rankings`."""
     return _lists(path, read_columns(path, _schema(of, False)), of, rows, required, n_songs, k, "")
 
@@ -71,8 +70,8 @@ def _lists(
     path: Path,
     table: pa.Table,
     of: Of,
-    rows: np.ndarray,
-    required: np.ndarray,
+    rows: Ids,
+    required: Flags,
     n_songs: int,
     k: int,
     whose: str,
@@ -103,7 +102,7 @@ def _schema(of: Of, scorer: bool) -> pa.Schema:
     return pa.schema([*([("scorer", pa.string())] if scorer else []), *fields])
 
 
-def _table(of: Of, rows: np.ndarray, lists: Lists, scorer: str | None) -> pa.Table:
+def _table(of: Of, rows: Ids, lists: Lists, scorer: str | None) -> pa.Table:
     songs, scores = lists
     place, rank = np.nonzero(songs != NOTHING)
     columns: Sequence[np.ndarray | pa.Array] = (

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from rich.text import Text
 from scipy import sparse
 
 from spotify_engine.sessions.measure.splits import TEST, TemporalSplitConfig, temporal_parts
-from spotify_engine.sessions.quality.statistics import DAY, Measured, facts
+from spotify_engine.sessions.quality.statistics import DAY, Facts, Measured, facts
 from spotify_engine.sessions.schema import SESSIONS_FILE, UNKNOWN_TYPE, USER_TYPES
 from spotify_engine.sessions.tables.edges import song_artists
 from spotify_engine.sessions.tables.plays import SET_ASIDE
@@ -87,13 +86,13 @@ class ValidationReport:
     """All checks, and the distributions that the plots show."""
 
     checks: list[Check]
-    facts: dict[str, Any]
+    facts: Facts
 
     @property
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
         return {
             "passed": self.passed,

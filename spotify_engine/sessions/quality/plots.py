@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from spotify_engine.sessions.quality.checks import ValidationReport
+from spotify_engine.sessions.quality.statistics import Facts
 
 _COLOURS = ("#4c9f70", "#1f77b4", "#c44e52", "#888888")
 _OTHER = "#b0b7bf"
@@ -41,7 +41,7 @@ def plot_validation(report: ValidationReport, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _genres(axes: Axes, facts: dict[str, Any]) -> None:
+def _genres(axes: Axes, facts: Facts) -> None:
     items = list(facts["genres"].items())[:_MOST_GENRES]
     total = sum(facts["genres"].values()) or 1
     axes.bar(range(len(items)), [value / total for _, value in items], color=_COLOURS[1])
@@ -51,10 +51,9 @@ def _genres(axes: Axes, facts: dict[str, Any]) -> None:
     axes.set_title("Genres" + (f" (and {more:,} rarer ones)" if more else ""))
 
 
-def _types(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> None:
-    users, plays = (
-        np.array([facts["types"][kind][what] for kind in kinds]) for what in ("users", "plays")
-    )
+def _types(axes: Axes, facts: Facts, kinds: dict[str, str]) -> None:
+    users = np.array([facts["types"][kind]["users"] for kind in kinds])
+    plays = np.array([facts["types"][kind]["plays"] for kind in kinds])
     place = np.arange(len(kinds))
     axes.bar(place - 0.2, users / users.sum(), 0.38, color=_OTHER, label="of users")
     axes.bar(place + 0.2, plays / max(plays.sum(), 1), 0.38, color=_COLOURS[1], label="of plays")
@@ -68,7 +67,7 @@ def _types(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> None:
     axes.set_title("User types")
 
 
-def _hours(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> None:
+def _hours(axes: Axes, facts: Facts, kinds: dict[str, str]) -> None:
     for kind, colour in kinds.items():
         hours = np.array(facts["types"][kind]["hours"])
         axes.plot(range(24), hours / max(hours.sum(), 1), "o-", ms=3, color=colour, label=kind)
@@ -80,7 +79,7 @@ def _hours(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> None:
     axes.set_title("Hours")
 
 
-def _completion(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> None:
+def _completion(axes: Axes, facts: Facts, kinds: dict[str, str]) -> None:
     for kind, colour in kinds.items():
         counts = np.array(facts["types"][kind]["completion"])
         share = counts / max(counts.sum(), 1)
@@ -91,7 +90,7 @@ def _completion(axes: Axes, facts: dict[str, Any], kinds: dict[str, str]) -> Non
     axes.set_title("Completion")
 
 
-def _popularity(axes: Axes, facts: dict[str, Any]) -> None:
+def _popularity(axes: Axes, facts: Facts) -> None:
     plays = np.array(facts["song_plays"])
     ranks = np.array(facts["song_ranks"])
     axes.loglog(ranks[plays > 0], plays[plays > 0], "o-", ms=3, color=_COLOURS[1])
@@ -100,7 +99,7 @@ def _popularity(axes: Axes, facts: dict[str, Any]) -> None:
     axes.set_title("Songs by popularity")
 
 
-def _connectivity(axes: Axes, facts: dict[str, Any]) -> None:
+def _connectivity(axes: Axes, facts: Facts) -> None:
     sizes = facts["components"]
     names = [f"{i + 1}." for i in range(len(sizes))]
     axes.bar(names, sizes, color=[_COLOURS[1], *[_OTHER] * (len(sizes) - 1)], width=0.6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,31 @@ from scipy.sparse.csgraph import connected_components
 from spotify_engine.sessions.schema import USER_TYPES
 
 DAY = 86_400
+
+
+class OfType(TypedDict):
+    """Users of one type."""
+
+    users: int
+    plays: int
+    hours: list[int]
+    completion: list[int]
+
+
+class Facts(TypedDict):
+    """Counts and distributions: what the plots show."""
+
+    users: int
+    songs: int
+    events: int
+    sessions: int
+    genres: dict[str, float]
+    types: dict[str, OfType]
+    weekdays: list[int]
+    session_lengths: list[int]
+    components: list[int]
+    song_ranks: list[int]
+    song_plays: list[int]
 
 
 class Measured:
@@ -51,7 +76,7 @@ class Measured:
         shape = (self.n_songs, self.n_genres)
         matrix = sparse.csr_matrix((np.ones(len(song)), (song, genre)), shape=shape)
         total = np.asarray(matrix.sum(axis=1)).ravel()
-        return sparse.diags(1 / np.maximum(total, 1)) @ matrix
+        return sparse.csr_matrix(sparse.diags(1 / np.maximum(total, 1)) @ matrix)
 
     @cached_property
     def genre_plays(self) -> np.ndarray:
@@ -75,7 +100,7 @@ class Measured:
         return np.sort(sizes[sizes > 0])[::-1]
 
 
-def facts(data: Measured) -> dict[str, Any]:
+def facts(data: Measured) -> Facts:
     others = sorted(set(data.types) - set(USER_TYPES))
     of_kind = {kind: data.types == kind for kind in (*USER_TYPES, *others)}
     sessions = int(data.session.max()) + 1
@@ -98,7 +123,7 @@ def facts(data: Measured) -> dict[str, Any]:
     }
 
 
-def _of_type(data: Measured, users: np.ndarray) -> dict[str, Any]:
+def _of_type(data: Measured, users: np.ndarray) -> OfType:
     plays = users[data.user]
     hours = np.bincount(data.time[plays] % DAY // 3600, minlength=24)
     completion, _ = np.histogram(data.completion[plays], np.linspace(0, 1, 21))

@@ -74,8 +74,8 @@ def load(bundle: Bundle) -> Parts:
         shapes = {"listens": (n_users, n_songs), "transitions": (n_songs, n_songs)}
         shapes |= {"followed": (n_songs, n_songs), "neared": (n_artists, n_artists)}
         counts = Counts(
-            **plain,
-            **{name: _open_csr(bundle, f"counts_{name}", shapes[name]) for name in SPARSE},
+            **plain,  # type: ignore[arg-type]
+            **{name: _open_csr(bundle, f"counts_{name}", shapes[name]) for name in SPARSE},  # type: ignore[arg-type]
         )
         session = SessionModel(counts, SessionModelConfig.model_validate(manifest["session"]))
         session.load_state_dict(bundle.weights())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from scipy import sparse
@@ -33,9 +33,20 @@ HEADINGS = {
 }
 
 
+class GenreExplanation(TypedDict, total=False):
+    """See :func:`genre_explanation`; empty where there is none."""
+
+    collaborative_score: float
+    genre_score: float
+    final_score: float
+    matched_genres: list[str]
+    genre_contributions: dict[str, float]
+    genre_influence: float
+
+
 def genre_explanation(
     vectors: GATVectors, user: int, song: int, names: Sequence[str]
-) -> dict[str, Any]:
+) -> GenreExplanation:
     """The genre dictionary of an Enhanced GAT's score.
 
     Returns:
@@ -76,7 +87,7 @@ class SongExplanation(Explanation):
     percent: Mapping[str, int]
     neighbours: list[tuple[int, float]]
     even_attention: bool
-    genre: dict[str, Any]
+    genre: GenreExplanation
 
 
 class Evidence:
@@ -207,7 +218,7 @@ class SessionExplainer:
         }
         percent = dict(zip(sizes, percentages(list(sizes.values())), strict=True))
         attended: list[tuple[int, float]] = []
-        genre: dict[str, Any] = {}
+        genre: GenreExplanation = {}
         if neighbours and self.vectors is not None and evidence.user is not None:
             attended = self._attended(self.vectors, evidence.user, song)
             if self.vectors.user_genres.shape[1]:
@@ -355,7 +366,7 @@ class SessionExplainer:
         self,
         neighbours: Sequence[tuple[int, float]],
         even: bool,
-        genre: Mapping[str, Any],
+        genre: GenreExplanation,
         evidence: Evidence,
         ranks: bool,
     ) -> str:

@@ -90,7 +90,7 @@ def new_song_vectors(
         ),
         shape=(n_artists, len(artist)),
     )
-    count = np.asarray(member.sum(axis=1)).ravel()
+    count: np.ndarray = np.asarray(member.sum(axis=1)).ravel()
     mean = (member @ vectors) / np.maximum(count, 1)[:, None]
     mean[count == 0] = vectors[known].mean(axis=0) if known.any() else 0.0
     found: np.ndarray = vectors.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,13 @@ class Preferences:
     types: dict[str, str]
 
 
+class FileCounts(TypedDict):
+    """Rows of one file, and those that can't be used by reason."""
+
+    rows: int
+    rejected: dict[str, int]
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What the small files hold.
@@ -78,7 +85,7 @@ class Metadata:
     tables: dict[str, pa.Table]
     preferences: Preferences
     rejects: pa.Table
-    counts: dict[str, Any]
+    counts: dict[str, FileCounts | int]
 
     @property
     def known_songs(self) -> KnownSongs:
@@ -148,12 +155,11 @@ def read_metadata(paths: Mapping[str, str], config: SessionDataConfig) -> Metada
         name: pa.table([pair.astype(np.int32) for pair in links], schema=TABLES[name])
         for name, links in columns.items()
     }
-    counts["songs_without_artist"] = songs["artist"].null_count
     return Metadata(
         {"songs": songs, "artists": artists, "genres": genres, **tables},
         preferences,
         rejects,
-        counts,
+        {**counts, "songs_without_artist": songs["artist"].null_count},
     )
 
 
@@ -217,13 +223,14 @@ class _Reader:
         self._read[name] = _Rows(name, self._files.get(name))
         return self._read[name]
 
-    def finish(self) -> tuple[pa.Table, dict[str, Any]]:
+    def finish(self) -> tuple[pa.Table, dict[str, FileCounts]]:
         """The rejects of all files, and their numbers.
 
         Raises:
             InputError: too many of a file.
         """
-        tables, counts = [REJECTS.empty_table()], {}
+        tables = [REJECTS.empty_table()]
+        counts: dict[str, FileCounts] = {}
         for name, rows in self._read.items():
             if rows.parsed is None:
                 continue
