@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
+if TYPE_CHECKING:  # clients answer without it
+    import numpy as np
 
 LEAST_SHARE = 0.01  # of a score; what adds less is no reason for it
 REST = "rest"
