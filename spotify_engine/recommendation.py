@@ -1,4 +1,4 @@
-"""What every recommender answers with."""
+"""The answer of every recommender: recommended tracks, each with its reasons."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Worker:
 
 @dataclass
 class EpochReport:
-    """What an epoch came to.
+    """The result of an epoch.
 
     Attributes:
         epoch: from 0; -1 is before the first.
@@ -149,10 +149,10 @@ class BaseTrainer(ABC):
             on_epoch(EpochReport(epoch, metrics, best, self.save))
 
     def after_epoch(self, value: float) -> None:  # noqa: B027
-        """What the monitored metric decides, alike on all workers: a learning rate, say."""
+        """Act on the monitored metric, alike on all workers, such as by a lower learning rate."""
 
     def extra_state(self) -> dict[str, Any]:
-        """What a subclass needs to resume beside model and optimisers: tensors, plain values."""
+        """State a subclass needs to resume beside model and optimisers: tensors, plain values."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027

@@ -39,7 +39,7 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What was found of the tracks asked for; each once, in the order asked.
+    """The tracks found of those asked for; each once, in the order asked.
 
     Attributes:
         rows: int64, tracks of the catalogue.
@@ -119,7 +119,7 @@ class Lookup:
 
 
 def as_text(track: Asked) -> str:
-    """How a track was asked for, in a line."""
+    """The track as it was asked for, in a line."""
     return track if isinstance(track, str) else " - ".join(track)
 
 

@@ -36,7 +36,7 @@ def rank_next(
 
 
 def single_targets(song: np.ndarray) -> Ragged:
-    """What was played, as one held-out song a list."""
+    """The songs that were played, as lists of one held-out song each."""
     return Ragged(np.arange(len(song) + 1), song)
 
 

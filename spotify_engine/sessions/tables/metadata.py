@@ -67,7 +67,7 @@ class Preferences:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the small files hold.
+    """The content of the small files: songs, artists, genres and preferences.
 
     Attributes:
         tables: songs, artists, genres, artist_genres and song_genres, as ``TABLES``.
