@@ -16,7 +16,7 @@ from spotify_engine.playlists.schema import AUDIO, TABLES
 from spotify_engine.playlists.tables import build as entities
 from spotify_engine.playlists.tables.build import DataConfig, build_tables
 from spotify_engine.playlists.tables.features import Features, no_features
-from spotify_engine.playlists.tables.matching import PLAYLISTS, UNMATCHED, Matched
+from spotify_engine.playlists.tables.matching import PLAYLISTS_SCHEMA, UNMATCHED, Matched
 
 LOOSE = DataConfig(min_playlist_tracks=1)
 
@@ -38,7 +38,7 @@ def part_of(pairs: Sequence[tuple[str, int]], unmatched: Sequence[str] = ()) -> 
     return Matched(
         np.array([titles.index(title) for title, _ in pairs], np.int32),
         np.array([track for _, track in pairs], np.int32),
-        pa.table({"user_id": titles, "name": titles}, schema=PLAYLISTS),
+        pa.table({"user_id": titles, "name": titles}, schema=PLAYLISTS_SCHEMA),
         pa.table(
             {
                 "key": [f"{name}\x1fx" for name in unmatched],
