@@ -1,4 +1,4 @@
-"""What a job is to the shell that it is started from: its exit code, its errors, its end by signal.
+"""Running a job from the shell: its exit code, its error messages and its end by a signal.
 
 Imports little, since every job imports it before anything else.
 """
@@ -76,7 +76,7 @@ def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Cal
                 except OSError as error:
                     if error.filename is None or error.strerror is None:
                         raise
-                    return _refused(f"{error.filename}: {error.strerror}; mend it and try again")
+                    return _refused(f"{error.filename}: {error.strerror}; fix it and try again")
                 except KeyboardInterrupt:  # also what Ray makes of any signal
                     return code()
 

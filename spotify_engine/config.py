@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ClusterConfig(BaseModel):
-    """What a job asks of Ray."""
+    """The resources that a job asks of Ray."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ class ClusterConfig(BaseModel):
 
 
 class JobConfig(BaseModel):
-    """What the configurations of all jobs with a run directory have."""
+    """The part that the configurations of all jobs with a run directory share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

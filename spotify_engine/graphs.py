@@ -1,4 +1,4 @@
-"""What heterogeneous graphs of both pipelines have in common: edges and reverses, counts, files."""
+"""Heterogeneous graphs of both pipelines: edges with their reverses, counts and files."""
 
 from __future__ import annotations
 

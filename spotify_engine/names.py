@@ -1,4 +1,4 @@
-"""When two spellings are the same name: said here and nowhere else.
+"""Comparing names: the one place that decides when two spellings are the same name.
 
 Names of artists, tracks, genres and playlists are compared by what ``normalise`` makes of them, and
 shown as they were written. Spellings are the same that differ only in
@@ -48,7 +48,7 @@ _UNDECOMPOSED = str.maketrans(
 
 
 def normalise(name: str) -> str:
-    """What a name is compared by; the same for all spellings of it, and for itself.
+    """The form a name is compared by. It is the same for all spellings of the name, and for itself.
 
     A name that consists of nothing but what can't be seen is compared by that.
     """

@@ -1,4 +1,4 @@
-"""Who can reach what listens here."""
+"""Addresses, ports and TLS: keeping unknown machines from what listens here."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def resolved(host: str, where: str) -> str:
         return min((str(at[0]) for *_, at in found), key=lambda address: ":" in address)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{where}: {host!r} is no address; give {LOOPBACK}, which only this machine reaches, "
-            "or another of this machine's"
+            f"{where}: {host!r} is not an address; give {LOOPBACK}, which only this machine "
+            "reaches, or another of this machine's"
         ) from error
 
 
@@ -101,8 +101,8 @@ def _cannot_listen(address: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"--host {address}: no address of this machine; give {LOOPBACK} or one that is"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"--port {port}: needs rights that you don't have; give one above 1023"
-    return f"--port {port}: can't be listened at ({error.strerror}); give another --port"
+        return f"--port {port}: you don't have the rights to use it; give one above 1023"
+    return f"--port {port}: can't be used ({error.strerror}); give another --port"
 
 
 def has_tls() -> bool:
@@ -116,9 +116,9 @@ def has_tls() -> bool:
     for name in TLS_FILES:
         path = os.environ.get(name)
         if not path:
-            raise InputError(f"RAY_USE_TLS is on, but not {name}; give it a PEM file")
+            raise InputError(f"RAY_USE_TLS is set, but {name} is not; set it to a PEM file's path")
         if not Path(path).is_file():
-            raise InputError(f"{name}={path}: no file; give a PEM file")
+            raise InputError(f"{name}={path}: no such file; give a PEM file")
     return True
 
 

@@ -1,4 +1,4 @@
-"""What is printed for a person to paste: commands of this very installation."""
+"""Commands of this installation, printed for a person to paste."""
 
 from __future__ import annotations
 

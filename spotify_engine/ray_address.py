@@ -1,4 +1,4 @@
-"""What ``RAY_ADDRESS`` asks for; read before Ray, which takes seconds to import."""
+"""Reading ``RAY_ADDRESS`` without importing Ray, which takes seconds."""
 
 from __future__ import annotations
 

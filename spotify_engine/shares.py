@@ -34,7 +34,7 @@ def standings(popularity: np.ndarray) -> np.ndarray:
 
 
 def shown_of(weights: np.ndarray, shown: np.ndarray) -> str:
-    """What a picture of some of many weights leaves out, in brackets; empty where it shows all.
+    """A note, in brackets, of how much of many weights a picture shows; empty where it shows all.
 
     Args:
         weights: ``[n]``.

@@ -1,4 +1,4 @@
-"""What a pipeline does step by step, said as data: what each stage reads, leaves and goes by."""
+"""The stages of a pipeline, described as data: what each reads, writes and depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Part(StrEnum):
     DATA = "data"
     """Decides what is learned from and measured on; the same for whatever is to be compared."""
     GROUND = "ground"
-    """What learning begins with; may be shared by all that agree in what it goes by."""
+    """The inputs of learning. Runs may share them that agree in the keys they depend on."""
     LEARNING = "learning"
     """To a trained model, and all else that validation chooses."""
     RESULT = "result"

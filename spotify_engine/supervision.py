@@ -71,7 +71,7 @@ def _prefix(name: str, process: int) -> str:
 
 
 def _do(job: Callable[[], int], parent_lives: int) -> NoReturn:
-    """What the child does."""
+    """Do the child's work."""
 
     told: list[int] = []
 

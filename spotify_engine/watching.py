@@ -1,4 +1,4 @@
-"""How far long work has come, for whoever watches; the work itself knows nothing of printing."""
+"""Progress of long work, reported to whoever watches; the work itself knows nothing of printing."""
 
 from __future__ import annotations
 

@@ -46,11 +46,11 @@ def fail(error: BaseException) -> Callable[[], None]:
         (InputError("two\nlines"), "error: two lines\n"),
         (
             PermissionError(13, "Permission denied", "runs/x"),
-            "error: runs/x: Permission denied; mend it and try again\n",
+            "error: runs/x: Permission denied; fix it and try again\n",
         ),
         (
             OSError(28, "No space left on device", "runs/y"),
-            "error: runs/y: No space left on device; mend it and try again\n",
+            "error: runs/y: No space left on device; fix it and try again\n",
         ),
     ],
     ids=["input", "in two lines", "rights", "room"],

@@ -54,7 +54,7 @@ def test_hosts() -> None:
     assert resolved("localhost", "--host") == "127.0.0.1"
     assert resolved("::", "--host") == "::"
     for host in ("", " ", "no.invalid", "999.1.1.1", "\ud800"):
-        with pytest.raises(InputError, match=r"^--host: .* is no address; give 127"):
+        with pytest.raises(InputError, match=r"^--host: .* is not an address; give 127"):
             resolved(host, "--host")
 
 
@@ -115,7 +115,7 @@ def test_strangers_are_kept_out_by_loopback_tls_or_word(
         with pytest.raises(InputError, match=name):
             has_tls()
         monkeypatch.setenv(name, str(tmp_path / name))
-        with pytest.raises(InputError, match=f"{name}=.*: no file"):
+        with pytest.raises(InputError, match=f"{name}=.*: no such file"):
             require_closed("0.0.0.0", "here", trusted=True)
         (tmp_path / name).touch()
     require_closed("0.0.0.0", "here", trusted=False)

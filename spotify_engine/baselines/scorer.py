@@ -1,4 +1,4 @@
-"""What every scorer looks like, the baselines and the model alike."""
+"""The interface that every scorer has, the baselines and the model alike."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(run: Path) -> None:
-    """What came of it, from the result in words to what to run next."""
+    """Print the outcome, from the result in words to the commands to run next."""
     from spotify_engine.console import console, say
     from spotify_engine.playlists.completing.completion import (
         complete_playlist,

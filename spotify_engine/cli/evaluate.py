@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--no-baselines",
         action="store_true",
-        help="leave out fitting the baselines again (fits them)",
+        help="do not fit the baselines again (fits them)",
     )
     add_wide(flags)
     add_forms(flags)

@@ -50,12 +50,12 @@ def new_parser(description: str | None, *examples: str) -> argparse.ArgumentPars
 def add_settings(flags: argparse._ActionsContainer, example: str) -> None:
     flags.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY.PATH=VALUE",
-        help=f"one key of the configuration, such as {example}; any number of times (none)",
+        help=f"one key of the configuration, such as {example}; may be repeated (none)",
     )  # fmt: skip
 
 
 def add_register(flags: argparse._ActionsContainer, what: str = "the result") -> None:
     flags.add_argument(
         "--register", type=Path, nargs="?", const=REGISTRY, metavar="DIR",
-        help=f"make {what} a version of a registry, {REGISTRY} if none is named (not made one)",
+        help=f"publish {what} to a registry, by default {REGISTRY} (not published)",
     )  # fmt: skip

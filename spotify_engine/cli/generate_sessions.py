@@ -19,7 +19,7 @@ SIZES = {
     "artists": "of the songs",
     "genres": "of the artists",
     "days": "of listening",
-    "activity": "how much everybody listens, 1 as usual",
+    "activity": "how much everybody listens; 1 is the usual amount",
 }
 
 
@@ -28,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--out", type=Path, required=True, help="folder to create (required)")
     flags.add_argument("--config", type=Path, help="YAML laid over configs/synthetic.yaml (none)")
     flags.add_argument(
-        "--oracle", action="store_true", help="also the true next-song probabilities (without)"
+        "--oracle", action="store_true", help="write the true next-song probabilities, too (no)"
     )
-    flags.add_argument("--workers", type=int, help="processes; 1 does without Ray (one a CPU)")
+    flags.add_argument("--workers", type=int, help="processes; 1: without Ray (one for each CPU)")
     rare = flags.add_argument_group(f"sizes, {RARELY}")
     for name in SIZES:
         number = float if name == "activity" else int

@@ -1,4 +1,4 @@
-"""What a command found, for programs: JSON or CSV on standard output, and nothing else there."""
+"""Results for other programs: JSON or CSV on standard output, and nothing else there."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = flags.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="the newest runs first")
     listing.add_argument(
-        "--pipeline", choices=("playlists", "sessions"), help="only this one's (both)"
+        "--pipeline", choices=("playlists", "sessions"), help="only this pipeline's (both)"
     )
     listing.add_argument(
         "--kind", choices=("train", "search", "trial", "evaluate"), help="only these (all)"
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _whole(run: RecordedRun) -> dict[str, object]:
-    """What a list of runs has no room for."""
+    """The details that a list of runs has no room for."""
     return {"error": run.error, "settings": run.settings, "metrics": run.metrics}
 
 

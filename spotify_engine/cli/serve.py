@@ -23,40 +23,50 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "serve.yaml"
 def parser() -> argparse.ArgumentParser:
     flags = new_parser(__doc__, "--playlists runs/demo/bundle")
     flags.add_argument(
-        "--playlists", type=Path, metavar="BUNDLE", help="of playlists (the registry's)"
+        "--playlists", type=Path, metavar="BUNDLE", help="playlist bundle to serve (the registry's)"
     )
     flags.add_argument(
-        "--sessions", type=Path, metavar="BUNDLE", help="of sessions (the registry's)"
+        "--sessions", type=Path, metavar="BUNDLE", help="session bundle to serve (the registry's)"
     )
     flags.add_argument(
         "--config", type=Path, default=CONFIG, help="Serve file (configs/serve.yaml)"
     )
     flags.add_argument("--registry", type=Path, help="folder of versions (runs/registry)")
-    flags.add_argument("--events", help="sqlite:///FILE or postgresql://... (runs/events.db)")
-    flags.add_argument("--host", help="address to listen at (127.0.0.1)")
-    flags.add_argument("--port", help="to listen at (8000)")
+    flags.add_argument(
+        "--events", help="event store: sqlite:///FILE or postgresql://... (runs/events.db)"
+    )
+    flags.add_argument("--host", help="address to listen on (127.0.0.1)")
+    flags.add_argument("--port", help="port to listen on (8000)")
     rare = flags.add_argument_group(RARELY)
-    rare.add_argument("--admin-token", type=Path, help="file, made if missing (runs/admin_token)")
     rare.add_argument(
-        "--events-token", type=Path, metavar="FILE", help="holds what senders of events need (none)"
+        "--admin-token",
+        type=Path,
+        help="file with the token of admin calls, made if missing (runs/admin_token)",
+    )
+    rare.add_argument(
+        "--events-token",
+        type=Path,
+        metavar="FILE",
+        help="file with a token that senders of events must give (none)",
     )
     rare.add_argument(
         "--cors-origin",
         action="append",
         metavar="ORIGIN",
-        help="another site whose pages may ask, such as https://music.example; * for all (none)",
+        help="another site whose pages may call the API, such as https://music.example; "
+        "* for all (none)",
     )
     rare.add_argument(
-        "--root-path", metavar="PATH", help="prefix of a proxy, such as /music (none)"
+        "--root-path", metavar="PATH", help="path prefix that a proxy adds, such as /music (none)"
     )
-    rare.add_argument("--replicas", help="processes that answer (2)")
+    rare.add_argument("--replicas", help="number of processes that answer requests (2)")
     rare.add_argument(
         "--trust-network",
         action="store_true",
-        help="serve beyond loopback without Ray's TLS: a firewall lets only trusted machines in "
-        "(refuses to)",
+        help="serve beyond this machine without Ray's TLS, because a firewall admits only trusted "
+        "machines (refused)",
     )
-    rare.add_argument("--dashboard", action="store_true", help="Ray's, if it starts here (without)")
+    rare.add_argument("--dashboard", action="store_true", help="start Ray's dashboard, too (no)")
     return flags
 
 

@@ -23,13 +23,13 @@ def parser() -> argparse.ArgumentParser:
         "--pipeline",
         choices=("playlists", "sessions"),
         default="playlists",
-        help="whose settings (playlists)",
+        help="pipeline whose settings are searched (playlists)",
     )
     flags.add_argument(
         "--space",
         type=Path,
         required=True,
-        help="YAML, or one that comes along: playlists, playlists-fast, playlists-grid or "
+        help="YAML file, or a built-in space: playlists, playlists-fast, playlists-grid or "
         "sessions (required)",
     )
     flags.add_argument("--out", type=Path, help="the search's folder (runs/tune-SPACE)")
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("playlists", "features", "genres"):
         playlists.add_argument(f"--{name}", help="path or URI (as for training)")
     playlists.add_argument(
-        "--sample", action="store_true", default=None, help="use a sample (your files)"
+        "--sample", action="store_true", default=None, help="use a generated sample (your files)"
     )
     sessions = flags.add_argument_group("of sessions, as for training")
     sessions.add_argument(

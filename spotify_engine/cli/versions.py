@@ -26,20 +26,24 @@ ARGUMENTS: dict[str, list[str]] = {
 
 LISTED = ("id", "role", "pipeline", "created", "fingerprint", "figure", "value")
 DOES = {
-    "list": "the newest first",
-    "publish": "copy a bundle, wholly checked",
+    "list": "all versions, newest first",
+    "publish": "check a bundle and copy it to the registry",
     "show": "one version: lineage and metrics",
     "compare": "metrics of two versions side by side",
-    "activate": "let one serve",
-    "rollback": "let the one before serve again",
-    "remove": "delete one that doesn't serve",
+    "activate": "serve a version",
+    "rollback": "serve the previous version again",
+    "remove": "delete a version that is not being served",
 }
 
 
 def parser() -> argparse.ArgumentParser:
     flags = new_parser(__doc__, "list", "publish runs/demo/bundle", "activate playlists-2026")
     flags.add_argument(
-        "--registry", type=Path, default=REGISTRY, metavar="DIR", help=f"of versions ({REGISTRY})"
+        "--registry",
+        type=Path,
+        default=REGISTRY,
+        metavar="DIR",
+        help=f"folder of versions ({REGISTRY})",
     )
     commands = flags.add_subparsers(dest="command", required=True)
     for command, names in ARGUMENTS.items():
@@ -50,11 +54,11 @@ def parser() -> argparse.ArgumentParser:
             type=Path,
             default=argparse.SUPPRESS,
             metavar="DIR",
-            help=f"of versions ({REGISTRY})",
+            help=f"folder of versions ({REGISTRY})",
         )
         for name in names:
             its.add_argument(name, type=Path if name == "bundle" else str)
-    commands.choices["list"].add_argument("--pipeline", help="only this one's (both)")
+    commands.choices["list"].add_argument("--pipeline", help="only this pipeline's (both)")
     add_wide(commands.choices["list"])
     for command in ("list", "show", "compare"):
         add_forms(commands.choices[command])

@@ -1,4 +1,4 @@
-"""What can be asked of a server; both clients have each of these functions as a method."""
+"""The calls that a server answers; both clients have each of these functions as a method."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class _ForHttpx(TypedDict):
 
 @dataclass(eq=False)
 class Settings:
-    """Where and how a client asks.
+    """The server that a client asks, and the settings of asking.
 
     Attributes:
         url: of the server.
@@ -52,7 +52,7 @@ class Settings:
         try:
             parsed = httpx.URL(self.url)
         except httpx.InvalidURL as error:
-            raise InputError(f"url: {self.url!r} is none ({error})") from None
+            raise InputError(f"url: {self.url!r} is not a URL ({error})") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise InputError(f"url: {self.url!r} should look like http://127.0.0.1:8000")
         for name in ("token", "events_token"):

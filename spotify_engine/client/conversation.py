@@ -1,4 +1,4 @@
-"""What to do with what comes back: read it, ask again, or give up."""
+"""The conversation with a server: read an answer, ask again, or give up."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Overloaded(ApiError):
 
 
 Came = httpx.Response | httpx.RequestError | None
-"""What came of a request; None before the first one."""
+"""The response to a request, or its error; None before the first one."""
 
 
 def conversation(call: Call[A], retries: int) -> Generator[float, Came, A]:
-    """What to do with what comes of a call, whoever sends it.
+    """Decide what to do after each attempt at a call, whoever sends it.
 
     Yields the seconds to wait before the call is sent (again), is sent what came of it, and
     returns the answer.
@@ -96,7 +96,7 @@ def _answer(call: Call[A], response: httpx.Response) -> A | None:
         if not response.is_success:
             return None
         detail = (
-            f"{response.url.path} answered something else than {call.answer.__name__}; "
+            f"{response.url.path} answered with something other than {call.answer.__name__}; "
             "is this a server of spotify_engine, of this release?"
         )
         status = response.status_code

@@ -1,4 +1,4 @@
-"""What a list of recommendations is like besides being right.
+"""Metrics of recommendation lists besides accuracy: diversity, coverage, novelty and genres.
 
 In all of them ``predictions`` is int ``[playlists, k or more]``, padded with -1, of which the first
 k columns count. Playlists whose list is empty were not asked, and are left out.
@@ -21,7 +21,7 @@ from spotify_engine.strict_json import known
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """What is known of the tracks.
+    """Facts about the tracks: their first artists and their genres.
 
     Attributes:
         first_artist: int ``[tracks]``.
@@ -79,7 +79,7 @@ def completion_rate(predictions: Ids, truth: Ragged, k: int) -> float:
 def genre_consistency(
     predictions: Ids, train: Ragged, track_genres: sparse.csr_array, k: int
 ) -> GenreConsistency:
-    """How much the genres of a list are those of its playlist.
+    """The agreement of a list's genres with those of its playlist.
 
     The mean over playlists of cos(a, b), a = sum of the genre shares of the playlist's train
     tracks, b = that of its recommendations. Playlists where a or b is 0 are left out and counted.

@@ -54,7 +54,7 @@ def deletion_test(
 
 
 def summarised(of: str, removed: int, change: np.ndarray) -> Figures:
-    """What a deletion test found.
+    """The summary of a deletion test.
 
     Args:
         of: what was sampled, in the plural.
@@ -78,10 +78,10 @@ def summarised(of: str, removed: int, change: np.ndarray) -> Figures:
 def described(name: str, found: Mapping[str, float | None]) -> str:
     """A deletion test in a line."""
     if found["passed"] is None:
-        return f"{name}: too little evidence anywhere to take some of it out"
+        return f"{name}: too little evidence to take any of it out"
     of = next(key for key in ("playlists", "plays", "users") if key in found)
     return (
-        f"{name}: without what explains it most, a score moves by "
+        f"{name}: without its strongest explanation, a score moves by "
         f"{found['mean_change_explained']:.3g}, without something random by "
         f"{found['mean_change_random']:.3g}; more in {100 * found['passed']:.0f}% of "
         f"{found[of]:,} {of}"

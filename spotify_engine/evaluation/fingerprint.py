@@ -1,4 +1,4 @@
-"""What a file of lists holds, in one number: a report names the lists that it was made of."""
+"""The fingerprint of a file of lists, by which a report names the lists it was made of."""
 
 from __future__ import annotations
 

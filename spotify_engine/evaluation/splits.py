@@ -1,4 +1,7 @@
-"""What is held out of each playlist, and the file that says so. Nothing else decides it."""
+"""The split of each playlist into training, validation and test tracks, and the file that holds it.
+
+Nothing else decides what is held out.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ ALPHABETICAL_SHARE = 0.9
 
 
 class HoldoutConfig(BaseModel):
-    """How many tracks of a playlist are held out, and which."""
+    """The number of tracks of a playlist that are held out, and the way they are chosen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

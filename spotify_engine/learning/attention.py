@@ -97,7 +97,7 @@ class BipartiteGAT(nn.Module):
         nn.init.xavier_uniform_(self.query.weight)
 
     def project(self, sources: Tensor) -> Projected:
-        """What every destination sees of the sources: computed once, used by all of them."""
+        """Project the sources for all destinations: computed once, used by every one of them."""
         values = self.value(sources).view(-1, self.heads, self.channels)
         return Projected(values, (values * self.key).sum(-1))
 

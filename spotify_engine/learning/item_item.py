@@ -26,7 +26,7 @@ class ItemItemConfig(BaseModel):
     regularisation: tuple[float, ...] = Field((20.0, 50.0, 200.0), min_length=1)
     """Ridges to choose from, as ``EASEConfig.regularisation``."""
     weights: tuple[float, ...] = Field((0.0, 0.25, 0.5, 1.0, 2.0, 4.0), min_length=1)
-    """What the term is multiplied by, to choose from; 1 gives it, at the top of a list, the spread
+    """Factors of the term to choose from; 1 gives it, at the top of a list, the spread
     of a logit of 1."""
     validate_playlists: int = Field(2000, ge=1)
     """Playlists that the choice is measured on."""

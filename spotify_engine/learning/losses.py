@@ -34,7 +34,7 @@ def masked_softmax_loss(
 
 
 def log_sampling_correction(expected_count: Tensor) -> Tensor:
-    """What to subtract from a candidate's score so that sampled softmax estimates the full one.
+    """A correction of candidates' scores, to subtract: sampled softmax then estimates the full one.
 
     Args:
         expected_count: float ``[candidates]``, how often the sampler would offer each candidate;

@@ -1,4 +1,4 @@
-"""How many numbers a model learns."""
+"""Counting the parameters that a model learns."""
 
 from __future__ import annotations
 

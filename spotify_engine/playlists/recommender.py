@@ -275,7 +275,7 @@ class PlaylistRecommender:
         return self.explain_seeds(seeds, attention[0], chosen.rows)
 
     def seeds(self, found: ResolvedTracks) -> Seeds:
-        """What a playlist is completed from; at least one track must be found."""
+        """The seeds that a playlist is completed from; at least one track must be found."""
         rows, others = found.rows, found.by_artist
         folds = [Projected(each.values[rows], each.keys[rows]) for each in self.encoded.folds]
         if others:

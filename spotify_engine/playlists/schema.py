@@ -1,4 +1,4 @@
-"""What the playlist pipeline's tables, nodes and edges are called: said here and nowhere else."""
+"""The names of the playlist pipeline's tables, nodes and edges, defined here only."""
 
 from __future__ import annotations
 

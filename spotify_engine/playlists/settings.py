@@ -19,7 +19,7 @@ from spotify_engine.playlists.training import TrainingConfig
 
 
 class InputsConfig(BaseModel):
-    """Where the data is: paths, or URIs that the cluster's nodes can read."""
+    """The data: paths, or URIs that the cluster's nodes can read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

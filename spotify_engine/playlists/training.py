@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # importing it costs seconds
 
 
 class TrainingConfig(BaseModel):
-    """How PlaylistGAT learns."""
+    """Training settings of PlaylistGAT."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -20,7 +20,7 @@ from spotify_engine.playlists.training import PlaylistTrainer, TrainingConfig
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What workers open themselves: paths that every machine of the cluster can read."""
+    """The files that workers open themselves: paths that every machine of the cluster can read."""
 
     graph: Path
     split: Path

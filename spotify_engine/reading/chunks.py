@@ -114,7 +114,7 @@ class ParsedRange:
 
 
 def row_text(raw: bytes | bytearray) -> str:
-    """What a rejected row looks like, without its line end, cut at ``MAX_TEXT`` characters."""
+    """The text of a rejected row without its line end, cut at ``MAX_TEXT`` characters."""
     return raw[: 4 * MAX_TEXT + 2].decode("utf-8", "replace").rstrip("\r\n")[:MAX_TEXT]
 
 

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, when it is no CSV file in UTF-8; and how to make it one."""
+"""Recognising files that are not CSV in UTF-8, by their first bytes, and how to convert them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _ABOVE = re.compile(rb"[\x80-\xff]")
 
 
 def other_format(head: bytes) -> str | None:
-    """What the file is and what to do, such as "is compressed (gzip); ..."; None if it is text."""
+    """The kind of file and a remedy, such as "is compressed (gzip); ..."; None if it is text."""
     for magic, encoding in _MARKS:
         if head.startswith(magic):
             return f"is in {encoding}; save it as UTF-8"
@@ -98,7 +98,7 @@ def _binary(head: bytes) -> str | None:
 
 
 def other_encoding(data: bytes) -> str:
-    """What text that isn't UTF-8 may be, and what to do."""
+    """A guess at the encoding of text that isn't UTF-8, and a remedy."""
     if len(_ALONE.findall(data)) * 2 > len(_ABOVE.findall(data)):
         return (
             "it looks like Latin-1/Windows-1252: save it as UTF-8, for example with "

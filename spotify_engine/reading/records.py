@@ -70,7 +70,7 @@ DOUBLED = Dialect(escape=False)
 
 
 class _Patterns:
-    """What matches from where a record starts.
+    """Patterns to match from the start of a record.
 
     Attributes:
         lenient: one record as pyarrow reads it, with its line end; ``open`` if a quote isn't closed
@@ -135,7 +135,7 @@ class CsvFile:
 
 @dataclass(frozen=True)
 class Records:
-    """Where the lines and records of some bytes are, int64 and ascending.
+    """Positions of the lines and records in some bytes, int64 and ascending.
 
     Attributes:
         line_starts, line_ends: ``[lines]``; line ends belong to their lines.

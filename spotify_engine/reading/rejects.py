@@ -51,7 +51,7 @@ def other_width(fields: int) -> str:
 
 
 def remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
-    """What to do about a reason, of a reader or of any file."""
+    """The remedy for a reason, of a reader's own or of any file."""
     if reason in remedies:
         return remedies[reason]
     if reason in _REMEDIES:

@@ -144,7 +144,7 @@ def _init(**options: Any) -> None:
 
 
 def _folder() -> str:
-    """Where Ray keeps its files: as the environment says, unless its sockets' paths get too long.
+    """Ray's folder for its files: as the environment says, unless its sockets' paths get too long.
 
     Raises:
         InputError: that is too long, too, or can't be used.
@@ -202,7 +202,7 @@ def _joined(asked: str | None, show_workers: bool) -> bool:
 
 
 def _recorded_address() -> str | None:
-    """What the last `ray start` noted.
+    """The address that the last `ray start` noted.
 
     Left to itself, Ray joins whatever instance it finds on the machine, such as another job's own,
     which ends with that job.

@@ -220,7 +220,7 @@ class Service:
         )
 
     async def track(self, pipeline: Pipeline, id_: str) -> TrackDetails:
-        """What is known of one track of the catalogue.
+        """The details of one track of the catalogue.
 
         Args:
             id_: an id, URI or link.

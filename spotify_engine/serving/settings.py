@@ -1,4 +1,4 @@
-"""What a deployment is told: ``args`` of ``configs/serve.yaml``."""
+"""The settings of a deployment: ``args`` of ``configs/serve.yaml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_PATHS = ("docs", "healthz", "metrics", "openapi.json", "readyz", "static", "
 
 def _origin(text: str) -> str:
     if text != "*" and not re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?", text):
-        raise ValueError(f"{text!r} is no origin; give one like https://music.example or *")
+        raise ValueError(f"{text!r} is not an origin; give one like https://music.example or *")
     return text
 
 
@@ -25,7 +25,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class EngineSettings(BaseModel):
-    """How requests are answered."""
+    """Settings of answering requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ class EngineSettings(BaseModel):
 
 
 class ServeSettings(BaseModel):
-    """What the application is built from. Paths are relative to where it was started."""
+    """Settings that the application is built from. Paths are relative to where it was started."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,6 @@
-"""What is known when the next song is to be predicted: who listens, what was just played, when."""
+"""Queries: all that is known when the next song is predicted, which is the listener, the songs just
+played and the time.
+"""
 
 from __future__ import annotations
 

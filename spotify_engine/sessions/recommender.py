@@ -210,7 +210,7 @@ class SessionRecommender:
         terms, fallback = self._terms(user_row, query, before)
         if terms is None:
             also = "" if self.session is None else ", nor a recent song"
-            raise InputError(f"no user is known{also}: nothing to explain by")
+            raise InputError(f"no user is known{also}: there is nothing to explain by")
         evidence = self._evidence(user_row, played, before, fallback)
         return self._explained(rows.tolist(), terms, evidence, neighbours=True)
 
@@ -255,7 +255,7 @@ class SessionRecommender:
                 "--model enhanced)"
             )
         if row is None or not len(self.vectors.attended(row)[0]):
-            raise InputError(f"user {user!r}: no history that a GAT attends to")
+            raise InputError(f"user {user!r}: has no history for a GAT to attend to")
         plot_session_attention(self.explainer, row, rows.tolist(), path)
 
     def _ask(

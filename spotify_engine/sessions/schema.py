@@ -1,4 +1,4 @@
-"""What the session pipeline's files, tables, nodes and edges are called: said here only."""
+"""The names of the session pipeline's files, tables, nodes and edges, defined here only."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MODELS: tuple[ModelName, ...] = ("basic", "enhanced", "session")
 
 
 class SessionInputs(BaseModel):
-    """Where the data is."""
+    """The paths of the data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class SessionInputs(BaseModel):
 
 
 class TrainingByModel(BaseModel):
-    """How each model learns."""
+    """Training settings of each model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class SyntheticJob(JobConfig):
 
     inputs: SessionInputs = SessionInputs()
     models: tuple[ModelName, ...] = Field(default=MODELS, min_length=1)
-    """What is trained; the last of basic, enhanced, session that is there ranks in the bundle."""
+    """The models to train; the last of basic, enhanced, session among them ranks in the bundle."""
     trainer: TrainerName = "advanced"
     """simple: all data, no validation, no leaderboard. advanced: 70/15/15 by time."""
     generator: SyntheticConfig = SyntheticConfig()

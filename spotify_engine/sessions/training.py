@@ -1,4 +1,4 @@
-"""What the models of this pipeline learn: hidden songs of users, and the next song of sessions."""
+"""Training tasks of the session models: hidden songs of users, and the next song of sessions."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class RedisCache:
             )
         except ValueError as error:
             # Its text may hold the password.
-            raise InputError("cache: the URL has a port or database that is no number") from error
+            raise InputError("cache: the URL's port or database is not a number") from error
         self.failures = 0
         self._ttl_s, self._pause_s = ttl_s, pause_s
         self._resume = 0.0  # by the monotonic clock

@@ -1,4 +1,4 @@
-"""What listeners did, kept where a crash does not lose it: SQLite, or PostgreSQL by URL."""
+"""The event store: plays and additions in SQLite, or PostgreSQL by URL, safe from crashes."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def _without_secrets(message: str, url: URL) -> str:
 
 def _require_text(value: str) -> None:
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("a text that is stored holds no NUL and no half surrogate pair")
+        raise ValueError("stored text must not contain NUL characters or lone surrogates")
 
 
 def _require_key(value: str) -> None:

@@ -1,4 +1,4 @@
-"""What is read and copied of a bundle when it is published."""
+"""Reading and copying a bundle as it is published."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ class Registry:
                 raise ValueError(f"not ids: {active}")
             return active
         except (LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: damaged; delete it and activate a version anew") from error
+            raise InputError(f"{path}: damaged; delete it and activate a version again") from error
 
     def _point(self, version: Version, previous: str | None, loaded: str | None) -> None:
         if version.id != loaded:

@@ -1,4 +1,4 @@
-"""What the registry holds, as tables for a terminal."""
+"""The contents of the registry as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def listing(registry: Registry, pipeline: str, wide: bool = False) -> tuple[Tabl
 
 
 def _roles(registry: Registry, pipeline: str) -> tuple[dict[str, str], list[str]]:
-    """What a version is now, by id; and a line on each role that can't be told."""
+    """The role of each version, by id; and a line on each role that can't be told."""
     roles, damage = {}, []
     for role, find in (("current", registry.current), ("previous", registry.previous)):
         try:

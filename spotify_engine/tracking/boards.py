@@ -31,7 +31,7 @@ class Board:
         self.writer.flush()
 
     def settings(self, values: Mapping[str, float | str], metrics: Mapping[str, float]) -> None:
-        """What was tried and what came of it, for the board's table of trials."""
+        """Record a trial's settings and metrics for the board's table of trials."""
         from tensorboardX.summary import hparams
 
         for part in hparams(dict(values), dict(metrics)):

@@ -1,4 +1,4 @@
-"""Whether and where runs are recorded."""
+"""The settings of recording: whether and where runs are recorded."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def runs_table(runs: Sequence[RecordedRun], wide: bool = False) -> Table:
 
 
 def run_table(run: RecordedRun) -> Table:
-    """What is known of a run beside its settings and metrics."""
+    """The facts of a run besides its settings and metrics."""
     table = Table(box=SIMPLE_HEAD, show_header=False)
     facts = {
         "run": run.id,

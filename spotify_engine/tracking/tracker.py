@@ -150,7 +150,7 @@ class TrackedRun:
         self.send("metrics", values=_numbers(values), step=step)
 
     def outcome(self, values: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-        """What a trial tried, and the figures to judge it by."""
+        """Record a trial's settings and the figures to judge it by."""
         plain = {
             key: value if isinstance(value, int | float | str) else json.dumps(value)
             for key, value in values.items()

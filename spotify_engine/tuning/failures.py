@@ -1,4 +1,4 @@
-"""What a failed trial died of."""
+"""The cause of a trial's failure, in one line."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ MAP = colormaps["viridis"]
 
 
 def plot_history(trials: Sequence[Trial], path: Path) -> None:
-    """What each trial reached, by when it ended, and the best so far."""
+    """Plot the quality of each trial by the time it ended, and the best so far."""
     figure, axis = _figure(8, 4)
     ended = sorted(_measured(trials), key=lambda each: each.ended or 0)
     for state, marker, color in (("done", "o", OURS), ("stopped", "x", OTHERS)):
@@ -83,7 +83,7 @@ def plot_parallel(space: Space, trials: Sequence[Trial], path: Path) -> None:
 
 
 def plot_importance(importances: Mapping[str, float] | None, path: Path) -> None:
-    """How much each parameter decides whether a trial is a good one."""
+    """Plot how much each parameter decides whether a trial is a good one."""
     figure, axis = _figure(7, 3.5)
     if importances:
         names, values = zip(*sorted(importances.items(), key=lambda item: item[1]), strict=True)

@@ -1,4 +1,4 @@
-"""What a search found: a table to read, a table to keep, the best configuration."""
+"""The results of a search: a table to read, a table to keep and the best configuration."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ NO_PART = "it has no part in what the search measures"
 
 @dataclass(frozen=True)
 class Scope:
-    """What a search over one pipeline's configuration may vary.
+    """The keys that a search over one pipeline's configuration may vary.
 
     Attributes:
         stages: of the pipeline with the default configuration.

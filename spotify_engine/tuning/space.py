@@ -95,7 +95,7 @@ Given = Annotated[
 
 
 class SearchConfig(BaseModel):
-    """How to search, and where."""
+    """The method of a search and the space it searches."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -123,12 +123,12 @@ class SearchConfig(BaseModel):
         if "quality" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError("objectives: give [quality] or [quality, seconds]")
         if len(self.objectives) > 1 and self.method != "optuna":
-            raise ValueError(f"objectives: {self.method} search aims at none; leave them out")
+            raise ValueError(f"objectives: {self.method} search has no objectives; leave them out")
         if not self.space:
             raise ValueError("space: names no key; there is nothing to search")
         if self.method == "grid":
             if self.trials is not None:
-                raise ValueError("trials: a grid has as many as combinations; leave it out")
+                raise ValueError("trials: a grid tries every combination once; leave it out")
             for key, values in self.space.items():
                 if isinstance(values, Range) and values.points is None:
                     raise ValueError(f"space.{key}: a range in a grid needs points")
@@ -139,7 +139,7 @@ class SearchConfig(BaseModel):
                 raise ValueError(f"space.{key}: an empty list; the grid is empty")
             within = [other for other in self.space if other.startswith(f"{key}.")]
             if within:
-                raise ValueError(f"space.{key}: holds {within[0]}, which is there by itself")
+                raise ValueError(f"space.{key}: holds {within[0]}, which is also listed by itself")
         return self
 
 

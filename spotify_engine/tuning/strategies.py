@@ -1,4 +1,4 @@
-"""What is tried next: a grid in order, random draws, or what Optuna suggests."""
+"""Strategies that choose the next trial: a grid in order, random draws, or Optuna's suggestions."""
 
 from __future__ import annotations
 

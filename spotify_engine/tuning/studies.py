@@ -68,7 +68,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def plain_values(space: Space, params: Values) -> Values:
-    """What Optuna suggested, as the configuration takes it."""
+    """Optuna's suggestion in the form that the configuration takes."""
     return {
         key: params[key] if isinstance(values, Range) else json.loads(params[key])
         for key, values in space.config.space.items()

@@ -88,8 +88,8 @@ def test_of_several_playlists_one_is_chosen_by_its_title(
     ("flags", "said"),
     [
         (["--file", "no such file"], "error: no such file: can't be read"),
-        (["--title", "x", "--export", "xspf"], "error: --export: 'xspf' is no format; give one of"),
-        (["--title", "x", "--export", "uris"], "error: none of the tracks has an id of Spotify"),
+        (["--title", "x", "--export", "xspf"], "error: --export: 'xspf' is not a format; give"),
+        (["--title", "x", "--export", "uris"], "error: none of the tracks has a Spotify id"),
         (["--title", "x", "--export", "m3u:/no/where"], "error: /no/where: can't be written"),
     ],
 )

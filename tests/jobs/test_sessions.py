@@ -123,7 +123,7 @@ def test_podcasts_do_not_fail_the_check(tmp_path: Path, capsys: pytest.CaptureFi
     checks = json.loads((tmp_path / "out" / "validation.json").read_text())["checks"]
     [usable] = (check for check in checks if check["name"] == "usable rows")
     assert usable["passed"]
-    assert usable["detail"].endswith("15 of no track are set aside")
+    assert usable["detail"].endswith("15 without a track are set aside")
 
 
 def test_what_cannot_be_validated_is_one_line(

@@ -269,7 +269,7 @@ def test_a_run_without_its_lists_is_one_line(
     keep = pc.not_equal(table["scorer"], "markov")
     pq.write_table(table.filter(keep), copy / "rankings.parquet")
     assert evaluate.main(["--run", str(copy), "--no-baselines"]) == 2
-    assert "its scorers are not those of report.json, which differ in markov" in (
+    assert "its scorers are not those of report.json; they differ in markov" in (
         capsys.readouterr().err
     )
     (copy / "held_out.parquet").unlink()

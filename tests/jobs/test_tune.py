@@ -135,7 +135,7 @@ def test_a_search_is_killed_gone_on_with_and_its_winner_handed_on(
         ({"space": {"training.negativs": [3]}}, "unknown key training.negativs; did you mean"),
         ({"space": {"training.negatives": [0]}}, "training.negatives: Input should be greater"),
         ({"space": {"training.negatives": []}}, "the grid is empty"),
-        ({"method": "grid"}, "a grid has as many as combinations"),
+        ({"method": "grid"}, "a grid tries every combination"),
         ({"method": "random", "trials": 0}, "trials: Input should be greater than or equal to 1"),
         ({"method": "random", "trials": 5, "minutes": 0}, "minutes: Input should be greater"),
         ({"base": {"training": {"epoch": 2}}}, "base: unknown key training.epoch; did you mean"),

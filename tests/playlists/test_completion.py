@@ -58,7 +58,7 @@ def test_fallback_is_said_and_can_not_be_plotted(recommender, tmp_path):
     assert "title genres: no track is known; popular" in printed(completion)
     assert completion.explanations == []
     assert completion.texts()[0].startswith('Recommending "Song')
-    with pytest.raises(InputError, match="nothing was attended"):
+    with pytest.raises(InputError, match="there is no attention"):
         completion.plot(tmp_path / "heat.png")
 
 

@@ -47,7 +47,7 @@ spotify:local:The+Band:Album:A%20Song:213
     assert [(each.line, each.why) for each in pasted.unread] == [
         (5, "a link to a playlist, not to a track"),
         (6, "a link to an artist, not to a track"),
-        (7, "a link, but not to a track of Spotify"),
+        (7, "a link, but not to a Spotify track"),
     ]
 
 
@@ -290,7 +290,7 @@ def test_uris_are_of_real_ids_alone() -> None:
     tracks = [Written(ONE, "A", "B"), Written("id0", "C", "D"), Written(TWO)]
     text = write_playlist(tracks, None, "uris")
     assert [each.id for each in only(read_playlists(text))] == [ONE, TWO]
-    with pytest.raises(InputError, match="none of the tracks has an id"):
+    with pytest.raises(InputError, match="none of the tracks has a Spotify id"):
         write_playlist(tracks[1:2], None, "uris")
 
 

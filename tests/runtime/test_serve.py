@@ -162,7 +162,7 @@ def test_a_host_for_strangers_needs_a_word(
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(content))
     file = ServeFile(tmp_path / "serve.yaml")
     settings = ServeSettings(registry=tmp_path, events=f"sqlite:///{tmp_path}/e.db")
-    with pytest.raises(InputError, match="trust_network" if host else "is no address"):
+    with pytest.raises(InputError, match="trust_network" if host else "is not an address"):
         require_startable(file, settings)
 
 

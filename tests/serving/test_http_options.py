@@ -79,7 +79,7 @@ def test_other_sites_may_not_ask_unless_they_are_named(
 
 @pytest.mark.parametrize("origin", ["music.example", "https://music.example/page", "null", ""])
 def test_what_is_no_origin_is_refused(origin: str) -> None:
-    with pytest.raises(InputError, match="is no origin; give one like https"):
+    with pytest.raises(InputError, match="is not an origin; give one like https"):
         checked({"cors_origins": [origin]}, "flags")
 
 

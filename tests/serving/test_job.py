@@ -356,7 +356,7 @@ def test_it_can_be_stopped_while_it_starts(tmp_path: Path, bundles: dict[str, Pa
         (("--port", "http"), "--port: must be 1 to 65535, not http"),
         (("--host", "0.0.0.0"), "--trust-network"),
         (("--host", "::"), "--trust-network"),
-        (("--host", "no.invalid"), "'no.invalid' is no address"),
+        (("--host", "no.invalid"), "'no.invalid' is not an address"),
         (("--events", "mysql://x"), "no database 'mysql'"),
         (("--registry", "{config}"), "no folder"),
         (("--playlists", "{playlists}", "--admin-token", "/"), "can't be read"),

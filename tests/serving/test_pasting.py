@@ -75,7 +75,7 @@ def test_uris_are_written_of_real_ids_alone(client: Client) -> None:
     written = client.export([f"spotify:track:{real}", "id0"], format="uris")
     assert written.text == f"spotify:track:{real}\n"
     assert written.left_out == 1
-    with pytest.raises(ApiError, match="none of the tracks has an id of Spotify"):
+    with pytest.raises(ApiError, match="none of the tracks has a Spotify id"):
         client.export(["id0"], format="uris")
 
 

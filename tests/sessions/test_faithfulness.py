@@ -113,7 +113,7 @@ def test_a_finding_in_words() -> None:
         "mean_change_explained": pytest.approx(0.3), "mean_change_random": pytest.approx(0.2),
     }  # fmt: skip
     assert described("x", found) == (
-        "x: without what explains it most, a score moves by 0.3, without something random by 0.2; "
-        "more in 50% of 2 plays"
+        "x: without its strongest explanation, a score moves by 0.3, without something random by "
+        "0.2; more in 50% of 2 plays"
     )
     assert "too little evidence" in described("x", summarised("plays", 1, np.zeros((0, 2))))

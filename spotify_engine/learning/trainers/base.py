@@ -95,7 +95,7 @@ class Worker:
 
 @dataclass
 class EpochReport:
-    """What an epoch came to.
+    """The result of an epoch.
 
     Attributes:
         epoch: from 0; -1 is before the first.
@@ -177,10 +177,10 @@ class BaseTrainer(ABC):
             log.debug("epoch %d: %s", epoch, metrics)
 
     def after_epoch(self, value: float) -> None:  # noqa: B027
-        """What the monitored metric decides, alike on all workers: a learning rate, say."""
+        """Act on the monitored metric, alike on all workers, such as by a lower learning rate."""
 
     def extra_state(self) -> ExtraState:
-        """What a subclass needs to resume beside model and optimisers: tensors, plain values."""
+        """State a subclass needs to resume beside model and optimisers: tensors, plain values."""
         return {}
 
     def load_extra_state(self, state: ExtraState) -> None:  # noqa: B027

@@ -1,4 +1,4 @@
-"""What the simple and the advanced trainer share: Adam over the losses of a task."""
+"""The training of a task, shared by the simple and the advanced trainer: Adam over its losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spotify_engine.learning.trainers.base import (
 
 
 class SessionTrainingConfig(BaseModel):
-    """How a model of listening learns."""
+    """Training settings of a model of listening."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +82,7 @@ class Task(Protocol):
         """This worker's steps; the next is drawn after the optimiser has moved."""
 
     def end_epoch(self) -> None:
-        """What is done between epochs besides gradient steps."""
+        """Do what is due between epochs besides gradient steps."""
 
     def validate(self) -> dict[str, float]:
         """val_recall@10, val_ndcg@10 and val_loss (BPR)."""
@@ -91,7 +91,7 @@ class Task(Protocol):
         """train_recall@10: on what was learned from, no measure of quality."""
 
     def extra_state(self) -> dict[str, Tensor]:
-        """What a checkpoint needs beside parameters."""
+        """The state that a checkpoint needs beside parameters: tensors and plain values."""
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None: ...
 

@@ -98,7 +98,7 @@ class Completion:
         ]
 
     def remarks(self) -> list[str]:
-        """What of the tracks asked for is unknown or known in part, a line each."""
+        """The tracks asked for that are unknown or only partly known, a line each."""
         artists, names = self.recommender.tables["artists"]["name"], self.recommender.names
         heard = self.recommender.popularity
         unheard = [names[row] for row in self.found.rows if not heard[row]]
@@ -149,7 +149,7 @@ class Completion:
             InputError: a fallback answered, so nothing was attended; or the path can't be written.
         """
         if not self.explanations:
-            raise InputError(f"{path}: no track of the playlist is known, so nothing was attended")
+            raise InputError(f"{path}: no track of the playlist is known, so there is no attention")
         names = [self.recommender.names[row] for row in self.found.rows]
         names += [f"({each.name})" for each in self.found.by_artist]
         labels = [f"{each.artist} - {each.name}" for each in self.recommended]

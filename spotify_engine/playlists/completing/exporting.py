@@ -36,7 +36,7 @@ class Export:
         for format in FORMATS:
             if format == name.strip().lower():
                 return cls(format, Path(path) if path else None)
-        raise InputError(f"--export: {name!r} is no format; give one of {', '.join(FORMATS)}")
+        raise InputError(f"--export: {name!r} is not a format; give one of {', '.join(FORMATS)}")
 
     def text(self, completion: Completion, own: Sequence[Asked] | None = None) -> str:
         """The playlist's own tracks, then what was recommended.
@@ -63,7 +63,7 @@ class Export:
         except OSError as error:
             raise InputError(f"{self.path}: can't be written ({error.strerror})") from error
         without = sum(each.uri is None for each in tracks) if self.format == "uris" else 0
-        left_out = f"; {without:,} left out, without an id of Spotify" if without else ""
+        left_out = f"; {without:,} left out because they have no Spotify id" if without else ""
         written = counted(len(tracks) - without, "track")
         return f"{self.path}: {written} ({FORMATS[self.format].said}){left_out}"
 

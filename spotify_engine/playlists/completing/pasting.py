@@ -89,7 +89,7 @@ class Recognised:
         return self.recogniser.asked([each for each in self.outcomes if each.how != "not found"])
 
     def lines(self) -> list[str]:
-        """What was read and recognised; each track that was not found as it was written is named.
+        """A report of what was read and recognised; it names each track not found as written.
 
         Tracks of known artists are left to the completion, which says who stands in.
         """

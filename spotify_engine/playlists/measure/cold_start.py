@@ -1,4 +1,4 @@
-"""How well playlists of which little is known are completed, beside popularity."""
+"""Measuring the completion of playlists of which little is known, compared with popularity."""
 
 from __future__ import annotations
 

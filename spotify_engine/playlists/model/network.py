@@ -57,7 +57,7 @@ class PlaylistGATConfig(BaseModel):
 
 
 class GraphShape(NamedTuple):
-    """What a model must know of a graph: enough to build it before any data is read.
+    """The shape of a graph: all that is needed to build a model before any data is read.
 
     Attributes:
         nodes: nodes of each type.
@@ -267,7 +267,7 @@ class PlaylistNetwork(nn.Module):
         first: Mapping[str, Tensor],
         artists: Neighbours | None,
     ) -> Mapping[str, Tensor]:
-        """What a layer sees: before the last one, tracks' states are joined by first states.
+        """The input of a layer: before the last one, tracks' states are joined by first states.
 
         Args:
             first: first states of all nodes, of which ``states`` may hold the leading ones.

@@ -1,4 +1,4 @@
-"""Where PlaylistGAT begins: factors of the graph, chosen on validation before any gradient."""
+"""The start of PlaylistGAT: factors of the graph, chosen on validation before any gradient."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BATCH = 128  # playlists scored at once
 
 
 class StartConfig(BaseModel):
-    """What is tried to begin from; the best on validation is taken."""
+    """The starting points to try; the best on validation is taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -171,7 +171,7 @@ def _best(tried: list[dict[str, float]]) -> dict[str, float]:
 
 
 def joint_lists(data: HeteroData, train: Ragged) -> tuple[Ragged, dict[str, int]]:
-    """What each playlist holds: its tracks, their artists, and those artists' genres.
+    """The contents of each playlist: its tracks, their artists, and those artists' genres.
 
     Returns:
         (distinct columns of each playlist, in the order tracks, artists, genres; columns of each)

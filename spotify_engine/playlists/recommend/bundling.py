@@ -28,7 +28,7 @@ ITEMS = ("data", "indices", "indptr")  # arrays of the item-item weights
 
 
 class Parts(NamedTuple):
-    """What ``PlaylistRecommender`` is made from, in its order."""
+    """The parts that ``PlaylistRecommender`` is made from, in its order."""
 
     model: PlaylistGAT
     encoded: EncodedTracks

@@ -1,4 +1,4 @@
-"""Why a track was recommended: exact shares of its score, in words and in a picture."""
+"""Explaining a recommended track: exact shares of its score, in words and in a picture."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ class Explainer:
     def _matches(
         self, track: int, seeds: Seeds, genres: list[str], affinity: list[float]
     ) -> list[str]:
-        """What the track's artist and the playlist have in common, in words."""
+        """The matches between a track's artist and the playlist, in words."""
         artist = self.first_artist[track]
         count = int((seeds.artists == artist).sum())
         matches = []
@@ -299,7 +299,7 @@ class Explainer:
     def title_reasons(
         self, title: str, playlists: Sequence[str], contributions: np.ndarray
     ) -> list[Reason]:
-        """What similarly named playlists add; none, or one reason.
+        """The contribution of similarly named playlists, as one reason or none.
 
         Args:
             playlists: their titles.
@@ -319,7 +319,7 @@ class Explainer:
     def popularity_reasons(
         self, track: int, contribution: float, title: str | None
     ) -> list[Reason]:
-        """What a track's standing among all tracks adds; none for one that no playlist holds."""
+        """The contribution of a track's popularity; no reason for one that no playlist holds."""
         count, above = int(self.popularity[track]), int(self.standing[track])
         if not count:
             return []

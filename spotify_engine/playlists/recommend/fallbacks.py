@@ -1,4 +1,4 @@
-"""What answers when nothing is known of a playlist's tracks: its title, then popularity."""
+"""Recommendations for a playlist of unknown tracks: by its title, then by popularity."""
 
 from __future__ import annotations
 

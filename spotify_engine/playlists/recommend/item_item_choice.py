@@ -72,7 +72,7 @@ def choose_item_item(
 
 
 def _unit(weights: sparse.csr_array, seeds: Ragged) -> np.float32:
-    """What makes the term 1 on average over the tops of its own lists."""
+    """The factor that makes the term 1 on average over the tops of its own lists."""
     tops: list[Any] = []
     for first in range(0, len(seeds), BATCH):
         scores = item_item_scores(

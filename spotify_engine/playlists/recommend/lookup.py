@@ -116,7 +116,7 @@ class Lookup:
 
 
 def as_text(track: Asked) -> str:
-    """How a track was asked for, in a line."""
+    """The track as it was asked for, in a line."""
     return track if isinstance(track, str) else " - ".join(track)
 
 

@@ -1,4 +1,4 @@
-"""What was found of a list of tracks, entry by entry, and in a line."""
+"""The outcomes of looking up a list of tracks, entry by entry and summed up in a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ How = Literal["exact", "variant", "fuzzy", "by artist", "not found"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found of an entry.
+    """The outcome of looking up an entry.
 
     Attributes:
         row: of the catalogue; None: no track was found.

@@ -119,7 +119,7 @@ class Recogniser:
         return outcomes
 
     def asked(self, outcomes: Sequence[Outcome]) -> list[Asked]:
-        """What a recommender is given for them; what was not found is given as it was written."""
+        """The tracks to give a recommender; those not found are given as they were written."""
         return [
             self.ids[each.row]
             if each.row is not None

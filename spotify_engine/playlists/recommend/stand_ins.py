@@ -1,4 +1,4 @@
-"""What a playlist sees of a track that nobody has seen, by an artist who is known."""
+"""Stand-in vectors for tracks that no training playlist has but whose artist is known."""
 
 from __future__ import annotations
 

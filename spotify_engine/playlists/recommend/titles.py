@@ -31,7 +31,7 @@ BATCH = 128  # titles scored at once
 
 
 class TitleConfig(BaseModel):
-    """How titles are compared; the combination that is best on validation is taken."""
+    """Ways of comparing titles; the combination that is best on validation is taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -148,7 +148,7 @@ class TitleModel:
         return score_tracks(vectors, encoded) + self.popularity_term(popularity)
 
     def popularity_term(self, popularity: np.ndarray) -> np.ndarray:
-        """What a track's training playlists add to its score, float32."""
+        """The amount a track's training playlists add to its score, float32."""
         return (self.settings.popularity * np.log1p(popularity)).astype(np.float32)
 
 

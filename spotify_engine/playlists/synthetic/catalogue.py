@@ -1,4 +1,4 @@
-"""How large a stand-in data set is, and which groups, artists and tracks it has."""
+"""The invented catalogue of a stand-in data set: its size, groups, artists and tracks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FULL = {
 
 
 class SampleConfig(BaseModel):
-    """How much to write, and how the tastes are mixed."""
+    """The size of a stand-in data set, and the mixture of tastes in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,8 +79,9 @@ class SampleConfig(BaseModel):
 
 @dataclass(frozen=True)
 class InventedCatalogue:
-    """Who made what. Artists of a group, and tracks of an artist, have consecutive numbers, most
-    popular first.
+    """Invented artists and their tracks.
+
+    Artists of a group, and tracks of an artist, have consecutive numbers, most popular first.
 
     Attributes:
         group_start: int64 ``[groups + 1]``, the first artist of each group.

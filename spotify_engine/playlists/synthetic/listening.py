@@ -26,7 +26,7 @@ _NULL_ARTIST, _NULL_TRACK, _NULL_TITLE = 33e3 / 12.9e6, 101 / 12.9e6, 140e3 / 12
 
 @dataclass(frozen=True)
 class PlaylistPlan:
-    """What each playlist is like, before its tracks are drawn; all arrays are ``[playlists]``.
+    """The plan of each playlist before its tracks are drawn; all arrays are ``[playlists]``.
 
     Attributes:
         user: int, ascending, so that a user's playlists stand together in the file.

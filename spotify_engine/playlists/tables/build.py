@@ -30,7 +30,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     unmatched: Literal["drop", "keep"] = "drop"
-    """What becomes of tracks that the features file doesn't have."""
+    """The treatment of tracks that the features file doesn't have."""
     max_reject_ratio: float = Field(0.05, ge=0, le=1)
     """Share of a file's rows that may be unusable before the job stops."""
     min_track_playlists: int = Field(1, ge=1)

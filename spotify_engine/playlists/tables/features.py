@@ -34,7 +34,7 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 @dataclass(frozen=True)
 class OtherNames:
-    """What later rows of the features file call a track whose id an earlier row has.
+    """Other names of a track: those of later rows of the features file that repeat its id.
 
     Attributes:
         names, first_artists: strings ``[others]``, trimmed.
@@ -174,7 +174,7 @@ def _joined(parts: list[_Part]) -> list[pa.StringArray]:
 
 
 class _Part(NamedTuple):
-    """What one byte range of the file holds; ``text`` has the first four of ``Features``."""
+    """The content of one byte range of the file; ``text`` has the first four of ``Features``."""
 
     text: tuple[pa.StringArray, ...]
     audio: np.ndarray

@@ -55,7 +55,7 @@ class Votes(NamedTuple):
 
 
 class GenreFile(NamedTuple):
-    """What ``read_artist_genres`` returns."""
+    """The result of ``read_artist_genres``."""
 
     genres: pa.Table
     artist_genres: pa.Table

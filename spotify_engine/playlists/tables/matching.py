@@ -25,7 +25,7 @@ SEPARATOR = "\x1f"  # between name and artist in a key
 
 
 def track_keys(names: pa.StringArray, artists: pa.StringArray) -> pa.StringArray:
-    """What tells tracks apart: normalised name and first artist, joined."""
+    """The key that tells tracks apart: normalised name and first artist, joined."""
     return pc.binary_join_element_wise(normalise_all(names), normalise_all(artists), SEPARATOR)
 
 

@@ -22,7 +22,7 @@ PLAYLIST_REMEDIES = {
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one byte range of the playlist file holds.
+    """The content of one byte range of the playlist file.
 
     Attributes:
         users, titles: ``user_id`` and ``playlistname`` of the good rows, in the file's order, as

@@ -1,4 +1,4 @@
-"""What every format is read into."""
+"""The entries and playlists that every format is read into."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Playlist:
 
 @dataclass(frozen=True)
 class Pasted:
-    """What a file or a pasted text holds.
+    """The content of a file or a pasted text.
 
     Attributes:
         format: in words.

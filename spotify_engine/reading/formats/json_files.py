@@ -94,7 +94,7 @@ def _playlist(given: Mapping[str, Any], unread: list[Unread]) -> Playlist:
 
 
 def _track(item: Any) -> Mapping[str, Any] | None:
-    """What an item says of its track."""
+    """The part of an item that describes its track."""
     if not isinstance(item, Mapping):
         return None
     for key in ("track", "localTrack"):

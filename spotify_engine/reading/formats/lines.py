@@ -46,7 +46,7 @@ def why_unreadable(text: str) -> str | None:
         article = "an" if other[1][0].lower() in "ae" else "a"
         return f"a link to {article} {other[1].lower()}, not to a track"
     if re.match(r"https?://\S+$", text.strip(), re.I):
-        return "a link, but not to a track of Spotify"
+        return "a link, but not to a Spotify track"
     if len(text) > LONGEST_LINE:
         return f"longer than {LONGEST_LINE:,} characters"
     return (

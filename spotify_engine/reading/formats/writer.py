@@ -59,7 +59,7 @@ def _m3u(tracks: Sequence[Written], title: str) -> str:
 def _uris(tracks: Sequence[Written], title: str) -> str:
     uris = [each.uri for each in tracks if each.uri]
     if not uris:
-        raise InputError("none of the tracks has an id of Spotify; take another format")
+        raise InputError("none of the tracks has a Spotify id; choose another format")
     return _lines(uris)
 
 

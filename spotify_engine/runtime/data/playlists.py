@@ -177,7 +177,7 @@ def _match(
 def _read_and_match(
     ranges: pa.Table, file: CsvFile, keys: ray.ObjectRef, keep_unmatched: bool
 ) -> Iterator[pa.Table]:
-    """What each of a task's chunks gave; while the keys are not there yet, it reads ahead."""
+    """Read and match each of a task's chunks; it reads ahead until the keys are there."""
     waiting: deque[tuple[int, Chunk]] = deque()
     for row in ranges.to_pylist():
         waiting.append((row["chunk"], read_chunk(file, row["start"], row["end"])))
@@ -246,7 +246,7 @@ def _write(tables: dict[str, pa.Table], out_dir: Path) -> None:
 
 
 def render_counts(counts: Tree) -> Table:
-    """What preparing the tables read, left out and kept."""
+    """A table of the rows that preparing the tables read, left out and kept."""
     table = Table("what", Column("count", justify="right"), title="Data")
     for name, value in flatten(counts).items():
         # What did not occur is in the report; here it would bury what did.

@@ -178,7 +178,7 @@ def prepare_sessions(
 
 
 class _Chunk:
-    """What a task told of the range that it read."""
+    """A task's report on the range that it read."""
 
     def __init__(self, row: Row) -> None:
         self.user_ids = pa.ipc.open_stream(row["user_ids"]).read_all()["id"].combine_chunks()

@@ -1,4 +1,6 @@
-"""What jobs on Ray Data share: tasks over numbered pieces, their news, and a folder all or none."""
+"""Helpers of the jobs on Ray Data: tasks over numbered pieces with progress, and a folder that is
+replaced as a whole or not at all.
+"""
 
 from __future__ import annotations
 

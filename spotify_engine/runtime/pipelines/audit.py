@@ -219,7 +219,7 @@ def _audit_sessions(
     missing = report["leaderboard"].keys() ^ {row.name for row in board.rows}
     if missing:
         raise InputError(
-            f"{run / 'rankings.parquet'}: its scorers are not those of report.json, which differ "
+            f"{run / 'rankings.parquet'}: its scorers are not those of report.json; they differ "
             f"in {', '.join(sorted(missing))}"
         )
     left_out: tuple[str, ...] = (*SESSIONS_LEFT_OUT, CHOSEN)

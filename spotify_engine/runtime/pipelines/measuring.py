@@ -108,7 +108,7 @@ def measure_run(
 def faithfulness(
     recommender: PlaylistRecommender, split: Split, seed: int, watch: Watch
 ) -> Figures:
-    """What becomes of scores without what explains them, see ``deletion_test``."""
+    """The change of scores once their explanations are taken away, see ``deletion_test``."""
     ids = recommender.ids
 
     def explain(seeds: np.ndarray, track: int) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""What the pipelines have in common: their stages in a run directory, bundle and report."""
+"""The training pipeline that both pipelines are built on: stages in a run directory, then a bundle
+and a report.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class TrainingPipeline(ABC, Generic[Job]):
     @property
     @abstractmethod
     def metrics(self) -> Mapping[str, object]:
-        """What the bundle says of how good it is."""
+        """The metrics that the bundle states of itself."""
 
     @property
     @abstractmethod
@@ -77,7 +79,7 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @abstractmethod
     def epoch_files(self) -> dict[Path, str]:
-        """Where training notes its epochs, with what stands before a figure's name."""
+        """The files in which training notes its epochs, with the prefix of each file's figures."""
 
     @abstractmethod
     def test_recall(self) -> float:
@@ -92,7 +94,7 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @abstractmethod
     def report(self, results: Results) -> Tree:
-        """What ``report.json`` says beside release, configuration and seconds, from what the
+        """The content of ``report.json`` beside release, configuration and seconds, from what the
         stages returned."""
 
     @abstractmethod
@@ -159,7 +161,7 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @property
     def _made_tables(self) -> int:
-        """How many stages there are to the tables."""
+        """The number of stages up to the tables."""
         return [stage.name for stage in self.stages].index("prepare") + 1
 
     def _do(self, stages: Iterable[Stage[Self]]) -> None:

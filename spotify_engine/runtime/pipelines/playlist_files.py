@@ -1,4 +1,4 @@
-"""What the files of a playlist run hold, read back."""
+"""Reading back the files of a playlist run."""
 
 from __future__ import annotations
 

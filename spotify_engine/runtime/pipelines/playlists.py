@@ -222,7 +222,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         return {"used": items is not None, "chosen": chosen, "tried": tried}
 
     def compare_titles(self) -> Titles:
-        """How titles are compared, chosen on validation."""
+        """Choose on validation how titles are compared."""
         split = self.data_split
         with console.status("Comparing titles"):
             titles, found = choose_titles(

@@ -1,4 +1,4 @@
-"""What is recorded of the jobs' runs, and when."""
+"""Recording the runs of jobs: settings, metrics and how each ended."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OFF = TrackingConfig(enabled=False)
 def recorded(run: Run[Any], pipeline: str) -> Iterator[TrackedRun]:
     """Record a training run while the block runs, and how the block ends.
 
-    A run that is recorded to its end already is not recorded again. To be entered after the inputs
-    were accepted: what is refused leaves no folder, and is no run.
+    A run whose record is already finished is not recorded again. Enter this only after the inputs
+    were accepted: a refused run leaves no folder and no record.
     """
     config = OFF if recorded_status(run.out) == "FINISHED" else run.config.tracking
     tracker = Tracker(config, run.out.resolve().parent)
@@ -83,7 +83,7 @@ def record_audit(
 
 
 def figures(report: Mapping[str, Any]) -> Flat:
-    """What to compare runs by: the model's metrics, the baselines' recall, seconds by stage."""
+    """Figures to compare runs by: the model's metrics, the baselines' recall, seconds by stage."""
     found = flatten(report.get("metrics", {})) | {
         f"seconds.{stage}": value for stage, value in report["seconds"].items()
     }

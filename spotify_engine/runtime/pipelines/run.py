@@ -134,7 +134,7 @@ class Run(Generic[Job]):
         except OSError as error:
             if error.errno is None:
                 raise
-            remedy = REMEDIES.get(error.errno, "mend it")
+            remedy = REMEDIES.get(error.errno, "fix it")
             raise InputError(
                 f"{error.filename or self.out}: stage {name} stopped "
                 f"({os.strerror(error.errno)}); {remedy}, then run the same command again to go "

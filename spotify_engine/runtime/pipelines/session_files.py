@@ -1,4 +1,4 @@
-"""What the files of a session run hold, read back."""
+"""Reading back the files of a session run."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class SessionFiles:
             board.add_oracle(truth.event, truth.songs, truth.probabilities)
 
     def findings(self, board: Leaderboard) -> Findings:
-        """What ``report.json`` says of a measured board, of the trained models, and of the files
+        """The findings of ``report.json`` on a measured board, the trained models, and the files
         that hold the board's lists."""
         networks = {
             name: self.training(name).load_gat(self.run.checkpoints / name / "best")
@@ -181,7 +181,7 @@ class SessionFiles:
         return queries_of_events(self.tables["events"], board.test.rows, memory)
 
     def training(self, name: ModelName) -> SessionTraining:
-        """What the workers that train a model open."""
+        """The files and settings that the workers open to train a model."""
         split = self.run.split.resolve() if self.config.trainer == "advanced" else None
         return SessionTraining(
             name, self.run.tables.resolve(), self.run.graph.resolve(), split, self.config,

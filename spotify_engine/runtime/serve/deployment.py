@@ -77,7 +77,7 @@ def application(
 
 
 def build(args: dict[str, Any]) -> Application:
-    """What ``serve run`` and ``serve deploy`` call with a file's ``args``.
+    """Build the application from a file's ``args``, for ``serve run`` and ``serve deploy``.
 
     Raises:
         InputError: they are not settings.

@@ -139,7 +139,7 @@ def require_startable(file: ServeFile, settings: ServeSettings) -> None:
         )
     file.http["host"] = address
     if settings.registry.exists() and not settings.registry.is_dir():
-        raise InputError(f"--registry {settings.registry}: no folder; give one, or a new path")
+        raise InputError(f"--registry {settings.registry}: not a folder; give one, or a new path")
     if settings.admin_token is not None and settings.admin_token.exists():
         read_token(settings.admin_token)
     if settings.events_token is not None:
@@ -180,7 +180,7 @@ def anybody_may_tell(file: ServeFile, settings: ServeSettings) -> str | None:
     if settings.events_token is not None or is_loopback(host):
         return None
     return (
-        f"warning: whoever reaches {host} can store plays and additions; "
+        f"warning: anyone who can reach {host} can store plays and additions; "
         "--events-token FILE lets only those do so who have the token in it"
     )
 
@@ -248,8 +248,8 @@ def require_room(file: ServeFile, settings: ServeSettings) -> None:
         require_closed(address, f"the Ray cluster's node {address}", settings.trust_network)
     if serve.status().proxies:
         raise InputError(
-            "this Ray cluster serves already; end that ('serve shutdown' ends it whatever started "
-            "it), or set RAY_ADDRESS=local to serve beside it"
+            "this Ray cluster is already serving something; stop that ('serve shutdown' ends it "
+            "whatever started it), or set RAY_ADDRESS=local to serve beside it"
         )
     replicas = file.options.get("num_replicas")
     cpus = (file.options.get("ray_actor_options") or {}).get("num_cpus", 1)

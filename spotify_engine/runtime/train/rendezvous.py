@@ -1,4 +1,4 @@
-"""How training workers find each other, without listening on every interface.
+"""The rendezvous of training workers, without listening on every interface.
 
 PyTorch's ``env://`` and ``tcp://`` let worker 0 listen on all of them, for anyone to read and write
 what the workers agree on; here it listens at its node's address, which is loopback on a laptop.

@@ -56,7 +56,7 @@ QUIET = {
 
 
 class TrainingJob(Protocol):
-    """What workers are sent: plain settings, and paths that every machine can read."""
+    """The job that workers are sent: plain settings, and paths that every machine can read."""
 
     @property
     def monitor(self) -> str:
@@ -141,7 +141,7 @@ def train(
 
 
 def _folder(storage: Path, epoch: int) -> Path:
-    """Where an epoch's checkpoint is: names sort by age, and the start, epoch -1, is 0."""
+    """The path of an epoch's checkpoint: names sort by age, and the start, epoch -1, is 0."""
     return storage / f"{CHECKPOINT}{epoch + 1:06d}"
 
 
@@ -175,7 +175,7 @@ def _require_writable(checkpoints: Path) -> None:
 
 
 def _stopped(result: ray.train.Result, checkpoints: Path) -> InputError:
-    """What the workers returned in place of finishing, as an error that says where to go on."""
+    """The workers' reason for stopping early, as an error that says where to go on."""
     found = result.return_value
     message = found["message"]
     if "batch" in found:

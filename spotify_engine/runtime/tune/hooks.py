@@ -1,4 +1,4 @@
-"""Where Ray Tune asks what to try next, and says how a trial ended."""
+"""The hooks of Ray Tune: it asks here for the next trial and reports here how a trial ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded of a search: one run, and each trial as a run that is part of it."""
+"""Recording a search: one run, with each trial as a run within it."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Search:
         if default.state != "done" or default.quality is None or best.quality is None:
             raise InputError(
                 f"{self.out}: the default did not run to its end ({default.error or default.state})"
-                "; there is nothing to compare with: mend it, and give another --out"
+                "; there is nothing to compare with: fix it, and give another --out"
             )
         pipeline = self.trials.open(*self._place(best))
         say(f"Winner: {best.name}; ranking the test part")
@@ -294,7 +294,7 @@ class Search:
             raise InputError(f"{given}: holds files but no search; give --out an empty folder")
 
     def _content(self) -> dict[str, object]:
-        """What must be the same for a search to go on."""
+        """The content that must not differ for a search to be continued."""
         base = flatten(self.base.model_dump(mode="json"))
         return {
             "pipeline": self.pipeline,

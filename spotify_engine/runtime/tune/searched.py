@@ -22,7 +22,7 @@ PIPELINE_CLASSES: dict[Pipeline, type[TrainingPipeline[Any]]] = {
 
 
 def scope_of(pipeline: Pipeline, base: JobConfig) -> Scope:
-    """What may vary around a configuration.
+    """The keys of a configuration that a search may vary.
 
     Raises:
         InputError: the configuration is of no use to a search.

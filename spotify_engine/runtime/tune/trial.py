@@ -32,7 +32,7 @@ EPOCHS_DONE = "epochs"
 
 @dataclass(frozen=True)
 class Trials:
-    """What the trials of a search have in common.
+    """The settings that all trials of a search have in common.
 
     Attributes:
         folder: of the search; absolute, on storage that every machine sees.
@@ -62,7 +62,7 @@ class Trials:
         return pipeline
 
     def epochs_file(self, number: int) -> Path:
-        """Where a trial's epochs come to stand."""
+        """The file that a trial's epochs are written to."""
         checkpoints = folder_of(self.folder, number) / "run" / "checkpoints"
         models = getattr(self.base, "models", ())
         return checkpoints.joinpath(*models) / EPOCHS
@@ -95,7 +95,7 @@ class Trials:
 
 
 def run_trial(config: dict[str, int], trials: Trials) -> None:
-    """What Tune runs: learns with a trial's values and notes how it went.
+    """Run a trial for Tune: train with its values and note how it went.
 
     Args:
         config: ``number`` of a trial whose note is there.

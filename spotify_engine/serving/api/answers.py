@@ -1,4 +1,4 @@
-"""What the HTTP API answers."""
+"""The answers of the HTTP API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ReasonOut(BaseModel):
 
 
 class Path(BaseModel):
-    """What a seed adds to a score, by what it shares with the track; the three sum to the whole."""
+    """A seed's contribution to a score, by what it shares with the track; the three sum to it."""
 
     seed: int = Field(description="place in the answer's seeds")
     listening: float = Field(description="similar listening, as learned")
@@ -77,7 +77,7 @@ class SessionExplanationOut(BaseModel):
 
 
 class Described(BaseModel):
-    """What is known of a track besides its name."""
+    """The details of a track besides its name."""
 
     genres: list[str] = Field(default=[], description="of its first artist, or of the song")
     popularity: int | None = Field(
@@ -171,7 +171,7 @@ class UnifiedAnswer(Answer):
 
 
 class EventsAnswer(BaseModel):
-    """What was stored."""
+    """The number of events stored, and those of unknown tracks."""
 
     stored: int
     unmatched: list[str] = Field(
@@ -220,13 +220,13 @@ class EntryOut(BaseModel):
     text: str = Field(description="as it was written")
     line: int = Field(description="of the text, from 1; in JSON, the place in its playlist")
     how: How = Field(
-        description="exact: its id or names; variant: but for accents, punctuation, the order of "
-        "the names or what is said of a version; fuzzy: but for small misspellings; by artist: "
-        "only the artist is known; not found"
+        description="exact: its id or names; variant: except for accents, punctuation, the order "
+        "of the names or what is said of a version; fuzzy: except for small misspellings; by "
+        "artist: only the artist is known; not found"
     )
     score: float | None = Field(None, description="of fuzzy: likeness, 0 to 100")
     track: TrackRef | None = Field(None, description="None: by artist, or not found")
-    name: str | None = Field(None, description="by artist: to be given on with the artist")
+    name: str | None = Field(None, description="by artist: send it on with the artist")
     artist: str | None = Field(None, description="by artist: who it is")
     nearest: TrackRef | None = Field(
         None, description="of one that isn't found: what resembles it most; never taken for it"
@@ -249,7 +249,7 @@ class UnreadOut(BaseModel):
 
 
 class ReadAnswer(BaseModel):
-    """What a text holds, and which of it is known."""
+    """The entries of a text, and which of them are known."""
 
     title: str | None = Field(description="the playlist's; None: it has none, or there are several")
     format: str = Field(description="in words")
@@ -310,7 +310,7 @@ class Health(BaseModel):
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field."""
+    """The problem with one field."""
 
     field: str
     message: str

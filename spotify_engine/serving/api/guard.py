@@ -1,4 +1,4 @@
-"""What stands before the application: prefix, HEAD, body limit, headers, request metrics."""
+"""The layer in front of the application: prefix, HEAD, body limit, headers and request metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a request, as it is answered: a problem that names the field."""
+"""Refusals of the HTTP API: whatever goes wrong, answered as a problem that names the field."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def add_problem_handlers(app: FastAPI, service: Service) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         # The server's log has the trace; whoever asked gets none.
-        return problem(500, "Internal error", "the server failed; its log says how")
+        return problem(500, "Internal error", "the server failed; its log has the details")
 
 
 def _allowed(methods: str) -> str:
@@ -97,7 +97,7 @@ def _field(field: str, message: str) -> FieldProblem:
 
 
 def _asked_for(request: Request) -> type[BaseModel] | None:
-    """What the body of a request should be."""
+    """The model that the body of a request should have."""
     route = request.scope.get("route")
     body = route.body_field if isinstance(route, APIRoute) else None
     kind = None if body is None else body.field_info.annotation

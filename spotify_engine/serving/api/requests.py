@@ -1,4 +1,4 @@
-"""What is asked of the HTTP API."""
+"""The requests of the HTTP API."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Flag = Annotated[bool, Field(strict=True)]
 def _written(value: Any) -> Any:
     """A number is seconds, whatever a date could be read from it."""
     if isinstance(value, int | float):
-        raise ValueError("is not a date as ISO 8601 writes it")
+        raise ValueError("is not an ISO 8601 date")
     return value
 
 
@@ -80,7 +80,7 @@ class Message(BaseModel):
 
 
 def unknown_field(given: Mapping[str, Any], field: str, whole: type[BaseModel] | None) -> str:
-    """What to say of a key that a part of a request doesn't have: which one may be meant.
+    """A message about a key that a part of a request doesn't have, with the one that may be meant.
 
     Args:
         given: the part as it was sent.
@@ -228,7 +228,7 @@ Event = Annotated[PlayEvent | AddEvent, Field(discriminator="type")]
 
 
 class EventsRequest(Message):
-    """What happened; stored durably before the answer."""
+    """Events to store; they are stored durably before the answer."""
 
     model_config = ConfigDict(
         extra="forbid",

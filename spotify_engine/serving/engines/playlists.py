@@ -141,7 +141,7 @@ class PlaylistEngine:
         return len(self._resolve(tracks)[0]), len(tracks)
 
     def describe(self, row: int) -> Described:
-        """What is known of a track besides its name."""
+        """The details of a track besides its name."""
         explainer = self.recommender.explainer
         return Described(
             genres=[explainer.genre_names[genre] for genre in explainer.genres_of(row)],
@@ -160,7 +160,7 @@ class PlaylistEngine:
         return self._resolve(tracks)[0].unknown
 
     def read(self, request: ReadRequest) -> ReadAnswer:
-        """What a text holds, and which of its tracks are known.
+        """The tracks in a text, and which of them are known.
 
         Raises:
             Unusable: it can't be read.

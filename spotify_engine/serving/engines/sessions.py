@@ -27,7 +27,7 @@ from spotify_engine.track_ids import track_id
 
 @dataclass(frozen=True)
 class Heard:
-    """What a user has played, by stored events.
+    """The plays of a user, from stored events.
 
     Attributes:
         before: ids, before this session.
@@ -96,7 +96,7 @@ class SessionEngine:
         return len(self.recommender.resolve(songs).rows), len(songs), user
 
     def describe(self, row: int) -> Described:
-        """What is known of a song besides its name."""
+        """The details of a song besides its name."""
         return Described(
             genres=self.recommender.explainer.genres_of(row),
             popularity=int(self.recommender.plays[row]),

@@ -1,4 +1,4 @@
-"""What comes after the last songs, as an item-to-item Markov chain."""
+"""A baseline that predicts the next song by a Markov chain from item to item."""
 
 from __future__ import annotations
 

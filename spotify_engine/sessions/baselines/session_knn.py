@@ -19,7 +19,7 @@ class SessionKNNConfig(BaseModel):
     neighbours: int = Field(200, ge=1)
     """Training sessions that have a say."""
     decay: float = Field(0.7, gt=0, le=1)
-    """What a song of this session counts, to the power of how many songs back."""
+    """The weight of a song of this session, to the power of how many songs back it is."""
     popularity: float = Field(0.01, ge=0)
     """Weight of popularity beside the neighbours; decides alone when there are none."""
 

@@ -1,4 +1,4 @@
-"""What each way of handling cold start is worth, measured on the test part."""
+"""The benefit of each way of handling cold start, measured on the test part."""
 
 from __future__ import annotations
 

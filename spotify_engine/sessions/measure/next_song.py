@@ -37,7 +37,7 @@ def rank_next(
 
 
 def single_targets(song: Ids) -> Ragged:
-    """What was played, as one held-out song a list."""
+    """The songs that were played, as lists of one held-out song each."""
     return Ragged(np.arange(len(song) + 1), song)
 
 

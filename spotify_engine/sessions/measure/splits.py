@@ -20,7 +20,7 @@ SCHEMA = pa.schema([("session", pa.int32()), ("user", pa.int32()), ("split", pa.
 
 
 class TemporalSplitConfig(BaseModel):
-    """How much of each user's listening is trained on; test is what remains."""
+    """The shares of each user's listening for training and validation; test is the rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

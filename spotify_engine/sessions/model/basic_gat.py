@@ -73,7 +73,7 @@ class Relations:
 
 
 class GenreParts(NamedTuple):
-    """What the genre score is made of.
+    """The parts of the genre score.
 
     Attributes:
         attention: float32 ``[users, genres]``, how much each user attends to each genre; rows sum
@@ -88,7 +88,7 @@ class GenreParts(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What scores are made of, for all nodes at once.
+    """Encoded nodes, all at once, from which scores are computed.
 
     Attributes:
         users, songs: float32 ``[n, width]``.
@@ -104,7 +104,7 @@ class Encoded(NamedTuple):
 
 
 class SessionGAT(nn.Module):
-    """What both GATs have in common: embeddings, scores and :meth:`recommend`."""
+    """The common base of both GATs: embeddings, scores and :meth:`recommend`."""
 
     embedding: nn.ModuleDict
 
@@ -189,7 +189,7 @@ class BasicGATConfig(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1)
     """On first states while training."""
     self_share: float = Field(0.3, gt=0, lt=1)
-    """What a node's own state weighs beside all of its neighbours, where attention is uniform."""
+    """The weight of a node's own state beside all of its neighbours, where attention is uniform."""
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

@@ -49,7 +49,7 @@ class SessionModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Shares:
-    """How much of each training play counts for which term; a play without doubt counts as 1.
+    """The share of each training play that counts for each term; a play without doubt counts as 1.
 
     Attributes:
         transition: float64 ``[n]``, from the song right before.
@@ -75,7 +75,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted in the training part.
+    """Counts of the training part.
 
     Attributes:
         plays: float64 ``[songs]``, by their public shares.
@@ -275,7 +275,7 @@ class SessionModel(nn.Module):
     # One song of each query: training
 
     def prepare(self, queries: Queries, target: np.ndarray, shares: Shares) -> dict[str, Tensor]:
-        """What does not depend on parameters: each play's parts, with itself taken out of counts.
+        """The part without parameters: each play's terms, with the play itself taken out of counts.
 
         A count that holds the very play to be predicted would teach that counts are always right.
         """
@@ -412,7 +412,7 @@ class SessionModel(nn.Module):
 
     @torch.no_grad()
     def by_place(self, queries: Queries, song: np.ndarray) -> np.ndarray:
-        """What each recent song adds to a song's probability, by transition, artist and follow.
+        """Each recent song's part in a song's probability, by transition, artist and follow.
 
         Args:
             song: int64 ``[n]``, one of each query.

@@ -1,4 +1,4 @@
-"""What a trained GAT leaves for serving: vectors, attention and genre weights, as arrays."""
+"""The arrays that serving needs of a trained GAT: vectors, attention and genre weights."""
 
 from __future__ import annotations
 

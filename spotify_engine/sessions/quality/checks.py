@@ -1,4 +1,4 @@
-"""Whether data looks like listening: checks with limits, on generated or foreign tables."""
+"""Checks that data looks like listening, with limits, for generated and foreign tables alike."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _rejected(data: Measured, config: ValidationConfig) -> Check:
     if reasons:
         detail += ": " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
     if aside:
-        detail += f"; {aside:,} of no track are set aside"
+        detail += f"; {aside:,} without a track are set aside"
     return _most("usable rows", rejected, rejected + len(data.user), config.max_rejected, detail)
 
 
@@ -153,7 +153,7 @@ def _repeated(data: Measured, config: ValidationConfig) -> Check:
     same = np.ones(max(len(order) - 1, 0), bool)
     for column in (data.user, data.time, data.song):
         same &= np.diff(column[order]) == 0
-    detail = "plays that are there twice"
+    detail = "duplicated plays"
     return _most("no repeated plays", same.sum(), len(order), config.max_repeated, detail)
 
 
@@ -161,7 +161,7 @@ def _overlap(data: Measured, config: ValidationConfig) -> Check:
     early = data.time[:-1] + data.ms[:-1] / 1000 - _OVERLAP_SECONDS > data.time[1:]
     return _most(
         "one play at a time", (early & data.same_user).sum(), len(data.user), config.max_overlap,
-        "plays that start before the one before is over: shared accounts, or times of the end",
+        "plays that start before the previous one is over: shared accounts, or end times",
     )  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def _genre_spread(data: Measured, config: ValidationConfig) -> Check:
     share = data.genre_plays[data.genre_plays > 0]
     share = share / share.sum()
     value = float(np.exp(-(share * np.log(share)).sum())) if len(share) else None
-    detail = "as many equally popular genres would be as mixed"
+    detail = "how many equally popular genres would be just as mixed"
     return _least("genres are mixed", value, config.min_effective_genres, detail)
 
 
@@ -217,7 +217,7 @@ def _types(data: Measured, config: ValidationConfig) -> Check:
     value = min(steps) if steps else None
     return Check(
         "types differ in activity", complete and value is not None and value > 1, value, "above 1",
-        "plays a user of a type over those of the type below; all of casual, regular, power",
+        "plays per user over those of the next less active type; needs casual, regular and power",
     )  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def _hour_share(data: Measured, config: ValidationConfig) -> Check:
 
 def _hour_contrast(data: Measured, config: ValidationConfig) -> Check:
     value = float(data.hours.max() / max(data.hours.min(), 1))
-    detail = "busiest hour over quietest; even times are no people's"
+    detail = "busiest hour over quietest; people do not listen evenly around the clock"
     return _least("days have a rhythm", value, config.min_hour_contrast, detail)
 
 
@@ -251,7 +251,7 @@ def _completion_spread(data: Measured, config: ValidationConfig) -> Check:
 
 def _session_plays(data: Measured, config: ValidationConfig) -> Check:
     value = len(data.session) / (int(data.session.max()) + 1)
-    detail = "mean plays a session; of single plays there is no next song"
+    detail = "mean plays a session; a session of one play has no next song"
     return _least("sessions have sequences", value, config.min_session_plays, detail)
 
 

@@ -1,4 +1,4 @@
-"""What validated data looks like, as one picture."""
+"""One picture that shows validated data."""
 
 from __future__ import annotations
 

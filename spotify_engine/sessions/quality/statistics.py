@@ -1,4 +1,4 @@
-"""What is measured of listening data before it is judged: counts, distributions, components."""
+"""Statistics of listening data, measured before it is judged: counts, distributions, components."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SPARSE = ("listens", "transitions", "followed", "neared")
 
 
 class Parts(NamedTuple):
-    """What ``SessionRecommender`` is made from, in its order."""
+    """The parts that ``SessionRecommender`` is made from, in its order."""
 
     tables: dict[str, pa.Table]
     plays: np.ndarray

@@ -1,4 +1,4 @@
-"""Why a song was recommended: attention, genres, and all causes in words."""
+"""Explaining a recommended song: attention, genres, and all causes in words."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SongExplanation(Explanation):
 
 
 class Evidence:
-    """What was counted of one listener and one session: what reasons may be given by.
+    """Counts of one listener and one session, on which reasons are based.
 
     Args:
         counts: of a session-aware model; None: there is none.
@@ -276,7 +276,7 @@ class SessionExplainer:
         )
 
     def _words(self, kind: str, song: int, evidence: Evidence) -> str | None:
-        """What counts say of a term; None: nothing."""
+        """The counts behind a term, in words; None if they say nothing."""
         match kind:
             case "transition":
                 count = evidence.followed.get(song, 0)

@@ -1,4 +1,4 @@
-"""What stands in for listening that isn't there: of new users, new songs and sparse users."""
+"""Substitutes for missing listening, for new users, new songs and users with few plays."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from scipy import sparse
 
 
 class SupplementConfig(BaseModel):
-    """When and how what is missing is supplemented."""
+    """Settings of supplementing missing listening."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sparse_plays: int = Field(20, ge=1)
     """A user with fewer plays in training is supplemented by similar users."""
     similar_users: int = Field(30, ge=1)
-    """How many of them."""
+    """Number of similar users."""
     supplement: float = Field(10.0, ge=0)
-    """How many plays the similar users stand for, together."""
+    """Number of plays that the similar users stand for together."""
     noise: float = Field(0.01, ge=0)
     """Standard deviation of the noise on a new song's vector, relative to its artist's length."""
 

@@ -1,4 +1,4 @@
-"""How much listening is generated, and how people listen."""
+"""The configuration of generated listening: how much there is, and how people listen."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Mixture(BaseModel):
 
 
 class ListenerType(BaseModel):
-    """What users of one type have in common."""
+    """The habits that users of one type have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -124,7 +124,7 @@ class SyntheticConfig(BaseModel):
     mood: float = Field(0.35, gt=0, le=1)
     """How fast the mood of a session follows its songs: 1 forgets all but the last."""
     mood_floor: float = Field(0.08, gt=0)
-    """What genres far from the mood keep; larger is a weaker mood."""
+    """The weight that genres far from the mood keep; larger is a weaker mood."""
     drift: float = Field(0.35, ge=0, le=1)
     """Part of the mood that moves on to the genres that come after, at every song."""
     rhythm: float = Field(1.2, ge=0)

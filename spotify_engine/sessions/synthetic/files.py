@@ -159,7 +159,7 @@ def _session_rows(world: World, user_id: pa.Array, plays: GeneratedPlays) -> lis
 
 
 def _preference_rows(listeners: Listeners, user_id: pa.Array) -> list[pa.Array]:
-    """What users say they like: their true taste, the genre liked most at 1.
+    """The preferences that users state: their true taste, the genre liked most at 1.
 
     It comes from how the user was drawn and not from any play, so nothing of the test part is in
     it.

@@ -1,4 +1,4 @@
-"""Who listens, and when their sessions start."""
+"""The generated listeners, and when their sessions start."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Starts:
 
 
 def draw_starts(rng: np.random.Generator, config: SyntheticConfig, listeners: Listeners) -> Starts:
-    """When sessions start, at hours that suit type and weekday; and how long they aim to be."""
+    """Draw the starts of sessions, at hours that suit type and weekday, and their aimed lengths."""
     kinds = config.types.all
     mean = np.array([kind.sessions for kind in kinds])[listeners.kind] * config.activity
     # A gamma mean makes some of a type far more active than others.

@@ -14,7 +14,7 @@ from spotify_engine.sessions.synthetic.world import World
 
 @dataclass(frozen=True)
 class GeneratedPlays:
-    """What a block of users played, by user, then time.
+    """The plays of a block of users, by user, then time.
 
     Attributes:
         user: int64 ``[plays]``, in the block.

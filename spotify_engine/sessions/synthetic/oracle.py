@@ -147,7 +147,7 @@ def oracle_table(
     plays: GeneratedPlays,
     found: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
 ) -> pa.Table:
-    """What ``oracle_of_block`` found, as rows of ``oracle.parquet``.
+    """The findings of ``oracle_of_block`` as rows of ``oracle.parquet``.
 
     Args:
         user_id: of the block's users.

@@ -1,4 +1,4 @@
-"""How the next song is chosen: one distribution, drawn from and written down.
+"""The process that chooses the next song: one distribution, drawn from and written down.
 
 With u the user, h the hour of the week, r_0, r_1, ... the songs of this session from the last one
 back, and a(s) the artist of song s, the next song is s with a probability in proportion to

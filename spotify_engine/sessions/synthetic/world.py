@@ -1,4 +1,4 @@
-"""What there is to listen to: genres, artists and songs, and how they hang together."""
+"""The invented world of music: genres, artists and songs, and how they are related."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class FileCounts(TypedDict):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the small files hold.
+    """The content of the small files: songs, artists, genres and preferences.
 
     Attributes:
         tables: songs, artists, genres, artist_genres and song_genres, as ``TABLES``.

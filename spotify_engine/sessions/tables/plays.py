@@ -70,7 +70,7 @@ PLAYS_SCHEMA = pa.schema(
 
 
 class SessionDataConfig(BaseModel):
-    """How the CSV files are read."""
+    """Settings of reading the CSV files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -90,7 +90,7 @@ class SessionDataConfig(BaseModel):
 
 @dataclass(frozen=True)
 class KnownSongs:
-    """What plays are checked against.
+    """The songs and artists that plays are checked against.
 
     Attributes:
         track_ids: of the songs, in their order, bare.
@@ -105,7 +105,7 @@ class KnownSongs:
 
 @dataclass(frozen=True)
 class PlaysChunk:
-    """What one byte range of the sessions file holds.
+    """The content of one byte range of the sessions file.
 
     Attributes:
         user_ids: distinct, sorted.
