@@ -21,6 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="directory of a finished run, of either pipeline (required)",
     )
     flags.add_argument(
+        "--baselines",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        default=[],
+        metavar="NAMES",
+        help="fit these alone again, and add to the report those that it lacks, by commas "
+        "(those of the report)",
+    )
+    flags.add_argument(
         "--no-baselines",
         action="store_true",
         help="do not fit the baselines again (fits them)",
@@ -29,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_forms(flags)
     arguments = flags.parse_args(argv)
     from spotify_engine.console import console, say
+    from spotify_engine.runtime.pipelines.adding import add_baselines
     from spotify_engine.runtime.pipelines.audit import audit_run
     from spotify_engine.watching import telling
 
@@ -39,7 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             say(line, "dim")
 
-    audit = audit_run(arguments.run, not arguments.no_baselines, arguments.wide, telling(tell))
+    watch = telling(tell)
+    again: list[str] | None = [] if arguments.no_baselines else None
+    if arguments.baselines:
+        added = add_baselines(arguments.run, arguments.baselines, watch)
+        if added:
+            tell(f"Added to {arguments.run / 'report.json'}: {', '.join(added)}.")
+        again = [name for name in arguments.baselines if name not in added]
+    audit = audit_run(arguments.run, again, arguments.wide, watch)
     if arguments.form == CSV:
         figures = [{"figure": name, "value": value} for name, value in audit.figures.items()]
         print_csv(figures, ("figure", "value"))

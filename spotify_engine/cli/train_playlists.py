@@ -28,6 +28,11 @@ def parser(
         "--sample", action="store_true", help="make and use a Kaggle-shaped sample (your files)"
     )
     flags.add_argument("--out", type=Path, help="run directory (runs/kaggle-MODE)")
+    flags.add_argument(
+        "--no-baselines",
+        action="store_true",
+        help="measure the model alone; evaluate --baselines adds them later (measures them)",
+    )
     rare = flags.add_argument_group(RARELY)
     rare.add_argument("--config", type=Path, help="YAML laid over the mode's configuration (none)")
     rare.add_argument("--workers", type=int, help="data-parallel training workers (the mode's)")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,6 +38,7 @@ from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
 BaselineName = Literal["popularity", "bpr", "itemknn", "ials", "ease"]
+BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 HEADINGS = {  # of metrics shown at selection_k, short enough for a terminal of 100 columns
     "ndcg": "ndcg",
     "warm_recall": "warm rec.",

@@ -81,10 +81,13 @@ class Audit:
         return frozenset(self.figures)
 
 
-def audit_run(run: Path, baselines: bool, wide: bool = False, watch: Watch = unwatched) -> Audit:
+def audit_run(
+    run: Path, again: Sequence[str] | None, wide: bool = False, watch: Watch = unwatched
+) -> Audit:
     """Recompute a finished run's figures, those of its baselines too if asked for.
 
     Args:
+        again: names of the baselines that are fitted again; None: all of the report's.
         wide: a leaderboard of all figures, wider than 80 characters.
         watch: is told of what takes long.
 
@@ -99,17 +102,17 @@ def audit_run(run: Path, baselines: bool, wide: bool = False, watch: Watch = unw
     layers = [("config.yaml", values)]
     if "generator" in values:
         return _audit_sessions(
-            run, load_config(SyntheticJob, layers, []), report, baselines, began, wide, watch
+            run, load_config(SyntheticJob, layers, []), report, again is None, began, wide, watch
         )
     config = load_config(KaggleJob, layers, [])
-    return _audit_playlists(run, config, report, baselines, began, wide, watch)
+    return _audit_playlists(run, config, report, again, began, wide, watch)
 
 
 def _audit_playlists(
     run: Path,
     config: KaggleJob,
     report: Tree,
-    baselines: bool,
+    again: Sequence[str] | None,
     began: float,
     wide: bool,
     watch: Watch,
@@ -141,7 +144,15 @@ def _audit_playlists(
     if recommender.items is not None:
         without = recommender.with_items(None).score
         alone = [score_row(f"{recommender.name} alone", without, split, facts, settings)]
-    others = baseline_rows(split, facts, settings, watch) if baselines else []
+    asked = [name for name in settings.baselines if again is None or name in again]
+    only = settings.model_copy(update={"baselines": tuple(asked)})
+    others = baseline_rows(split, facts, only, watch)
+    # Those that aren't fitted again are shown as the report has them.
+    kept = {
+        name: Row(**row, breakdown=report["breakdown"].get(name))
+        for name, row in report["baselines"].items()
+        if name not in asked
+    }
 
     titles = [title or "" for title in tables["playlists"]["name"].to_pylist()]
     cold_start = measure_cold_start(
@@ -165,12 +176,8 @@ def _audit_playlists(
     left_out: tuple[str, ...] = PLAYLISTS_LEFT_OUT
     if "fingerprints" not in report:
         left_out = (*left_out, "fingerprints.*")  # of an earlier release
-    if not baselines:
-        left_out = (
-            *left_out,
-            "baselines.*",
-            *(f"breakdown.{name}.*" for name in report["baselines"]),
-        )
+    for name in kept:
+        left_out = (*left_out, f"baselines.{name}.*", f"breakdown.{name}.*")
     named, reported = _named(found, left_out), _named(there, left_out)
     differences = _differences(
         "",
@@ -178,6 +185,7 @@ def _audit_playlists(
         {_said_of_playlists(name, ours.name): value for name, value in reported.items()},
     )
     record_audit(run, "playlists", config, {"val": val, "test": test}, len(differences), began)
+    rows += kept.values()
     table = render_leaderboard(rows, settings, wide)
     said = leaderboard_in_words({row.name: row.test for row in rows}, settings)
     return Audit(table, differences, len(named), left_out, named, said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -23,7 +23,6 @@ from spotify_engine.playlists.measure.cold_start import (
 from spotify_engine.playlists.measure.leaderboard import (
     Row,
     TrackFacts,
-    baseline_rows,
     leaderboard_in_words,
     render_leaderboard,
     score_row,
@@ -61,12 +60,14 @@ def measure_run(
     facts: TrackFacts,
     titles: Sequence[str],
     train_seconds: float,
+    baselines_of: Callable[[], list[Row]],
 ) -> tuple[Row, Findings]:
-    """Measure a recommender beside the baselines, and print the tables.
+    """Measure a recommender, and print the tables of it and of the baselines.
 
     Args:
         gat: the same model without item-item term.
         titles: ``[playlists]``.
+        baselines_of: waits for the baselines' figures on the same split.
 
     Returns:
         (our line of the leaderboard; what ``report.json`` says)
@@ -79,20 +80,20 @@ def measure_run(
     if recommender.items is not None:
         name = f"{recommender.name} alone"
         alone = [score_row(name, gat.score, split, facts, settings)]
-    with console.status("Fitting and tuning the baselines on the same split"):
-        baselines = baseline_rows(split, facts, settings, telling(say))
+    with console.status("Completing playlists of which little is known"):
+        cold_start = measure_cold_start(
+            recommender, titles, split, config.cold_start, votes_needed(config)
+        )
+    faithful = faithfulness(recommender, split, settings.seed, telling(say))
+    with console.status("Waiting for the baselines on the same split"):
+        baselines = baselines_of()
     rows = [ours, *alone, *baselines]
     console.print(render_leaderboard(rows, settings))
     say(leaderboard_in_words({row.name: row.test for row in rows}, settings))
     breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
     if breakdown:
         console.print(render_breakdown(breakdown))
-    with console.status("Completing playlists of which little is known"):
-        cold_start = measure_cold_start(
-            recommender, titles, split, config.cold_start, votes_needed(config)
-        )
     console.print(render_cold_start(cold_start))
-    faithful = faithfulness(recommender, split, settings.seed, telling(say))
     console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
         "metrics": {"val": ours.val, "test": ours.test},

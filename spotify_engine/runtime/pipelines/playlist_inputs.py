@@ -17,6 +17,7 @@ from spotify_engine.playlists.tables.features import FEATURE_COLUMNS
 from spotify_engine.playlists.tables.genres import open_genres
 from spotify_engine.playlists.tables.reading import PLAYLIST_COLUMNS
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, open_csv
+from spotify_engine.runtime.pipelines.playlists import PlaylistPipeline
 from spotify_engine.runtime.pipelines.run import Run
 
 SAMPLE = Path("data/sample")
@@ -29,7 +30,11 @@ def open_run(arguments: argparse.Namespace) -> Run[KaggleJob]:
         InputError: an input is missing, a key is unknown, or the directory holds another run.
     """
     config = playlist_config(arguments)
-    return Run(arguments.out or Path("runs") / f"kaggle-{config.mode}", config)
+    return Run(
+        arguments.out or Path("runs") / f"kaggle-{config.mode}",
+        config,
+        PlaylistPipeline.stages_of(config),
+    )
 
 
 def playlist_config(
@@ -58,6 +63,8 @@ def playlist_config(
         given = getattr(arguments, name)
         if given is not None:
             flags["inputs"][name] = None if given == "none" else given
+    if arguments.no_baselines:
+        flags["evaluation"] = {"baselines": []}
     if arguments.workers is not None:
         flags["cluster"] = {"workers": arguments.workers}
     layers = [(f"configs/kaggle/{arguments.mode}.yaml", _mode(arguments.mode)), *base]

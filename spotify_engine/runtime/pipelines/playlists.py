@@ -36,6 +36,7 @@ from spotify_engine.playlists.tables.genres import mine_artist_genres, read_arti
 from spotify_engine.playlists.training_inputs import PlaylistTraining
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.data.playlists import PlaylistCounts, prepare_tables
+from spotify_engine.runtime.pipelines.baselines import Baselines
 from spotify_engine.runtime.pipelines.measuring import Findings, Parts, measure_run
 from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_counts, tell_graph
 from spotify_engine.runtime.pipelines.playlist_files import PlaylistFiles
@@ -238,6 +239,8 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
     def evaluate(self) -> Evaluated:
         """``predictions.parquet``, and the figures of the report; prints the leaderboard."""
         seconds = self.run.seconds["train"]
+        baselines = Baselines(self.run.out, self.config.evaluation)
+        baselines.start()
         ours, found = measure_run(
             self.config,
             self.recommender,
@@ -246,6 +249,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             self.facts,
             self.titles,
             seconds,
+            lambda: baselines.rows(telling(say)),
         )
         assert ours.predictions is not None
         assert ours.scores is not None

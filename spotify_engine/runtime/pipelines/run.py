@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Generic, NotRequired, TypedDict, TypeVar
@@ -15,7 +15,7 @@ from spotify_engine.config import JobConfig, dump_yaml, read_yaml
 from spotify_engine.console import say
 from spotify_engine.dotted import Tree, flatten
 from spotify_engine.errors import InputError
-from spotify_engine.stages import P, Stage
+from spotify_engine.stages import P, Part, Stage, goes_by, unaffected
 from spotify_engine.store.atomic import copy_file, copy_folder, is_leftover, write_text
 from spotify_engine.store.files import writing
 from spotify_engine.strict_json import to_json
@@ -51,8 +51,13 @@ class Run(Generic[Job]):
     the cluster's shape and where runs are recorded must be as it was when the run began.
     """
 
-    def __init__(self, out: Path, config: Job) -> None:
+    def __init__(self, out: Path, config: Job, stages: Sequence[Stage[Any]] = ()) -> None:
         """
+        Args:
+            stages: of the pipeline. Where the configuration differs in nothing but what those of
+                them go by that measure and publish, these are done again; of no stages, nothing
+                may differ.
+
         Raises:
             InputError: the directory holds a run of another configuration or of changed inputs.
         """
@@ -70,27 +75,38 @@ class Run(Generic[Job]):
             name: _fingerprint(path) for name, path in config.inputs.model_dump().items() if path
         }
         with writing(out):
-            self._check_same(inputs)
+            outdated = self._check_same(inputs, stages)
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(out / "config.yaml", dump_yaml(config))
             done: dict[str, Done] | None = _read_json(self._stages_file)
             self.stages = done or {"inputs": Done(result=inputs)}
+            for name in outdated:
+                self.stages.pop(name, None)
             self._save()
 
-    def _check_same(self, inputs: dict[str, Facts]) -> None:
+    def _check_same(self, inputs: dict[str, Facts], stages: Sequence[Stage[Any]]) -> list[str]:
+        """Names of the stages that must be done again."""
         path = self.out / "config.yaml"
         if not path.exists():
             if self.out.exists() and not all(map(is_leftover, self.out.iterdir())):
                 raise InputError(f"{self.out}: holds files but no run; give --out an empty folder")
-            return
+            return []
         here = flatten(read_yaml(path))
         asked = flatten(self.config.model_dump(mode="json"))
-        for key in sorted(here.keys() | asked.keys()):
-            if not key.startswith(NO_PART_IN_RESULTS) and here.get(key) != asked.get(key):
-                raise InputError(
-                    f"{self.out}: holds a run with {key}={here.get(key)}, asked for "
-                    f"{asked.get(key)}; give another --out, or delete it to start over"
-                )
+        changed = [
+            key
+            for key in sorted(here.keys() | asked.keys())
+            if not key.startswith(NO_PART_IN_RESULTS) and here.get(key) != asked.get(key)
+        ]
+        outdated = _outdated(stages, changed)
+        if outdated is None:
+            key = changed[0]
+            raise InputError(
+                f"{self.out}: holds a run with {key}={here.get(key)}, asked for "
+                f"{asked.get(key)}; give another --out, or delete it to start over"
+            )
+        for key in changed:
+            say(f"{key}: {here.get(key)} before, now {asked.get(key)}; measured again", "dim")
         before = (_read_json(self._stages_file) or {}).get("inputs", {}).get("result", inputs)
         for name, fingerprint in inputs.items():
             if before.get(name) != fingerprint:
@@ -98,6 +114,7 @@ class Run(Generic[Job]):
                     f"{self.out}: {getattr(self.config.inputs, name)} has changed since this run "
                     "began; give another --out, or delete it to start over"
                 )
+        return outdated
 
     def do(self, stage: Stage[P], pipeline: P) -> Any:
         """Do a stage, unless it is done already and what it wrote is there; says what came of it.
@@ -161,6 +178,11 @@ class Run(Generic[Job]):
         self.stages |= {stage.name: other.stages[stage.name] for stage in done}
         self._save()
 
+    def replace_result(self, name: str, result: Any) -> None:
+        """Say something else of a finished stage than it returned."""
+        self.stages[name] = {**self.stages[name], "result": result}
+        self._save()
+
     def _forget_if_empty(self) -> None:
         """Take back what the constructor wrote: a refused input must not claim the directory."""
         if not self.seconds:
@@ -176,6 +198,18 @@ class Run(Generic[Job]):
 
     def _save(self) -> None:
         write_text(self._stages_file, to_json(self.stages))
+
+
+def _outdated(stages: Sequence[Stage[Any]], changed: Sequence[str]) -> list[str] | None:
+    """Names of the stages that changed keys make untrue; None if learning is among them."""
+    if not changed:
+        return []
+    if not all(goes_by(stages, key) for key in changed):
+        return None
+    same = unaffected(stages, changed)
+    outdated = [stage for stage in stages if stage not in same]
+    measuring = all(stage.part is Part.RESULT for stage in outdated)
+    return [stage.name for stage in outdated] if measuring else None
 
 
 def _read_json(path: Path) -> Tree | None:

@@ -11,6 +11,7 @@ from spotify_engine.config import CONFIGS, load_config, read_yaml
 from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.runtime.pipelines.run import Run
+from spotify_engine.runtime.pipelines.sessions import SessionPipeline
 from spotify_engine.sessions.schema import REQUIRED_FILES
 from spotify_engine.sessions.settings import MODELS, SyntheticJob
 from spotify_engine.sessions.tables.build import check_files
@@ -22,7 +23,8 @@ def open_session_run(arguments: argparse.Namespace) -> Run[SyntheticJob]:
     Raises:
         InputError: an input is missing, a key is unknown, or the directory holds another run.
     """
-    return Run(arguments.out or Path("runs/synthetic"), session_config(arguments))
+    config = session_config(arguments)
+    return Run(arguments.out or Path("runs/synthetic"), config, SessionPipeline.stages_of(config))
 
 
 def session_config(
