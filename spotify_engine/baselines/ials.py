@@ -15,7 +15,9 @@ from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.ragged import Ragged
 
 NUMBERS_AT_ONCE = 500_000  # floats in one batch of normal equations: 2 MB stay in the cache
-SHORT = 0.4  # rows below this many factors are faster in the n x n form (measured at 64 factors)
+STEPS = 4  # of conjugate gradients in fitting, each from where the last pass ended
+EXACT_STEPS = 30  # from nothing
+TINY = 1e-30
 PADDING = 1.2  # longest row of a batch, in lengths of its shortest: few batches for little padding
 
 
@@ -59,50 +61,82 @@ class IALS:
         generator = torch.Generator().manual_seed(self.config.seed)
         std = 0.1 / self.config.factors**0.5
         self.tracks = torch.randn(n_tracks, self.config.factors, generator=generator) * std
+        playlists = torch.zeros(len(train), self.config.factors)
         for _ in range(self.config.iterations):
-            playlists = self._solve(by_playlist, self.tracks)
-            self.tracks = self._solve(by_track, playlists)
+            playlists = self._solve(by_playlist, self.tracks, playlists, STEPS)
+            self.tracks = self._solve(by_track, playlists, self.tracks, STEPS)
         return self
 
     def score(self, seeds: Ragged) -> Scores:
-        playlists = self._solve(playlist_matrix(seeds, len(self.tracks)), self.tracks)
-        return (playlists @ self.tracks.T).numpy()
+        playlists = self._solve(
+            playlist_matrix(seeds, len(self.tracks)),
+            self.tracks,
+            torch.zeros(len(seeds), self.config.factors),
+            EXACT_STEPS,
+        )
+        scores: Scores = (playlists @ self.tracks.T).numpy()
+        return scores
 
-    def _solve(self, contained: sparse.csr_array, other: torch.Tensor) -> torch.Tensor:
+    def _solve(
+        self,
+        contained: sparse.csr_array,
+        other: torch.Tensor,
+        before: torch.Tensor,
+        steps: int,
+    ) -> torch.Tensor:
         """Best vectors ``[rows, factors]`` for the rows of ``contained``, given the columns'.
 
         With V ``[n, factors]`` the vectors of a row's columns and M = a other'other + ridge(n) I,
-        the row's vector is (M + V'V)^-1 V'1 = M^-1 V' (I + V M^-1 V')^-1 1: short rows solve the
-        n x n system of the second form, long ones the first. In the eigenvectors' basis of
-        other'other, M is diagonal for every n, so that rows of different lengths fit in one batch.
+        the row's vector solves (M + V'V) w = V'1: by conjugate gradients from ``before``, some
+        rows at once, preconditioned by M. In the eigenvectors' basis of other'other, M is diagonal,
+        so that a step costs two products with V and no factors x factors matrix is ever made.
         """
         weight, strength = self.config.unobserved_weight, self.config.regularisation
         values, basis = torch.linalg.eigh((other.T @ other).double())
         everywhere, basis = weight * values.clamp(min=0).float(), basis.float()
-        rotated = other @ basis
+        rotated, solved = other @ basis, before @ basis
         lengths = np.diff(contained.indptr)
         ridges = strength * (lengths + weight * len(other)) ** self.config.scaling
-        solved = other.new_zeros(contained.shape[0], other.shape[1])
+        solved[torch.from_numpy(lengths == 0)] = 0
         last = max(len(contained.indices) - 1, 0)
         for longest, rows in _batches(lengths, other.shape[1]):
             places = contained.indptr[rows][:, None] + np.arange(longest)
-            there = torch.from_numpy(np.arange(longest) < lengths[rows][:, None]).float()[
-                :, :, None
-            ]
+            there = torch.from_numpy(np.arange(longest) < lengths[rows][:, None]).float()
             columns = contained.indices[places.clip(max=last)].astype(np.int64)
-            vectors = rotated[torch.from_numpy(columns)] * there
+            vectors = rotated[torch.from_numpy(columns)].mul_(there[:, :, None])
             diagonal = everywhere + torch.from_numpy(ridges[rows]).float()[:, None]
-            if longest < SHORT * other.shape[1]:
-                through = vectors / diagonal[:, None]
-                small = torch.baddbmm(torch.eye(longest), through, vectors.mT)
-                found = through.mT @ torch.cholesky_solve(there, torch.linalg.cholesky(small))
-            else:
-                whole = torch.baddbmm(torch.diag_embed(diagonal), vectors.mT, vectors)
-                found = torch.cholesky_solve(
-                    vectors.sum(dim=1)[:, :, None], torch.linalg.cholesky(whole)
-                )
-            solved[torch.from_numpy(rows)] = found[:, :, 0]
+            which = torch.from_numpy(rows)
+            solved[which] = _conjugate_gradients(vectors, diagonal, solved[which], steps)
         return solved @ basis.T
+
+
+def _conjugate_gradients(
+    vectors: torch.Tensor, diagonal: torch.Tensor, start: torch.Tensor, steps: int
+) -> torch.Tensor:
+    """Solve (diag + V'V) w = V'1 for each row of a batch, preconditioned by the diagonal.
+
+    Args:
+        vectors: V, ``[rows, n, factors]``, zeros where a row is shorter.
+        diagonal, start: ``[rows, factors]``.
+    """
+
+    def normal(direction: torch.Tensor) -> torch.Tensor:
+        through = torch.bmm(vectors, direction[:, :, None])
+        return torch.baddbmm((diagonal * direction)[:, :, None], vectors.mT, through)[:, :, 0]
+
+    found = start
+    residual = vectors.sum(dim=1) - normal(found)
+    step = residual / diagonal
+    size = (residual * step).sum(1, keepdim=True)
+    for _ in range(steps):
+        image = normal(step)
+        length = size / (step * image).sum(1, keepdim=True).clamp(min=TINY)
+        found = found + length * step
+        residual = residual - length * image
+        preconditioned = residual / diagonal
+        before, size = size, (residual * preconditioned).sum(1, keepdim=True)
+        step = preconditioned + size / before.clamp(min=TINY) * step
+    return found
 
 
 def _batches(lengths: Ids, factors: int) -> Iterator[tuple[int, Ids]]:
@@ -116,7 +150,6 @@ def _batches(lengths: Ids, factors: int) -> Iterator[tuple[int, Ids]]:
     while start < len(in_order):
         like = int(np.searchsorted(in_order, PADDING * in_order[start], side="right"))
         longest = int(in_order[like - 1])
-        width = longest if longest < SHORT * factors else factors
-        end = min(like, start + max(1, NUMBERS_AT_ONCE // (factors * width)))
+        end = min(like, start + max(1, NUMBERS_AT_ONCE // (factors * longest)))
         yield int(in_order[end - 1]), by_length[start:end]
         start = end
