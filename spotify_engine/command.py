@@ -31,7 +31,8 @@ STOPPED = "stopped"
 class Main(Protocol):
     """A job: flags, or None for those of the process, to an exit code."""
 
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Run the command with these arguments; returns the exit status."""
 
 
 def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Callable[[Main], Main]:

@@ -105,7 +105,9 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def two_blocks() -> Callable[[], Ragged]:
     """Makes the playlists of two taste groups; 24 tracks."""
-    made: Callable[[], Ragged] = _load(Path(__file__).parent / "baselines/conformance.py").two_blocks
+    made: Callable[[], Ragged] = _load(
+        Path(__file__).parent / "baselines/conformance.py"
+    ).two_blocks
     return made
 
 

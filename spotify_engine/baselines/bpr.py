@@ -49,6 +49,7 @@ class BPR:
         self.config = config or BPRConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Learn the factors from training playlists by gradient descent; returns itself."""
         config = self.config
         rng = np.random.default_rng(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
@@ -83,6 +84,7 @@ class BPR:
         return self
 
     def score(self, seeds: Ragged) -> np.ndarray:
+        """Score all tracks for playlists that are folded in from their seeds."""
         scores: np.ndarray = (self._fold_in(seeds) @ self.tracks.T + self.bias).numpy()
         return scores
 

@@ -39,6 +39,7 @@ class ItemKNN:
         self.config = config or ItemKNNConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Keep the most similar tracks of each track; returns itself."""
         by_playlist = playlist_matrix(train, n_tracks)
         by_track = sparse.csr_array(by_playlist.T)
         counts = np.diff(by_track.indptr)
@@ -58,6 +59,7 @@ class ItemKNN:
         return self
 
     def score(self, seeds: Ragged) -> np.ndarray:
+        """Score all tracks by their summed similarity to a playlist's seeds."""
         matrix = playlist_matrix(seeds, self.similarity.shape[0])
         return (matrix @ self.similarity).toarray()
 

@@ -64,7 +64,8 @@ class PlaylistRecommender:
         titles: TitleModel | None = None,
         together: sparse.csr_array | None = None,
     ) -> None:
-        """
+        """Put a trained network together with what it recommends from.
+
         Args:
             tables: as ``schema.TABLES``, those of ``bundling.TABLES``.
             popularity: int ``[tracks]``, training playlists that hold each track.

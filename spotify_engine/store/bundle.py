@@ -59,10 +59,12 @@ class Bundle:
         return array
 
     def table(self, name: str) -> pa.Table:
+        """One of its tables."""
         return pq.read_table(self._path(f"{name}.parquet"))
 
     def weights(self) -> dict[str, Tensor]:
-        """
+        """All weights by name.
+
         Raises:
             InputError: a weight holds NaN or infinity.
         """
@@ -177,8 +179,10 @@ def fitting_parts(folder: Path | str) -> Iterator[None]:
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    """Put ``partial`` in the place of ``folder``. A folder can't be swapped in one call, so the old
-    one steps aside first and is deleted last."""
+    """Put ``partial`` in the place of ``folder``.
+
+    A folder can't be swapped in one call, so the old one steps aside first and is deleted last.
+    """
     aside = folder.with_name(f"{folder.name}.old-{os.getpid()}")
     if folder.exists():
         folder.rename(aside)

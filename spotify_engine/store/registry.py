@@ -72,7 +72,8 @@ class Registry:
     """
 
     def __init__(self, root: Path, loaders: Mapping[Pipeline, Callable[[Path], object]]) -> None:
-        """
+        """Open a registry.
+
         Args:
             loaders: open a bundle of each pipeline as a server does and raise ``InputError`` where
                 it can't be served, so that no such bundle is published or activated.
@@ -146,7 +147,8 @@ class Registry:
         return ids[0]
 
     def get(self, id: str) -> Version:
-        """
+        """The version of an id.
+
         Raises:
             UnknownVersion: there is none.
             InputError: it is broken.
@@ -160,7 +162,8 @@ class Registry:
         return _describe(folder, match[1])
 
     def current(self, pipeline: str) -> Version | None:
-        """
+        """The version that serves; None where none does.
+
         Raises:
             InputError: it is broken, or no longer there.
         """

@@ -85,6 +85,7 @@ class Start:
         )
 
     def save(self, folder: Path) -> None:
+        """Write it to a folder, which is made where there is none."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "value.npy", self.value)
         np.save(folder / "counts.npy", self.counts)
@@ -95,7 +96,8 @@ class Start:
 
     @classmethod
     def load(cls, folder: Path) -> Start:
-        """
+        """Read it from a folder.
+
         Raises:
             InputError: the folder holds no start.
         """

@@ -79,8 +79,9 @@ class SampleConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Who made what. Artists of a group, and tracks of an artist, have consecutive numbers, most
-    popular first.
+    """Who made what.
+
+    Artists of a group, and tracks of an artist, have consecutive numbers, most popular first.
 
     Attributes:
         group_start: int64 ``[groups + 1]``, the first artist of each group.
@@ -104,10 +105,12 @@ class Catalogue:
 
     @property
     def artist_group(self) -> np.ndarray:
+        """Int ``[artists]``: the group of each one."""
         return np.repeat(np.arange(len(self.group_share)), np.diff(self.group_start))
 
 
 def build_catalogue(config: SampleConfig) -> Catalogue:
+    """Draw the artists and tracks of a sample."""
     rng = np.random.default_rng((config.seed, 1))
     share = (np.arange(config.groups) + 4.0) ** -0.6
     share /= share.sum()

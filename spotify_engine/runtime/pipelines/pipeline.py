@@ -31,7 +31,8 @@ class TrainingPipeline(ABC, Generic[Job]):
     name: ClassVar[Pipeline]
 
     def __init__(self, run: Run[Job], callbacks: Sequence[UserCallback] = ()) -> None:
-        """
+        """Open the pipeline of a run.
+
         Args:
             callbacks: told of each epoch's metrics in training.
         """
@@ -77,15 +78,19 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @abstractmethod
     def require_validation(self) -> None:
-        """
+        """Refuse data whose validation part is empty.
+
         Raises:
             InputError: there is nothing to compare settings by.
         """
 
     @abstractmethod
     def report(self, results: dict[str, Any]) -> dict[str, Any]:
-        """What ``report.json`` says beside release, configuration and seconds, from what the
-        stages returned."""
+        """What ``report.json`` says beside release, configuration and seconds.
+
+        Args:
+            results: what the stages returned.
+        """
 
     @abstractmethod
     def draw(self, report: dict[str, Any]) -> None:
@@ -133,6 +138,7 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @property
     def stages(self) -> Sequence[Stage[Self]]:
+        """All stages of this run, in the order in which they are done."""
         return self.stages_of(self.config)
 
     def publish(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Run(Generic[Job]):
     """
 
     def __init__(self, out: Path, config: Job) -> None:
-        """
+        """Open a run directory: a new one, or one to go on with.
+
         Raises:
             InputError: the directory holds a run of another configuration or of changed inputs.
         """

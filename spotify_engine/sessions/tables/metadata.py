@@ -82,6 +82,7 @@ class Metadata:
 
     @property
     def catalogue(self) -> Catalogue:
+        """The songs, to be found by name."""
         artist = self.tables["songs"]["artist"].fill_null(-1).to_numpy()
         return Catalogue(
             track_ids(self.tables["songs"]["id"].combine_chunks()),
