@@ -71,19 +71,25 @@ class Registry:
     at any moment leaves every version whole, and the current one as it was or as it was to be.
     """
 
-    def __init__(self, root: Path, loaders: Mapping[Pipeline, Callable[[Path], object]]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        loaders: Mapping[Pipeline, Callable[[Path], object]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Open a registry.
 
         Args:
             loaders: open a bundle of each pipeline as a server does and raise ``InputError`` where
                 it can't be served, so that no such bundle is published or activated.
+            clock: tells the time in UTC, by which versions are named.
 
         Raises:
             InputError: ``root`` is a file.
         """
         if root.exists() and not root.is_dir():
             raise InputError(f"{root}: can't be written (not a folder); name another registry")
-        self.root, self._loaders = root, loaders
+        self.root, self._loaders, self._clock = root, loaders, clock
 
     def publish(self, bundle: Path, lineage: Mapping[str, Any] | None = None) -> Version:
         """Check a bundle and copy it. What is current stays so.
@@ -110,7 +116,7 @@ class Registry:
             for left in folder.glob(f"{PARTIAL}*"):
                 # Of a publication that was killed: nobody else is writing.
                 shutil.rmtree(left)
-            now = datetime.now(UTC)
+            now = self._clock()
             version = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{digest}"
             partial = folder / f"{PARTIAL}{version}"
             try:
