@@ -29,7 +29,8 @@ class Catalogue:
         artists: Sequence[str],
         popularity: np.ndarray,
     ) -> None:
-        """
+        """Index names and artists.
+
         Args:
             popularity: ``[tracks]``; of tracks that suit a query alike, popular ones are first.
         """

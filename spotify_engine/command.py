@@ -35,7 +35,8 @@ _OURS = logging.getLogger("spotify_engine")
 class Main(Protocol):
     """A job: flags, or None for those of the process, to an exit code."""
 
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Run the command with these arguments; returns the exit status."""
 
 
 def job(stopped: str, *, uses_ray: bool = False, ends_well: bool = False) -> Callable[[Main], Main]:
@@ -89,6 +90,7 @@ class LogHandler(logging.Handler):
     """Writes to what is standard error at the time, in the one format that there is."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
         try:
             print(_LOG_FORMAT.format(record), file=sys.stderr, flush=True)
         except Exception:

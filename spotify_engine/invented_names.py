@@ -124,7 +124,8 @@ class Namer:
     """
 
     def __init__(self, rng: np.random.Generator, genres: Sequence[str]) -> None:
-        """
+        """Draw the words of each genre's names.
+
         Args:
             genres: names of ``GENRE_NAMES``, by the numbers that they have from now on.
         """

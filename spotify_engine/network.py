@@ -45,7 +45,8 @@ def resolved(host: str, where: str) -> str:
 
 
 def checked_port(value: object, where: str) -> int:
-    """
+    """The number of a port that was given.
+
     Raises:
         InputError: it is no port.
     """

@@ -30,6 +30,7 @@ class Ragged:
 
     @classmethod
     def from_lists(cls, lists: Iterable[Sequence[int] | np.ndarray]) -> Ragged:
+        """The same rows, as lists or arrays, in one array."""
         rows = [np.asarray(row, dtype=np.int32) for row in lists]
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])

@@ -72,7 +72,6 @@ def _prefix(name: str, process: int) -> str:
 
 def _do(job: Callable[[], int], parent_lives: int) -> NoReturn:
     """Do the child's work."""
-
     told: list[int] = []
 
     def interrupt(number: int, _: object) -> None:

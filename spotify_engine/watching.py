@@ -15,7 +15,8 @@ class Watch(Protocol):
     """Passes steps on one by one, and may tell of each."""
 
     def __call__(self, steps: Iterable[T], what: str, total: int) -> Iterable[T]:
-        """
+        """Watch steps go by.
+
         Args:
             what: is done, in words.
             total: how many steps there are.

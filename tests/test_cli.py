@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spotify_engine import next_step
+from spotify_engine import __version__, next_step
 from spotify_engine.cli.main import VERBS, main
 from spotify_engine.cli.output import print_csv
 from spotify_engine.playlists.measure.leaderboard import found_in_words
@@ -163,6 +163,7 @@ def test_a_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
         [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=300
     )
     [wheel] = wheels.glob("*.whl")
+    assert wheel.name.startswith(f"spotify_engine-{__version__}-")
     zipfile.ZipFile(wheel).extractall(place)
     done = subprocess.run(
         [

@@ -1,0 +1,1 @@
+"""Baselines of playlist completion: popularity, factors, item neighbours and linear models."""

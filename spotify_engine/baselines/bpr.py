@@ -50,6 +50,7 @@ class BPR:
         self.config = config or BPRConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Learn the factors from training playlists by gradient descent; returns itself."""
         config = self.config
         rng = np.random.default_rng(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
@@ -89,6 +90,7 @@ class BPR:
         return self
 
     def score(self, seeds: Ragged) -> Scores:
+        """Score all tracks for playlists that are folded in from their seeds."""
         vectors = self._means(seeds) @ self.fold
         scores: Scores = vectors @ self.tracks.T + self.bias
         return scores

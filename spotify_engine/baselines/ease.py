@@ -49,6 +49,11 @@ class EASE:
         return 2 * 4 * min(n_playlists, n_tracks) ** 2 / GIB
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Solve for the weights between all tracks; returns itself.
+
+        Raises:
+            TooLarge: the matrices would take more memory than is allowed.
+        """
         needed = self.needed_gib(len(train), n_tracks)
         if needed > self.memory_gib:
             raise TooLarge(
@@ -85,6 +90,7 @@ class EASE:
         return (1 - covered) / self.config.regularisation
 
     def score(self, seeds: Ragged) -> Scores:
+        """Score all tracks by their weights from a playlist's seeds."""
         if self.weights is not None:
             return playlist_matrix(seeds, len(self.weights)) @ self.weights
         asked = playlist_matrix(seeds, self.matrix.shape[1])

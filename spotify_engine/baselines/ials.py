@@ -41,7 +41,9 @@ class IALSConfig(BaseModel):
 
 
 class IALS:
-    """Minimises, over playlist vectors w and track vectors h,
+    """Minimises a weighted squared error.
+
+    It is, over playlist vectors w and track vectors h,
 
         sum over contained (p, t) of (1 - w_p.h_t)^2 + a sum over all (p, t) of (w_p.h_t)^2
           + r (sum_p (n_p + a T)^v |w_p|^2 + sum_t (n_t + a P)^v |h_t|^2)
@@ -56,6 +58,7 @@ class IALS:
         self.config = config or IALSConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Solve for playlist and track vectors in turn; returns itself."""
         by_playlist = playlist_matrix(train, n_tracks)
         by_track = sparse.csr_array(by_playlist.T)
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -68,6 +71,7 @@ class IALS:
         return self
 
     def score(self, seeds: Ragged) -> Scores:
+        """Score all tracks for playlists whose vectors are solved from their seeds."""
         playlists = self._solve(
             playlist_matrix(seeds, len(self.tracks)),
             self.tracks,

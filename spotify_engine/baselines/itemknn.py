@@ -40,6 +40,7 @@ class ItemKNN:
         self.config = config or ItemKNNConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Keep the most similar tracks of each track; returns itself."""
         by_playlist = playlist_matrix(train, n_tracks)
         by_track = sparse.csr_array(by_playlist.T)
         counts = np.diff(by_track.indptr)
@@ -59,6 +60,7 @@ class ItemKNN:
         return self
 
     def score(self, seeds: Ragged) -> Scores:
+        """Score all tracks by their summed similarity to a playlist's seeds."""
         matrix = playlist_matrix(seeds, self.similarity.shape[0])
         return (matrix @ self.similarity).toarray()
 

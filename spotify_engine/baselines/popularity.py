@@ -16,8 +16,10 @@ class Popularity:
     name = "popularity"
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
+        """Count the training playlists of each track; returns itself."""
         self.counts = np.bincount(train.values, minlength=n_tracks).astype(np.float32)
         return self
 
     def score(self, seeds: Ragged) -> Scores:
+        """Score all tracks by their counts, alike for every playlist."""
         return np.tile(self.counts, (len(seeds), 1))

@@ -17,6 +17,7 @@ EXPLAINED = 3
 
 @job(GOES_ON)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``make demo``: train on a sample, then show what came of it."""
     new_parser(__doc__, "").parse_args(argv)
     status = train_playlists.main(["--mode", "mini", "--sample", "--out", str(RUN)])
     if not status:

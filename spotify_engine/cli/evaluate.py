@@ -13,6 +13,7 @@ from spotify_engine.command import STOPPED, job
 
 @job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine evaluate``; returns the exit status."""
     flags = new_parser(__doc__, "--run runs/demo")
     flags.add_argument(
         "--run",

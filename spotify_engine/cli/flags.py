@@ -48,6 +48,7 @@ def new_parser(description: str | None, *examples: str) -> argparse.ArgumentPars
 
 
 def add_settings(flags: argparse._ActionsContainer, example: str) -> None:
+    """Add ``--set`` to a parser."""
     flags.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY.PATH=VALUE",
         help=f"one key of the configuration, such as {example}; may be repeated (none)",
@@ -55,6 +56,7 @@ def add_settings(flags: argparse._ActionsContainer, example: str) -> None:
 
 
 def add_register(flags: argparse._ActionsContainer, what: str = "the result") -> None:
+    """Add ``--register`` to a parser."""
     flags.add_argument(
         "--register", type=Path, nargs="?", const=REGISTRY, metavar="DIR",
         help=f"publish {what} to a registry, by default {REGISTRY} (not published)",

@@ -16,6 +16,7 @@ from spotify_engine.playlists.synthetic import SampleConfig, write_sample
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Path, SampleConfig]:
+    """Read the flags: the folder to create, and the sample's settings."""
     parser = new_parser(__doc__, "--out data/sample --demo")
     parser.add_argument("--out", type=Path, required=True, help="folder to create (required)")
     size = parser.add_mutually_exclusive_group()
@@ -50,6 +51,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Path, SampleConfig]:
 
 @job(NOTHING_WRITTEN)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine generate playlists``; returns the exit status."""
     out, config = parse(argv)
     counts = write_sample(out, config)
     table = Table("what", "count", title=str(out))

@@ -24,6 +24,7 @@ SIZES = {
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine generate sessions``."""
     flags = new_parser(__doc__, "--out data/sessions --users 200")
     flags.add_argument("--out", type=Path, required=True, help="folder to create (required)")
     flags.add_argument("--config", type=Path, help="YAML laid over configs/synthetic.yaml (none)")
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 @job(NOTHING_WRITTEN, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine generate sessions``; returns the exit status."""
     arguments = parser().parse_args(argv)
     from rich.table import Table
 

@@ -35,6 +35,7 @@ class Verb:
 
     @property
     def choice(self) -> str:
+        """Its modules' names, as help shows a choice; empty where there is only one."""
         return f"[{'|'.join(self.modules)}]" if len(self.modules) > 1 else ""
 
 

@@ -22,12 +22,14 @@ def add_forms(flags: argparse.ArgumentParser) -> None:
 
 
 def add_wide(flags: argparse.ArgumentParser) -> None:
+    """Add ``--wide`` to a parser."""
     flags.add_argument(
         "--wide", action="store_true", help="tables of every column (of what fits 80 characters)"
     )
 
 
 def print_json(content: Any) -> None:
+    """Print content as JSON."""
     print(to_json(content))
 
 

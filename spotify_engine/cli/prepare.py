@@ -14,6 +14,7 @@ EXAMPLE = "--sample --out runs/demo"
 
 @job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine prepare``; returns the exit status."""
     arguments = parser(__doc__, EXAMPLE).parse_args(argv)
     from spotify_engine.console import say
     from spotify_engine.runtime.cluster import ray_session

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spotify_engine.cli.flags import new_parser
 from spotify_engine.cli.output import CSV, add_forms, print_csv, print_json
 from spotify_engine.command import STOPPED, job
 
+if TYPE_CHECKING:  # what takes seconds to import
+    from spotify_engine.playlists.completing.completion import Completion
+    from spotify_engine.playlists.completing.pasting import Recognised
+    from spotify_engine.playlists.recommender import PlaylistRecommender
+    from spotify_engine.reading.formats.entries import Pasted
+
 COLUMNS = ("rank", "id", "name", "artist", "score", "fallback", "reasons")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine recommend``."""
     flags = new_parser(__doc__, "--run runs/demo --playlist 0 --explain")
     flags.add_argument(
         "--run", type=Path, required=True, help="folder of a finished run (required)"
@@ -50,33 +59,23 @@ def parser() -> argparse.ArgumentParser:
 
 @job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine recommend``; returns the exit status."""
     flags = parser()
     arguments = flags.parse_args(argv)
     if not (arguments.playlist or arguments.tracks or arguments.file or arguments.title):
         flags.error("give --playlist, --tracks, --file or --title")
     if sys.stderr.isatty():  # what follows takes seconds to import
         print(f"Completing from {arguments.run} ...", file=sys.stderr, flush=True)
-    from spotify_engine.console import console, say
-    from spotify_engine.playlists.completing.completion import complete_playlist, find_playlist
+    from spotify_engine.playlists.completing.completion import complete_playlist
     from spotify_engine.playlists.completing.exporting import Export
-    from spotify_engine.playlists.completing.pasting import Recognised, read_file
+    from spotify_engine.playlists.completing.pasting import read_file
     from spotify_engine.playlists.recommender import PlaylistRecommender
 
     export = Export.parse(arguments.export) if arguments.export else None
     pasted = read_file(arguments.file, arguments.title) if arguments.file else None
     recommender = PlaylistRecommender.load(arguments.run / "bundle")
-    recognised = None
-    title: str | None = arguments.title
-    tracks: Sequence[str | tuple[str, str]] = []
-    if arguments.playlist:
-        tracks, title = find_playlist(arguments.run, arguments.playlist)
-    elif pasted is not None:
-        recognised, title = Recognised.of(recommender, pasted), title or pasted.title
-    elif arguments.tracks:
-        recognised = Recognised.of_texts(recommender, arguments.tracks)
-    own = None
-    if recognised is not None:
-        tracks, own = recognised.known, recognised.all
+    tracks, title, recognised = _playlist(arguments, recommender, pasted)
+    own = None if recognised is None else recognised.all
     completion = complete_playlist(recommender, tracks, title, arguments.k)
     if arguments.plot:
         completion.plot(arguments.plot)
@@ -93,14 +92,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         if export is not None:
             export.write(completion, own)
         return 0
+    write = None if export is None else partial(export.write, completion, own)
+    _show(arguments, completion, remarks, write)
+    return 0
+
+
+def _playlist(
+    arguments: argparse.Namespace, recommender: PlaylistRecommender, pasted: Pasted | None
+) -> tuple[Sequence[str | tuple[str, str]], str | None, Recognised | None]:
+    """(tracks, title, what was recognised of a new playlist's texts) of what is to be completed."""
+    from spotify_engine.playlists.completing.completion import find_playlist
+    from spotify_engine.playlists.completing.pasting import Recognised
+
+    if arguments.playlist:
+        return *find_playlist(arguments.run, arguments.playlist), None
+    if pasted is not None:
+        recognised = Recognised.of(recommender, pasted)
+        return recognised.known, arguments.title or pasted.title, recognised
+    if arguments.tracks:
+        recognised = Recognised.of_texts(recommender, arguments.tracks)
+        return recognised.known, arguments.title, recognised
+    return [], arguments.title, None
+
+
+def _show(
+    arguments: argparse.Namespace,
+    completion: Completion,
+    remarks: Sequence[str],
+    write: Callable[[], str] | None,
+) -> None:
+    """Print for people: remarks, the table, reasons, and which files were written."""
+    from spotify_engine.console import console, say
+
     for line in remarks:
         say(line, "yellow")
     console.print(completion.table())
     if arguments.explain:
         for text in completion.texts():
             say(f"\n{text}")
-    if export is not None:
-        say(f"\n{export.write(completion, own)}")
+    if write is not None:
+        say(f"\n{write()}")
     if arguments.plot:
         say(f"\nHeatmap: {arguments.plot}")
-    return 0

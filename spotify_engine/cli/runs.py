@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine runs``."""
     flags = new_parser(__doc__, "list --kind train", "show demo", "compare demo other")
     flags.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (runs)")
     flags.add_argument("--uri", help="tracking server (the folder's SQLite store)")
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 @job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine runs``; returns the exit status."""
     arguments = parser().parse_args(argv)
     from spotify_engine.console import console, say
     from spotify_engine.tracking import tables

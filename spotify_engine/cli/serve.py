@@ -21,6 +21,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "serve.yaml"
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine serve``."""
     flags = new_parser(__doc__, "--playlists runs/demo/bundle")
     flags.add_argument(
         "--playlists", type=Path, metavar="BUNDLE", help="playlist bundle to serve (the registry's)"
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 @job(STOPPED, uses_ray=True, ends_well=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine serve``; returns the exit status."""
     given = parser().parse_args(argv)
     port = None if given.port is None else checked_port(given.port, "--port")
     replicas = None if given.replicas is None else _count(given.replicas, "--replicas")

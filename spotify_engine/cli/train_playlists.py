@@ -19,6 +19,7 @@ MODES = ("mini", "quick", "balanced", "full")
 def parser(
     description: str | None = __doc__, example: str = "--mode balanced"
 ) -> argparse.ArgumentParser:
+    """Make the parser of whatever reads playlists and prepares a run of them."""
     flags = new_parser(description, example)
     flags.add_argument("--mode", choices=MODES, default="mini", help="size of the run (mini)")
     flags.add_argument("--playlists", help="path or URI (data/kaggle/spotify_dataset.csv)")
@@ -41,6 +42,7 @@ def parser(
 
 
 def training_parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine train playlists``."""
     flags = parser()
     add_register(flags)
     return flags
@@ -48,6 +50,7 @@ def training_parser() -> argparse.ArgumentParser:
 
 @job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine train playlists``; returns the exit status."""
     arguments = training_parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say

@@ -14,6 +14,7 @@ from spotify_engine.command import GOES_ON, job
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine train sessions``."""
     flags = new_parser(__doc__, "--model session")
     flags.add_argument(
         "--model", action="append", choices=("basic", "enhanced", "session"),
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 @job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine train sessions``; returns the exit status."""
     arguments = parser().parse_args(argv)
     # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
     from spotify_engine.console import say

@@ -18,6 +18,7 @@ OF_SESSIONS = ("model", "data")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine tune``."""
     flags = new_parser(__doc__, "--pipeline playlists --space configs/tune/playlists.yaml --sample")
     flags.add_argument(
         "--pipeline",
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 @job(GOES_ON, uses_ray=True)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine tune``; returns the exit status."""
     flags = parser()
     arguments = flags.parse_args(argv)
     for name in OF_SESSIONS if arguments.pipeline == "playlists" else OF_PLAYLISTS:

@@ -16,6 +16,7 @@ from spotify_engine.command import STOPPED, job
 
 @job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine validate``; returns the exit status."""
     flags = new_parser(__doc__, "--data data/sessions --out runs/validation")
     flags.add_argument(
         "--data", type=Path, required=True, help="folder of CSV files or of tables (required)"

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spotify_engine.cli.flags import REGISTRY, new_parser
 from spotify_engine.cli.output import CSV, JSON, add_forms, add_wide, print_csv, print_json
 from spotify_engine.command import STOPPED, job
+
+if TYPE_CHECKING:  # opened when it is needed
+    from spotify_engine.store.registry import Registry
 
 ARGUMENTS: dict[str, list[str]] = {
     "list": [],
@@ -37,6 +41,7 @@ DOES = {
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of ``spotify-engine versions``."""
     flags = new_parser(__doc__, "list", "publish runs/demo/bundle", "activate playlists-2026")
     flags.add_argument(
         "--registry",
@@ -67,46 +72,21 @@ def parser() -> argparse.ArgumentParser:
 
 @job(STOPPED)
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``spotify-engine versions``; returns the exit status."""
     arguments = parser().parse_args(argv)
-    from spotify_engine.console import console, say
-    from spotify_engine.pipelines import PIPELINES
+    from spotify_engine.console import say
     from spotify_engine.recommenders import open_registry
-    from spotify_engine.store.tables import comparison, described, description, listed, listing
 
     registry = open_registry(arguments.registry)
     match arguments.command:
         case "list":
-            pipelines = [arguments.pipeline] if arguments.pipeline else list(PIPELINES)
-            if arguments.form:
-                found = [row for pipeline in pipelines for row in listed(registry, pipeline)]
-                _print(arguments.form, found, LISTED)
-                return 0
-            for pipeline in pipelines:
-                table, damage = listing(registry, pipeline, arguments.wide)
-                console.print(table)
-                for line in damage:
-                    say(line, "red")
+            _list(registry, arguments)
         case "publish":
             say(f"Published {registry.publish(arguments.bundle).id}")
         case "show":
-            version = registry.get(registry.whole(arguments.id))
-            if arguments.form == JSON:
-                print_json(described(version))
-            elif arguments.form == CSV:
-                metrics = [{"metric": name, "value": v} for name, v in version.metrics.items()]
-                print_csv(metrics, ("metric", "value"))
-            else:
-                console.print(description(version))
+            _show(registry, arguments)
         case "compare":
-            first, second = map(registry.whole, (arguments.first, arguments.second))
-            if arguments.form:
-                columns = ("metric", "first", "second")
-                rows = [
-                    dict(zip(columns, row, strict=True)) for row in registry.compare(first, second)
-                ]
-                _print(arguments.form, rows, columns)
-            else:
-                console.print(comparison(registry, first, second))
+            _compare(registry, arguments)
         case "activate":
             say(f"Current: {registry.activate(registry.whole(arguments.id)).id}")
         case "rollback":
@@ -114,6 +94,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "remove":
             registry.remove(registry.whole(arguments.id))
     return 0
+
+
+def _list(registry: Registry, arguments: argparse.Namespace) -> None:
+    from spotify_engine.console import console, say
+    from spotify_engine.pipelines import PIPELINES
+    from spotify_engine.store.tables import listed, listing
+
+    pipelines = [arguments.pipeline] if arguments.pipeline else list(PIPELINES)
+    if arguments.form:
+        found = [row for pipeline in pipelines for row in listed(registry, pipeline)]
+        _print(arguments.form, found, LISTED)
+        return
+    for pipeline in pipelines:
+        table, damage = listing(registry, pipeline, arguments.wide)
+        console.print(table)
+        for line in damage:
+            say(line, "red")
+
+
+def _show(registry: Registry, arguments: argparse.Namespace) -> None:
+    from spotify_engine.console import console
+    from spotify_engine.store.tables import described, description
+
+    version = registry.get(registry.whole(arguments.id))
+    if arguments.form == JSON:
+        print_json(described(version))
+    elif arguments.form == CSV:
+        metrics = [{"metric": name, "value": v} for name, v in version.metrics.items()]
+        print_csv(metrics, ("metric", "value"))
+    else:
+        console.print(description(version))
+
+
+def _compare(registry: Registry, arguments: argparse.Namespace) -> None:
+    from spotify_engine.console import console
+    from spotify_engine.store.tables import comparison
+
+    first, second = map(registry.whole, (arguments.first, arguments.second))
+    if arguments.form:
+        columns = ("metric", "first", "second")
+        rows = [dict(zip(columns, row, strict=True)) for row in registry.compare(first, second)]
+        _print(arguments.form, rows, columns)
+    else:
+        console.print(comparison(registry, first, second))
 
 
 def _print(form: str, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""Measuring of both recommenders: rankings, splits, faithfulness, and more than accuracy."""

@@ -1,0 +1,1 @@
+"""Learning that both recommenders share: attention, sampling, losses and training's steps."""

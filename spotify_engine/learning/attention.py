@@ -146,6 +146,7 @@ class GAT(nn.Module):
     def forward(
         self, states: Tensor, neighbours: Neighbours, edge_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Each node's new state, and the attention of its edges."""
         values = self.value(states).view(-1, self.heads, self.channels)
         keys, queries = (values * self.source).sum(-1), (values * self.destination).sum(-1)
         attention = edge_attention(keys, queries, neighbours, edge_weight, self.negative_slope)

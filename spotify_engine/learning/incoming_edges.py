@@ -27,6 +27,7 @@ class IncomingEdges:
 
     @classmethod
     def from_edge_index(cls, edge_index: Tensor, destinations: int) -> IncomingEdges:
+        """Group edges ``[2, edges]`` by their destination."""
         source, destination = edge_index.numpy()
         order = np.argsort(destination, kind="stable")
         indptr = np.zeros(destinations + 1, dtype=np.int64)

@@ -56,6 +56,7 @@ class NeighbourSampler(BaseSampler):
         return cls(incoming, sizes, fanouts, seed)
 
     def sample_from_nodes(self, index: NodeSamplerInput, **_: object) -> HeteroSamplerOutput:
+        """Sample as PyTorch Geometric's loaders ask for it."""
         return self.sample(index.input_type, index.node.numpy())
 
     def sample(
@@ -128,10 +129,16 @@ class NeighbourSampler(BaseSampler):
         return out
 
     def sample_from_edges(self, *_: object, **__: object) -> HeteroSamplerOutput:
+        """Refuse: edges are sampled by their end points.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError("this sampler expands nodes; pass both end points of the edges as nodes")
 
     @property
     def edge_permutation(self) -> None:
+        """The order of the edges that sampling uses: their own."""
         return None
 
 

@@ -1,0 +1,1 @@
+"""Playlist completion: tables, model, training, recommending, measuring and reports."""

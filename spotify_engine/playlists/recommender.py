@@ -65,7 +65,8 @@ class PlaylistRecommender:
         titles: TitleModel | None = None,
         together: sparse.csr_array | None = None,
     ) -> None:
-        """
+        """Put a trained network together with what it recommends from.
+
         Args:
             tables: as ``schema.TABLES``, those of ``bundling.BUNDLED_TABLES``.
             popularity: int ``[tracks]``, training playlists that hold each track.

@@ -161,19 +161,23 @@ class PlaylistTrainer(BaseTrainer):
         self.audio = data[TRACK].x.numpy() if data[TRACK].x.shape[1] else None
 
     def wants_checkpoint(self, report: EpochReport) -> bool:
+        """Whether an epoch is the best, the last, or one to resume from."""
         last = self.finished or self.next_epoch == self.epochs
         return report.best or last or (report.epoch + 1) % self.config.checkpoint_every == 0
 
     @property
     def passes_per_epoch(self) -> int:
+        """How often an epoch goes through all training playlists."""
         return math.ceil(self.config.min_steps_per_epoch / self.steps_per_pass)
 
     @property
     def steps_per_pass(self) -> int:
+        """How many batches the training playlists make."""
         return max(math.ceil(len(self.trainable) / self.config.batch_size), 1)
 
     @property
     def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
         return self.steps_per_pass * self.passes_per_epoch
 
     def steps(self, epoch: int) -> Iterator[Step]:
@@ -205,6 +209,7 @@ class PlaylistTrainer(BaseTrainer):
         return Ragged(places.offsets, self.train.values[places.values])
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train for an epoch; returns its mean loss by name."""
         self.model.train()
         total, number = 0.0, -1
         for number, step in enumerate(self.progress(self.steps(epoch))):

@@ -27,6 +27,7 @@ class TrainingInputs:
     start: Path
 
     def open(self, model: PlaylistGATConfig, training: TrainingConfig) -> PlaylistTrainer:
+        """A trainer of a new network on these files."""
         data, _ = load_graph(self.graph)
         shape = GraphShape.of(data)
         split = load_split(self.split, shape.nodes["track"], shape.nodes["playlist"])
@@ -47,12 +48,14 @@ class PlaylistTraining:
 
     @property
     def settings(self) -> Tree:
+        """The settings of network and training, as plain values."""
         return {
             "model": self.model.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
         }
 
     def open(self) -> PlaylistTrainer:
+        """The trainer, at its start."""
         return self.inputs.open(self.model, self.training)
 
 

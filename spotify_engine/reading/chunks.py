@@ -24,6 +24,7 @@ class CodedColumn:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> CodedColumn:
+        """The codes and the dictionary of a column that Arrow has coded."""
         # One block gives one dictionary, or none when it has no rows.
         if column.num_chunks == 0:
             return cls(np.zeros(0, np.int32), pa.array([], pa.string()))
@@ -44,7 +45,8 @@ class ParsedRange:
     """
 
     def __init__(self, file: CsvFile, start: int, end: int, kinds: Mapping[str, pa.DataType]):
-        """
+        """Read a range of the file.
+
         Args:
             start, end: a range that ``records.split`` gave.
             kinds: the wanted columns, in this order; each ``pa.string()`` or ``CODED``.

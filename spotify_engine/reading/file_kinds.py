@@ -59,6 +59,20 @@ _ABOVE = re.compile(rb"[\x80-\xff]")
 
 def other_format(head: bytes) -> str | None:
     """The kind of file and a remedy, such as "is compressed (gzip); ..."; None if it is text."""
+    said = _by_first_bytes(head)
+    if said is not None:
+        return said
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(_LFS):
+        return "is a pointer of Git LFS; get the file itself with: git lfs pull"
+    for pattern, name in _TEXTS:
+        if pattern.match(text):
+            return f"is {name}; give the CSV file"
+    return _binary(head)
+
+
+def _by_first_bytes(head: bytes) -> str | None:
+    """The kind of a file that begins as files of its format always do."""
     for magic, encoding in _MARKS:
         if head.startswith(magic):
             return f"is in {encoding}; save it as UTF-8"
@@ -74,13 +88,7 @@ def other_format(head: bytes) -> str | None:
             return f"is {name}; write it as a CSV file in UTF-8 and give that"
     if head[257:262] == b"ustar":
         return "is a tar archive; unpack it and give the CSV file in it"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(_LFS):
-        return "is a pointer of Git LFS; get the file itself with: git lfs pull"
-    for pattern, name in _TEXTS:
-        if pattern.match(text):
-            return f"is {name}; give the CSV file"
-    return _binary(head)
+    return None
 
 
 def _binary(head: bytes) -> str | None:

@@ -58,6 +58,7 @@ class Dialect:
     escape: bool
 
     def parse_options(self, on_invalid: Callable | None = None) -> pa.csv.ParseOptions:
+        """The dialect as Arrow's CSV reader takes it."""
         return pa.csv.ParseOptions(
             escape_char="\\" if self.escape else False,
             newlines_in_values=True,
@@ -123,9 +124,11 @@ class CsvFile:
 
     @property
     def name(self) -> str:
+        """Its name without folders."""
         return self.path.rstrip("/").rsplit("/", 1)[-1]
 
     def read(self, start: int, end: int) -> bytearray:
+        """The bytes from start to end, fewer where the file ends before."""
         data = bytearray(max(0, min(end, self.size) - start))
         with open_input(self.path) as source:
             source.seek(start)
@@ -377,6 +380,7 @@ def _refuse_encoding(path: str, head: bytes, body: int, size: int, limit: float)
 
 
 def is_utf8(data: bytes | bytearray) -> bool:
+    """Whether all bytes are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

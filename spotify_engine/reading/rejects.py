@@ -79,6 +79,7 @@ class Rejected:
 
     @classmethod
     def of(cls, table: pa.Table, rows: int, newlines: int) -> Rejected:
+        """Compress a table of rejected rows."""
         sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_stream(sink, table.schema, options=options) as writer:

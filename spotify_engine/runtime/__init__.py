@@ -1,0 +1,1 @@
+"""All that runs on Ray: data, training, tuning, pipelines and serving."""

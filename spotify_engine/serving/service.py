@@ -69,7 +69,8 @@ class Service:
     """Answers requests from the registry's current versions and the stored events."""
 
     def __init__(self, settings: ServeSettings, clock: Callable[[], float] = time.time) -> None:
-        """
+        """Open the versions, caches and the event store that settings name.
+
         Args:
             clock: seconds since 1970.
 
@@ -117,13 +118,15 @@ class Service:
         self.served.watch(self.settings.poll_seconds)
 
     def close(self) -> None:
+        """Let go of versions, threads and the event store."""
         self.served.close()
         for executor in (*self._scoring.values(), self._others):
             executor.shutdown()
         self.events.close()
 
     async def complete(self, request: CompleteRequest) -> Answer:
-        """
+        """Complete a playlist.
+
         Raises:
             NotServed, StoreUnavailable
         """
@@ -198,7 +201,8 @@ class Service:
         return EventsAnswer(stored=len(stored), unmatched=unmatched)
 
     async def tracks(self, pipeline: Pipeline, query: str, k: int) -> TracksAnswer:
-        """
+        """Find tracks by name.
+
         Raises:
             NotServed
         """
@@ -243,7 +247,8 @@ class Service:
         )
 
     async def read(self, request: ReadRequest) -> ReadAnswer:
-        """
+        """Read a pasted playlist.
+
         Raises:
             Unusable: the text can't be read.
             NotServed
@@ -252,7 +257,8 @@ class Service:
         return await self._in_background(lambda: engine.read(request))
 
     async def export(self, request: ExportRequest) -> Exported:
-        """
+        """Write a playlist for another program.
+
         Raises:
             Unusable: a track isn't in the catalogue, or nothing would be written.
             NotServed
@@ -265,7 +271,8 @@ class Service:
         return await self._in_background(self._versions)
 
     async def activate(self, version_id: str) -> VersionOut:
-        """
+        """Let a version serve.
+
         Raises:
             UnknownVersion: there is none of this id.
             InputError: it can't be served.
@@ -274,7 +281,8 @@ class Service:
         return self._version(version)
 
     async def rollback(self, pipeline: Pipeline) -> VersionOut:
-        """
+        """Let the version before serve again.
+
         Raises:
             InputError: there is no previous version, or it can't be served.
         """

@@ -69,7 +69,8 @@ class ServeSettings(BaseModel):
 
 
 def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
-    """
+    """Settings from what was given.
+
     Raises:
         InputError: an unknown setting, or one out of bounds; names it.
     """
@@ -80,7 +81,8 @@ def checked(args: Mapping[str, Any], where: str) -> ServeSettings:
 
 
 def read_token(path: Path, setting: str = "admin_token") -> str:
-    """
+    """Read a token's file.
+
     Args:
         setting: which the file was given as.
 

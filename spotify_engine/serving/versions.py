@@ -32,7 +32,8 @@ class LoadedVersions:
         load: Callable[[Version], Engine],
         changed: Callable[[str, str | None, str], None] = lambda pipeline, old, new: None,
     ) -> None:
-        """
+        """Serve the current versions of a registry, or given bundles.
+
         Args:
             load: raises InputError for a bundle that can't be served.
             changed: told pipeline, old version and new version after each swap.
@@ -65,6 +66,7 @@ class LoadedVersions:
         self._watcher.start()
 
     def close(self) -> None:
+        """Stop looking for new versions."""
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join()

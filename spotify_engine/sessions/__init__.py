@@ -1,0 +1,1 @@
+"""Next-song recommendation: tables, models, training, recommending, measuring and quality."""

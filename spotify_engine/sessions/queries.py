@@ -1,6 +1,4 @@
-"""Queries: all that is known when the next song is predicted, which is the listener, the songs just
-played and the time.
-"""
+"""Queries for the next song: the listener, the songs just played and the time."""
 
 from __future__ import annotations
 

@@ -150,8 +150,10 @@ class SessionRecommender:
         history: Sequence[str] = (),
         exclude: Sequence[str] = (),
     ) -> list[tuple[Recommendation, SongExplanation | None]]:
-        """As :meth:`next`, each with what :meth:`explain` says of it; None where popularity alone
-        answers."""
+        """As :meth:`next`, each with what :meth:`explain` says of it.
+
+        None where popularity alone answers.
+        """
         return self._next(user, recent, at, k, history, exclude, neighbours=True)
 
     def _next(

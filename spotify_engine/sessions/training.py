@@ -51,6 +51,7 @@ class GATTask:
 
     @property
     def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
         return self.config.steps_per_epoch or self._batches
 
     @property
@@ -58,6 +59,7 @@ class GATTask:
         return max(math.ceil(len(self.trainable) / self.config.batch_size), 1)
 
     def losses(self, epoch: int, worker: Worker) -> Iterator[Loss]:
+        """The loss of each batch of an epoch, for this worker's part of it."""
         for number in range(self.steps_per_epoch):
             turn, place = divmod(number, self._batches)
             order = np.random.default_rng([self.config.seed, epoch, turn]).permutation(
@@ -114,6 +116,7 @@ class GATTask:
         return scores
 
     def validate(self) -> dict[str, float]:
+        """Metrics on the validation part."""
         assert self.val is not None, "the advanced trainer needs a validation part"
         scores = self.scores()
         predictions, _ = top_k(scores, self.heard, 10)
@@ -128,11 +131,13 @@ class GATTask:
         }
 
     def fit_metrics(self) -> dict[str, float]:
+        """Recall on what is learned."""
         nothing = Ragged(np.zeros(self.n_users + 1, np.int64), np.zeros(0, np.int64))
         predictions, _ = top_k(self.scores(), nothing, 10)
         return {"train_recall@10": ranking_metrics(predictions, self.heard, (10,))["recall@10"]}
 
     def extra_state(self) -> dict[str, torch.Tensor]:
+        """Nothing beside the network."""
         return {}
 
     def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -158,7 +163,8 @@ class NextSongTask:
         model: SessionModel,
         config: SessionTrainingConfig,
     ) -> None:
-        """
+        """Prepare the training plays.
+
         Args:
             queries, song: the training plays.
             artist, membership: see :meth:`Counts.of`.
@@ -173,10 +179,12 @@ class NextSongTask:
 
     @property
     def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
         whole = max(math.ceil(len(self.song) / self.config.batch_size), 1)
         return self.config.steps_per_epoch or whole
 
     def losses(self, epoch: int, worker: Worker) -> Iterator[Loss]:
+        """The loss of each batch of an epoch."""
         order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.song))
         for number in range(self.steps_per_epoch):
             size = self.config.batch_size
@@ -192,6 +200,7 @@ class NextSongTask:
             yield Loss(surprise + self.model.penalty() / len(self.song), len(mine) / len(batch))
 
     def end_epoch(self) -> None:
+        """Fit the shares of the mixture's terms anew."""
         self._use(self.model.shares(self.queries, self.song, self.prepared))
 
     def _use(self, shares: Shares) -> None:
@@ -203,10 +212,12 @@ class NextSongTask:
         self.prepared = self.model.prepare(self.queries, self.song, shares)
 
     def validate(self) -> dict[str, float]:
+        """Metrics on the validation part."""
         assert self.val is not None, "the advanced trainer needs a validation part"
         return {f"val_{name}": value for name, value in self._measure(*self.val).items()}
 
     def fit_metrics(self) -> dict[str, float]:
+        """Recall on what is learned."""
         return {"train_recall@10": self._measure(self.queries, self.song)["recall@10"]}
 
     def _measure(self, queries: Queries, song: np.ndarray) -> dict[str, float]:
@@ -229,12 +240,14 @@ class NextSongTask:
         return {"recall@10": found["recall@10"], "ndcg@10": found["ndcg@10"], "loss": loss}
 
     def extra_state(self) -> dict[str, torch.Tensor]:
+        """The shares that are in use."""
         return {
             name: torch.from_numpy(value.astype(np.float32))
             for name, value in vars(self.shares).items()
         }
 
     def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Use the shares of a checkpoint."""
         self._use(Shares(**{name: value.double().numpy() for name, value in state.items()}))
 
 

@@ -47,13 +47,16 @@ class SessionTraining:
 
     @property
     def monitor(self) -> str:
+        """The metric by which an epoch is the best."""
         return MONITOR if self.validated else "train_recall@10"
 
     @property
     def settings(self) -> Tree:
+        """The whole configuration, as plain values."""
         return self.config.model_dump(mode="json")
 
     def open(self) -> TaskTrainer:
+        """The trainer, at its start."""
         training = getattr(self.config.training, self.model)
         torch.manual_seed(training.seed)
         task: GATTask | NextSongTask

@@ -71,10 +71,12 @@ class Bundle:
         return array
 
     def table(self, name: str) -> pa.Table:
+        """One of its tables."""
         return pq.read_table(self._path(f"{name}.parquet"))
 
     def weights(self) -> dict[str, Tensor]:
-        """
+        """All weights by name.
+
         Raises:
             InputError: a weight holds NaN or infinity.
         """

@@ -40,7 +40,8 @@ class VectorCache(Protocol):
         """In the order of the keys; None where there is no vector."""
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """
+        """Keep vectors.
+
         Raises:
             ValueError: a vector has not one dimension.
         """
@@ -58,6 +59,7 @@ class MemoryCache:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
+        """The vector of each key; None where there is none."""
         with self._lock:
             found = [self._vectors.get(key) for key in keys]
             for key, vector in zip(keys, found, strict=True):
@@ -66,6 +68,7 @@ class MemoryCache:
         return found
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Keep copies of vectors, and forget those unused the longest."""
         copies = {key: _vector(values).copy() for key, values in vectors.items()}
         with self._lock:
             for key, vector in copies.items():
@@ -94,7 +97,8 @@ class RedisCache:
     """
 
     def __init__(self, url: str, ttl_s: int = TTL_S, pause_s: float = PAUSE_S) -> None:
-        """
+        """Connect to Redis on first use.
+
         Raises:
             InputError: the URL can't be understood. Whether Redis answers is not asked.
         """
@@ -116,6 +120,7 @@ class RedisCache:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
+        """The vector of each key; None where there is none, or Redis fails."""
         if not keys:
             return []
         values = self._ask(lambda: self._redis.mget([PREFIX + key for key in keys]))
@@ -124,6 +129,7 @@ class RedisCache:
         return [_decode(value) for value in values]
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Keep vectors for as long as was set; nothing where Redis fails."""
         values = {key: _encode(_vector(values)) for key, values in vectors.items()}
 
         def send() -> list[object]:

@@ -172,13 +172,15 @@ class EventStore:
         return self._ask(lambda asked: {each.name: count(asked, each) for each in (PLAYS, ADDED)})
 
     def ping(self) -> None:
-        """
+        """Ask the database whether it answers.
+
         Raises:
             StoreUnavailable.
         """
         self._ask(lambda connection: connection.execute(select(1)))
 
     def close(self) -> None:
+        """Let go of the database's connections."""
         self._engine.dispose()
 
     def _latest(self, table: Table, key: str, limit: int) -> list[Any]:

@@ -79,18 +79,25 @@ class Registry:
     at any moment leaves every version whole, and the current one as it was or as it was to be.
     """
 
-    def __init__(self, root: Path, loaders: Mapping[Pipeline, Callable[[Path], object]]) -> None:
-        """
+    def __init__(
+        self,
+        root: Path,
+        loaders: Mapping[Pipeline, Callable[[Path], object]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Open a registry.
+
         Args:
             loaders: open a bundle of each pipeline as a server does and raise ``InputError`` where
                 it can't be served, so that no such bundle is published or activated.
+            clock: tells the time in UTC, by which versions are named.
 
         Raises:
             InputError: ``root`` is a file.
         """
         if root.exists() and not root.is_dir():
             raise InputError(f"{root}: can't be written (not a folder); name another registry")
-        self.root, self._loaders = root, loaders
+        self.root, self._loaders, self._clock = root, loaders, clock
 
     def publish(self, bundle: Path, lineage: Mapping[str, Any] | None = None) -> Version:
         """Check a bundle and copy it. What is current stays so.
@@ -115,7 +122,7 @@ class Registry:
                     return there
             folder.mkdir(parents=True, exist_ok=True)
             clear_leftovers(folder)
-            now = datetime.now(UTC)
+            now = self._clock()
             version = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{digest}"
             with replaced_folder(folder / version) as partial:
                 copy_bundle(bundle, partial / "bundle", content)
@@ -147,7 +154,8 @@ class Registry:
         return ids[0]
 
     def get(self, id: str) -> Version:
-        """
+        """The version of an id.
+
         Raises:
             UnknownVersion: there is none.
             InputError: it is broken.
@@ -161,7 +169,8 @@ class Registry:
         return _describe(folder, match[1])
 
     def current(self, pipeline: str) -> Version | None:
-        """
+        """The version that serves; None where none does.
+
         Raises:
             InputError: it is broken, or no longer there.
         """

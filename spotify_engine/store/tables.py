@@ -98,8 +98,7 @@ def description(version: Version) -> Table:
 
 
 def comparison(registry: Registry, first: str, second: str) -> Table:
-    """Metrics of two versions side by side, the main ones first, and by how much the second
-    differs."""
+    """Metrics of two versions side by side, the main ones first, and how the second differs."""
     figures = [Column(name, justify="right") for name in (first, second, "difference")]
     table = Table("metric", *figures)
     rows = registry.compare(first, second)

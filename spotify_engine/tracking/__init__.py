@@ -1,0 +1,1 @@
+"""Tracking of runs: recorder, history, tables, and boards."""

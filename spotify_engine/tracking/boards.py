@@ -19,6 +19,7 @@ class Board:
 
     @property
     def writer(self) -> SummaryWriter:
+        """TensorBoard's writer, opened on first use."""
         from tensorboardX import SummaryWriter
 
         if self._writer is None:
@@ -26,6 +27,7 @@ class Board:
         return self._writer
 
     def write(self, values: Mapping[str, float], step: int) -> None:
+        """Write figures of one step."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
@@ -39,6 +41,7 @@ class Board:
         self.write(metrics, 0)
 
     def close(self) -> None:
+        """Close the writer, if one is open."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -26,6 +26,8 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 class Point(NamedTuple):
+    """A figure at one step."""
+
     step: int
     value: float
 
@@ -69,7 +71,8 @@ class History:
     """The runs of a store."""
 
     def __init__(self, runs: Path, uri: str | None = None) -> None:
-        """
+        """Open the store of runs.
+
         Args:
             runs: the folder whose SQLite store to read, where no ``uri`` is given.
 
@@ -101,7 +104,8 @@ class History:
         return [_read(each) for each in found]
 
     def get(self, run: str) -> RecordedRun:
-        """
+        """Find a recorded run.
+
         Args:
             run: an id, or enough of its beginning, or the name of a run; of several with one name
                 the newest.
@@ -160,7 +164,8 @@ def _read(run: Any) -> RecordedRun:
 
 
 def check_comparable(first: RecordedRun, second: RecordedRun) -> None:
-    """
+    """Refuse to compare runs whose figures don't compare.
+
     Raises:
         InputError: the runs are of different pipelines, whose figures measure different things.
     """

@@ -189,6 +189,7 @@ def _lines(source: int) -> Iterator[bytes | None]:
 
 
 def main() -> None:
+    """Record what comes in on standard input, until it ends."""
     # Ctrl-C and a job's end reach the whole process group; the sender says how its runs end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -103,6 +103,7 @@ class MLflowStore:
         return run_id, set()
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        """Write figures of one step."""
         from mlflow.entities import Metric
 
         now = _ms(time.time())
@@ -110,14 +111,17 @@ class MLflowStore:
         self.client.log_batch(run_id, metrics=batch)
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags."""
         for key, value in values.items():
             self.client.set_tag(run_id, key, value)
 
     def artefacts(self, run_id: str, paths: Sequence[str]) -> None:
+        """Store files."""
         for path in paths:
             self.client.log_artifact(run_id, path)
 
     def end(self, run_id: str, folder: Path | None, status: str, ended: float) -> None:
+        """End a run with its status."""
         self.client.set_terminated(run_id, status, end_time=_ms(ended))
         self._note(folder, run_id=run_id, status=status)
 

@@ -124,6 +124,7 @@ def run_table(run: RecordedRun) -> Table:
 
 
 def metrics_table(run: RecordedRun, epochs: Mapping[str, Sequence[Point]]) -> Table:
+    """A run's figures, with their course over the epochs."""
     table = Table("metric", "last", "by epoch", box=SIMPLE_HEAD)
     table.columns[1].justify = "right"
     for key, value in sorted(run.metrics.items()):
@@ -132,6 +133,7 @@ def metrics_table(run: RecordedRun, epochs: Mapping[str, Sequence[Point]]) -> Ta
 
 
 def settings_table(run: RecordedRun) -> Table:
+    """A run's settings."""
     table = Table("setting", "value", box=SIMPLE_HEAD)
     for key, value in sorted(run.settings.items()):
         table.add_row(key, value)
@@ -139,6 +141,7 @@ def settings_table(run: RecordedRun) -> Table:
 
 
 def settings_differ_table(first: RecordedRun, second: RecordedRun) -> Table:
+    """The settings in which two runs differ."""
     table = Table("setting", *_heads(first, second), box=SIMPLE_HEAD)
     for row in differing_settings(first, second):
         table.add_row(*row)
@@ -146,6 +149,7 @@ def settings_differ_table(first: RecordedRun, second: RecordedRun) -> Table:
 
 
 def metrics_differ_table(first: RecordedRun, second: RecordedRun) -> Table:
+    """Figures of two runs side by side, with their differences."""
     table = Table("metric", *_heads(first, second), "difference", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -39,7 +39,8 @@ class Tracker:
     """
 
     def __init__(self, config: TrackingConfig, runs: Path) -> None:
-        """
+        """Prepare to record runs.
+
         Args:
             runs: the folder that holds the runs' folders, and the SQLite store of all of them.
         """
@@ -106,6 +107,7 @@ class Tracker:
         return run
 
     def send(self, message: Message) -> None:
+        """Hand a message to the recorder, if anything is recorded."""
         if self._queue is not None:
             self._queue.put(message)
 
@@ -139,6 +141,7 @@ class TrackedRun:
         self.tracker, self.key = tracker, key
 
     def send(self, what: str, **content: Any) -> None:
+        """Hand the recorder a message about this run."""
         self.tracker.send({"run": self.key, "do": what, "with": content})
 
     def follow(self, path: Path, prefix: str = "") -> None:
@@ -158,6 +161,7 @@ class TrackedRun:
         self.send("outcome", values=plain, metrics=_numbers(metrics))
 
     def tags(self, values: Mapping[str, str | None]) -> None:
+        """Set tags; those without a value are left out."""
         self.send("tags", values={key: value for key, value in values.items() if value})
 
     def artefacts(self, paths: Iterable[Path]) -> None:

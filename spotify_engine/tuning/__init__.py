@@ -1,0 +1,1 @@
+"""Tuning without Ray: spaces, strategies, trials, studies and reports."""

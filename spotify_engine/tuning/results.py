@@ -46,6 +46,7 @@ def values_of(space: Space, trial: Trial) -> Values:
 
 
 def as_text(value: Any) -> str:
+    """A value in few characters."""
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
 
 
@@ -101,7 +102,9 @@ def save_results(space: Space, trials: Sequence[Trial], path: Path) -> None:
 
 
 def settings_yaml(config: BaseModel, heading: str) -> str:
-    """A configuration for ``--config``: all that decides what is learned, but not from which files
-    or on which machine."""
+    """A configuration for ``--config``.
+
+    All that decides what is learned, but not from which files or on which machine.
+    """
     tree = {k: v for k, v in config.model_dump(mode="json").items() if k not in NOT_SETTINGS}
     return f"# {heading}\n{yaml.safe_dump(tree, sort_keys=False)}"

@@ -29,7 +29,8 @@ class Scope:
     left_out: Mapping[str, str]
 
     def check(self, key: str) -> None:
-        """
+        """Refuse a key that may not vary.
+
         Raises:
             InputError: the key may not vary.
         """

@@ -66,8 +66,10 @@ class Range(BaseModel):
 
 
 class Stopping(BaseModel):
-    """Asynchronous successive halving (ASHA): of the trials that have come as far, all but the best
-    are stopped, again and again."""
+    """Asynchronous successive halving (ASHA).
+
+    Of the trials that have come as far, all but the best are stopped, again and again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,7 +149,8 @@ class Space:
     """The values of a search, checked against the configuration that they are to go into."""
 
     def __init__(self, config: SearchConfig, base: JobConfig, scope: Scope) -> None:
-        """
+        """Check a search against the configuration that it varies.
+
         Args:
             base: the default configuration.
 

@@ -36,6 +36,7 @@ class Listed:
         self.values = values
 
     def ask(self, number: int) -> Values | None:
+        """The values of a trial, from 1 on; None after the last."""
         return self.values[number - 1] if number <= len(self.values) else None
 
     def tell(self, trial: Trial) -> None:
@@ -43,8 +44,10 @@ class Listed:
 
 
 class Parzen:
-    """Optuna's tree-structured Parzen estimator (Bergstra et al., NIPS 2011), with one objective or
-    several."""
+    """Optuna's tree-structured Parzen estimator, with one objective or several.
+
+    Bergstra et al., NIPS 2011.
+    """
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -53,6 +56,7 @@ class Parzen:
         self._seeded = False
 
     def ask(self, number: int) -> Values | None:
+        """Values that the trials so far suggest; None after the last trial."""
         config = self.space.config
         assert config.trials is not None
         if number > config.trials:
@@ -66,6 +70,7 @@ class Parzen:
         return plain_values(self.space, asked.params)
 
     def tell(self, trial: Trial) -> None:
+        """Learn from a trial that has ended."""
         asked = self._asked.pop(trial.number, None)
         if asked is None:
             add_trial(self.study, self.space, trial, self.space.config.objectives)
@@ -75,6 +80,7 @@ class Parzen:
 
 
 def strategy_of(space: Space) -> Strategy:
+    """The strategy that a space's search asks for."""
     config = space.config
     if config.method == "grid":
         return Listed(space.grid())

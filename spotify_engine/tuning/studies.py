@@ -40,6 +40,7 @@ def new_study(objectives: Sequence[Objective]) -> optuna.Study:
 
 
 def sampler(seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler, which draws at random to begin with."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return optuna.samplers.TPESampler(
@@ -104,8 +105,9 @@ def add_trial(
 
 
 def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float] | None:
-    """How much each parameter decides whether a trial is among the better half (PED-ANOVA, Watanabe
-    et al., IJCAI 2023), as shares of 1, the largest first.
+    """How much each parameter decides whether a trial is among the better half.
+
+    As shares of 1, the largest first (PED-ANOVA, Watanabe et al., IJCAI 2023).
 
     Stopped trials count with what they had reached. None when too few trials were measured.
     """

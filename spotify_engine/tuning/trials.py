@@ -44,6 +44,7 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """What it is called in tables and messages."""
         return "default" if self.number == DEFAULT else f"trial {self.number}"
 
     @property
@@ -63,17 +64,20 @@ class Trial:
 
 
 def folder_of(search: Path, number: int) -> Path:
+    """The folder of a search's trial."""
     return search / "trials" / f"{number:04d}"
 
 
 def save_trial(search: Path, trial: Trial) -> None:
+    """Write a trial's note."""
     folder = folder_of(search, trial.number)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / TRIAL_NOTE, to_json(asdict(trial)))
 
 
 def load_trial(search: Path, number: int) -> Trial:
-    """
+    """Read a trial's note.
+
     Raises:
         InputError: its note is missing or damaged.
     """

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,14 +99,14 @@ def test_the_same_content_is_the_same_version(
     assert registry.versions("playlists") == [other, version]
 
 
-def test_content_whose_copy_is_damaged_is_published_anew(
-    registry: Registry, first: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_whose_copy_is_damaged_is_published_anew(tmp_path: Path, first: Path) -> None:
+    seconds = (datetime(2026, 1, 1, 12, 30, second, tzinfo=UTC) for second in (7, 8))
+    registry = Registry(tmp_path / "registry", LOADERS, seconds.__next__)
     damaged = registry.publish(first)
     (damaged.path / WEIGHTS).write_bytes(b"")
-    time.sleep(1.1)  # ids tell seconds apart
     version = registry.publish(first)
-    assert version.id != damaged.id
+    assert damaged.id.startswith("playlists-20260101-123007-")
+    assert version.id.startswith("playlists-20260101-123008-")
     assert registry.activate(version.id) == version
 
 

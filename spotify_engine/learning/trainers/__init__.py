@@ -1,0 +1,1 @@
+"""Trainers: epochs, checkpoints, early stopping, and which epoch is served."""

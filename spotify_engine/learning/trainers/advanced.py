@@ -24,18 +24,23 @@ class AdvancedTrainer(TaskTrainer):
         )
 
     def validate(self) -> dict[str, float]:
+        """Metrics on the validation part."""
         return self.task.validate()
 
     def after_epoch(self, value: float) -> None:
+        """Lower the learning rate where validation no longer improves."""
         self.scheduler.step(value)
 
     def wants_checkpoint(self, report: EpochReport) -> bool:
+        """Whether an epoch is the best, the last, or one to resume from."""
         last = self.finished or self.next_epoch == self.epochs
         return report.best or last or (report.epoch + 1) % self.config.checkpoint_every == 0
 
     def extra_state(self) -> ExtraState:
+        """The learning rate's schedule too."""
         return super().extra_state() | {"scheduler": self.scheduler.state_dict()}
 
     def load_extra_state(self, state: ExtraState) -> None:
+        """Go on with the learning rate's schedule of a checkpoint."""
         super().load_extra_state(state)
         self.scheduler.load_state_dict(state["scheduler"])

@@ -76,6 +76,7 @@ class EarlyStopping:
         return False
 
     def exhausted(self, epoch: int) -> bool:
+        """Whether an epoch is so far past the best one that training stops."""
         return epoch - self.best_epoch >= self.patience
 
 
@@ -88,6 +89,7 @@ class Worker:
 
     @classmethod
     def current(cls) -> Worker:
+        """This process's place among the workers; alone where there are no others."""
         if dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()

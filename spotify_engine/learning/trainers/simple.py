@@ -19,7 +19,9 @@ class SimpleTrainer(TaskTrainer):
         super().__init__(task, config, config.epochs, "train_recall@10", worker)
 
     def validate(self) -> dict[str, float]:
+        """Metrics on what is learned, as nothing is held out."""
         return self.task.fit_metrics()
 
     def wants_checkpoint(self, report: EpochReport) -> bool:
+        """Whether an epoch is the last."""
         return self.next_epoch == self.epochs

@@ -73,10 +73,12 @@ class Task(Protocol):
     """A model with what it is to learn. Knows no optimiser, no epochs and no files."""
 
     @property
-    def model(self) -> nn.Module: ...
+    def model(self) -> nn.Module:
+        """The network that is trained."""
 
     @property
-    def steps_per_epoch(self) -> int: ...
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
 
     def losses(self, epoch: int, worker: Worker) -> Iterator[Loss]:
         """This worker's steps; the next is drawn after the optimiser has moved."""
@@ -93,7 +95,8 @@ class Task(Protocol):
     def extra_state(self) -> dict[str, Tensor]:
         """The state that a checkpoint needs beside parameters: tensors and plain values."""
 
-    def load_extra_state(self, state: dict[str, Tensor]) -> None: ...
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Go on with what :meth:`extra_state` returned."""
 
 
 class TaskTrainer(BaseTrainer):
@@ -117,9 +120,11 @@ class TaskTrainer(BaseTrainer):
 
     @property
     def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
         return self.task.steps_per_epoch
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train for an epoch; returns its mean loss by name."""
         self.model.train()
         torch.manual_seed(self.config.seed * 1_000_003 + epoch * 1_009 + self.worker.rank)
         optimizer, total, done = self.optimizers[0], 0.0, 0
@@ -141,7 +146,9 @@ class TaskTrainer(BaseTrainer):
         return {"loss": total / max(done, 1)}
 
     def extra_state(self) -> ExtraState:
+        """What the task keeps beside the network."""
         return {"task": self.task.extra_state()}
 
     def load_extra_state(self, state: ExtraState) -> None:
+        """Give the task back what it kept in a checkpoint."""
         self.task.load_extra_state(state["task"])

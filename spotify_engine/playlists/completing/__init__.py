@@ -1,0 +1,1 @@
+"""A pasted list of tracks, completed, shown and exported."""

@@ -64,6 +64,7 @@ class Completion:
         return self.recommender.explain(self.tracks, [each.id for each in self.recommended])
 
     def table(self) -> Table:
+        """The recommended tracks as a table to print."""
         known, by_artist = len(self.found.rows), len(self.found.by_artist)
         tracks = counted(known, "known track") + f", {by_artist} known by artist" * bool(by_artist)
         # Titles and names may hold what rich would read as markup.
@@ -199,8 +200,10 @@ def find_playlist(run: Path, wanted: str) -> tuple[list[str], str]:
 
 
 def judgeable_playlist(run: Path) -> int:
-    """The number of a playlist by which most readers can judge a completion: its title names a
-    genre, and its tracks' names are in Latin letters."""
+    """The number of a playlist by which most readers can judge a completion.
+
+    Its title names a genre, and its tracks' names are in Latin letters.
+    """
 
     def column(table: str, name: str) -> list[Any]:
         found = pq.read_table(run / "tables" / f"{table}.parquet", columns=[name])

@@ -1,0 +1,1 @@
+"""Measuring of playlist completion: leaderboard, challenge groups and cold start."""

@@ -122,7 +122,7 @@ def cold_start_cases(
 ) -> Iterator[Case]:
     """The cases that this model and these playlists have."""
     held = split.test.lengths > 0
-    fallbacks, unheard = recommender.fallbacks, recommender.popularity == 0
+    fallbacks = recommender.fallbacks
     draws = np.random.default_rng(config.seed).permutation(len(held))
 
     def some(eligible: np.ndarray) -> np.ndarray:
@@ -167,6 +167,22 @@ def cold_start_cases(
     )
 
     one = _one_each(split.train, np.random.default_rng([config.seed, len(titles)]))
+    yield from _seed_cases(recommender, split, one, some)
+
+
+def _seed_cases(
+    recommender: PlaylistRecommender,
+    split: Split,
+    one: Ragged,
+    some: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[Case]:
+    """The cases of few or unusual seed tracks.
+
+    Args:
+        one: a seed track of each training playlist that has any.
+        some: at most so many of bool ``[playlists]`` as are measured, as row numbers.
+    """
+    held, unheard = split.test.lengths > 0, recommender.popularity == 0
 
     def by_one(rows: np.ndarray) -> np.ndarray:
         return recommender.score(one.select(rows))

@@ -1,0 +1,1 @@
+"""The playlist network: graph, start values, attention layers and encodings."""

@@ -52,6 +52,7 @@ class HeteroGATLayer(nn.Module):
         self.norm = nn.ModuleDict({} if last else {kind: nn.LayerNorm(out) for kind in reached})
 
     def gat(self, kind: EdgeType) -> BipartiteGAT:
+        """The attention along one kind of edge."""
         module = self.attend["__".join(kind)]
         assert isinstance(module, BipartiteGAT)
         return module

@@ -71,6 +71,7 @@ class GraphShape(NamedTuple):
 
     @classmethod
     def of(cls, data: HeteroData) -> GraphShape:
+        """The shape of a graph."""
         return cls(
             {kind: int(data[kind].num_nodes) for kind in data.node_types},
             {kind: int(data[kind].x.shape[1]) for kind in data.node_types},
@@ -135,6 +136,7 @@ class PlaylistNetwork(nn.Module):
         return present
 
     def layer(self, depth: int) -> HeteroGATLayer:
+        """The layer of one depth, from 0."""
         module = self.layers[depth]
         assert isinstance(module, HeteroGATLayer)
         return module

@@ -87,6 +87,7 @@ class Start:
         )
 
     def save(self, folder: Path) -> None:
+        """Write it to a folder, which is made where there is none."""
         content = {"popularity": self.popularity, "embeddings": sorted(self.embeddings)}
         with replaced_folder(folder) as partial:
             np.save(partial / "value.npy", self.value)
@@ -97,7 +98,8 @@ class Start:
 
     @classmethod
     def load(cls, folder: Path) -> Start:
-        """
+        """Read it from a folder.
+
         Raises:
             InputError: the folder holds no start.
         """

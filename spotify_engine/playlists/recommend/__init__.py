@@ -1,0 +1,1 @@
+"""Recommending for playlists: lookup, fallbacks, reasons, pasted lists and export."""

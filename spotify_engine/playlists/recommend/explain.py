@@ -114,6 +114,7 @@ class Explainer:
             self.artist_genres[artist].append(genre)
 
     def genres_of(self, track: int) -> list[int]:
+        """Numbers of the genres of a track's first artist."""
         return self.artist_genres[self.first_artist[track]]
 
     def tracks_of_genres(self, genres: np.ndarray) -> np.ndarray:
@@ -139,7 +140,8 @@ class Explainer:
         together: np.ndarray,
         playlists: np.ndarray,
     ) -> list[TrackExplanation]:
-        """
+        """Explain recommendations.
+
         Args:
             attention: ``[seeds, heads]`` of the last layer, as used in the score.
             recommended: int ``[n]``.

@@ -57,7 +57,8 @@ class Lookup:
     """Finds tracks; of tracks that share a key, the first (tables hold one track a key)."""
 
     def __init__(self, tracks: pa.Table, artists: pa.Table, known_artists: np.ndarray) -> None:
-        """
+        """Index tracks and artists.
+
         Args:
             tracks, artists: as ``schema.TABLES``.
             known_artists: bool ``[artists]``, who may stand in for a track that is not found.

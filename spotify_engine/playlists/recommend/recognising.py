@@ -69,7 +69,8 @@ class Recogniser:
         popularity: np.ndarray,
         catalogue: Catalogue | None = None,
     ) -> None:
-        """
+        """Index the tracks that texts may mean.
+
         Args:
             popularity: ``[tracks]``; of tracks that suit alike, the most popular is meant.
             catalogue: of the same tracks; None: one is made when it is needed.

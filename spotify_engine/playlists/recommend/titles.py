@@ -70,7 +70,8 @@ class TitleModel:
         vectors: np.ndarray,
         settings: TitleSettings,
     ) -> None:
-        """
+        """Index titles.
+
         Args:
             playlists: int ``[n]``, distinct: which playlist each title is of, to leave it out.
             titles: ``[n]``.

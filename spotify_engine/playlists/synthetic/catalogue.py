@@ -105,10 +105,12 @@ class InventedCatalogue:
 
     @property
     def artist_group(self) -> np.ndarray:
+        """Int ``[artists]``: the group of each one."""
         return np.repeat(np.arange(len(self.group_share)), np.diff(self.group_start))
 
 
 def build_catalogue(config: SampleConfig) -> InventedCatalogue:
+    """Draw the artists and tracks of a sample."""
     rng = np.random.default_rng((config.seed, 1))
     share = (np.arange(config.groups) + 4.0) ** -0.6
     share /= share.sum()

@@ -46,6 +46,7 @@ class PlaylistPlan:
 
 
 def plan_playlists(config: SampleConfig, catalogue: InventedCatalogue) -> PlaylistPlan:
+    """Draw whose playlists there are, and how long and of which groups they are."""
     rng = np.random.default_rng((config.seed, 2))
     n = config.playlists
     activity = rng.lognormal(0, 0.9, config.users)

@@ -1,0 +1,1 @@
+"""From the Kaggle files to tables: features, matching, genres and hashing."""

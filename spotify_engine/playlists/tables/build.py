@@ -62,9 +62,11 @@ class Pairs:
     unmatched: pa.Table
 
     def filter(self, keep: np.ndarray) -> Pairs:
+        """The pairs that bool ``[pairs]`` keeps."""
         return Pairs(self.playlist[keep], self.track[keep], self.playlists, self.unmatched)
 
     def sizes(self) -> dict[str, int]:
+        """How many playlists, tracks and pairs there are."""
         return {
             "playlists": len(pd.unique(self.playlist)),
             "tracks": len(pd.unique(self.track)),

@@ -185,7 +185,8 @@ class _Part(NamedTuple):
 
 
 def _read_part(file: CsvFile, start: int, end: int, repeated: np.ndarray | None = None) -> _Part:
-    """
+    """Read a part of the file.
+
     Args:
         repeated: of the rows that are good otherwise, those whose id an earlier one has.
     """

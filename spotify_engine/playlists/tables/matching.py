@@ -65,6 +65,7 @@ class KeyTable:
 
     @classmethod
     def of(cls, features: Features) -> KeyTable:
+        """The keys of all rows of the features' file."""
         import pandas as pd  # slow, and keys alone need none of it
 
         others, n = features.others, len(features)

@@ -28,7 +28,8 @@ def looks_like_json(text: str, where: str) -> bool:
 
 
 def read_json(text: str, where: str) -> Pasted:
-    """
+    """Read playlists from JSON.
+
     Raises:
         InputError: it is broken, or has no playlists.
     """

@@ -1,6 +1,4 @@
-"""Helpers of the jobs on Ray Data: tasks over numbered pieces with progress, and a folder that is
-replaced as a whole or not at all.
-"""
+"""Tasks over numbered pieces on Ray Data, with progress."""
 
 from __future__ import annotations
 
@@ -29,6 +27,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
+        """Note the seconds since the last lap as those of a stage."""
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 3)
         self._last = now

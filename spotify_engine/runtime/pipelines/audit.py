@@ -78,6 +78,7 @@ class Audit:
 
     @property
     def names(self) -> frozenset[str]:
+        """Dotted keys of all that was recomputed."""
         return frozenset(self.figures)
 
 
@@ -117,8 +118,10 @@ def _audit_playlists(
     wide: bool,
     watch: Watch,
 ) -> Audit:
-    """Test figures from ``predictions.parquet``, the others from the bundle; baselines are fitted
-    again."""
+    """Every figure: of test from ``predictions.parquet``, the others from the bundle.
+
+    Baselines are fitted again.
+    """
     settings = config.evaluation
     tables = {name: pq.read_table(run / "tables" / f"{name}.parquet") for name in TABLES}
     n_playlists, n_tracks = len(tables["playlists"]), len(tables["tracks"])

@@ -1,6 +1,4 @@
-"""The training pipeline that both pipelines are built on: stages in a run directory, then a bundle
-and a report.
-"""
+"""The basis of both pipelines: stages in a run directory, then a bundle and a report."""
 
 from __future__ import annotations
 
@@ -41,7 +39,8 @@ class TrainingPipeline(ABC, Generic[Job]):
     name: ClassVar[Pipeline]
 
     def __init__(self, run: Run[Job], callbacks: Sequence[UserCallback] = ()) -> None:
-        """
+        """Open the pipeline of a run.
+
         Args:
             callbacks: told of each epoch's metrics in training.
         """
@@ -87,15 +86,19 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @abstractmethod
     def require_validation(self) -> None:
-        """
+        """Refuse data whose validation part is empty.
+
         Raises:
             InputError: there is nothing to compare settings by.
         """
 
     @abstractmethod
     def report(self, results: Results) -> Tree:
-        """The content of ``report.json`` beside release, configuration and seconds, from what the
-        stages returned."""
+        """The content of ``report.json`` beside release, configuration and seconds.
+
+        Args:
+            results: what the stages returned.
+        """
 
     @abstractmethod
     def draw(self, report: Tree) -> None:
@@ -143,6 +146,7 @@ class TrainingPipeline(ABC, Generic[Job]):
 
     @property
     def stages(self) -> Sequence[Stage[Self]]:
+        """All stages of this run, in the order in which they are done."""
         return self.stages_of(self.config)
 
     def publish(self) -> Published:

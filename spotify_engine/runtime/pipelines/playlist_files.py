@@ -75,16 +75,19 @@ class PlaylistFiles:
 
     @property
     def training_inputs(self) -> TrainingInputs:
+        """The files that training reads, by absolute paths."""
         return TrainingInputs(
             self.run.graph.resolve(), self.run.split.resolve(), self.run.start.resolve()
         )
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
+        """All tables by name."""
         return {name: self.table(name) for name in TABLES}
 
     @cached_property
     def data_split(self) -> Split:
+        """The split, from its file."""
         return load_split(self.run.split, len(self.table("tracks")), self.n_playlists)
 
     @cached_property
@@ -94,15 +97,19 @@ class PlaylistFiles:
 
     @cached_property
     def facts(self) -> TrackFacts:
+        """The facts of tracks that measuring needs."""
         return track_facts(self.tables)
 
     @property
     def n_playlists(self) -> int:
+        """How many playlists there are."""
         return len(self.table("playlists"))
 
     def table(self, name: str) -> pa.Table:
+        """One table, from its file."""
         return pq.read_table(self.run.tables / f"{name}.parquet")
 
     def write_table(self, name: str, table: pa.Table) -> None:
+        """Write one table in one step: killed meanwhile, the old one stays."""
         with replaced_file(self.run.tables / f"{name}.parquet") as partial:
             pq.write_table(table, partial, compression="zstd")

@@ -95,23 +95,28 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
 
     @classmethod
     def stages_of(cls, config: KaggleJob) -> Sequence[Stage[PlaylistPipeline]]:
+        """All stages; every configuration asks for the same."""
         return STAGES
 
     @property
     def inputs(self) -> Iterable[str | None]:
+        """Paths of the data."""
         return self.config.inputs.model_dump().values()
 
     @property
     def metrics(self) -> Parts:
+        """Our metrics on validation and test."""
         metrics: Parts = self.run.stages["evaluate"]["result"]["metrics"]
         return metrics
 
     @cached_property  # a checkpoint holds every embedding
     def served(self) -> ServedReport:
+        """Which epoch the bundle holds, and whether training helped."""
         history = self.run.stages["train"]["result"]
         return served_of(self.run.checkpoints / "best", history).report()
 
     def epoch_files(self) -> dict[Path, str]:
+        """The one file of training's epochs."""
         return {self.run.checkpoints / EPOCHS: ""}
 
     def require_validation(self) -> None:
@@ -257,6 +262,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         return {**found, "fingerprints": {"predictions": fingerprint(self.run.predictions)}}
 
     def report(self, results: Results) -> Tree:
+        """What ``report.json`` says of playlists."""
         return {
             "mode": self.config.mode,
             "data": {
@@ -282,6 +288,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         }
 
     def draw(self, report: Tree) -> None:
+        """``report.png``, and ``breakdown.png`` where there are groups."""
         plot_report(report, PlaylistRecommender.name, self.run.picture)
         if report["breakdown"]:
             plot_breakdown(report["breakdown"], self.run.breakdown_picture)

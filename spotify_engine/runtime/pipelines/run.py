@@ -52,7 +52,8 @@ class Run(Generic[Job]):
     """
 
     def __init__(self, out: Path, config: Job, stages: Sequence[Stage[Any]] = ()) -> None:
-        """
+        """Open a run directory: a new one, or one to go on with.
+
         Args:
             stages: of the pipeline. Where the configuration differs in nothing but what those of
                 them go by that measure and publish, these are done again; of no stages, nothing

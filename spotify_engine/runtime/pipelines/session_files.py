@@ -131,8 +131,7 @@ class SessionFiles:
             board.add_oracle(truth.event, truth.songs, truth.probabilities)
 
     def findings(self, board: Leaderboard) -> Findings:
-        """The findings of ``report.json`` on a measured board, the trained models, and the files
-        that hold the board's lists."""
+        """The findings on a measured board, the models, and the files of its lists."""
         networks = {
             name: self.training(name).load_gat(self.run.checkpoints / name / "best")
             for name in self.config.models
@@ -174,6 +173,7 @@ class SessionFiles:
 
     @property
     def lists(self) -> tuple[Path, ...]:
+        """The files of the leaderboard's lists."""
         return self.run.predictions, self.run.rankings, self.run.held_out
 
     def _session_queries(self, board: Leaderboard) -> Queries:
@@ -209,6 +209,7 @@ class SessionFiles:
 
     @cached_property
     def session_model(self) -> SessionModel | None:
+        """The trained session model; None where none is trained."""
         if "session" not in self.config.models:
             return None
         return self.training("session").load_session(self.run.checkpoints / "session" / "best")
@@ -225,18 +226,22 @@ class SessionFiles:
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
+        """All tables by name."""
         return load_tables(self.run.tables)
 
     @cached_property
     def held_out(self) -> HeldOut:
+        """What is measured on."""
         return HeldOut(self.tables, self.split, self.config.evaluation)
 
     @cached_property
     def split(self) -> EventSplit:
+        """The split, from its file."""
         return load_event_split(self.run.split, self.tables["events"])
 
     @property
     def train_events(self) -> pa.Table:
+        """The plays to learn from: all of them for the simple trainer."""
         if self.config.trainer == "simple":
             return self.tables["events"]
         return self.tables["events"].filter(pa.array(self.split.train))

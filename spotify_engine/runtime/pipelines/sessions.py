@@ -42,8 +42,10 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
 
     @classmethod
     def stages_of(cls, config: SyntheticJob) -> Sequence[Stage[SessionPipeline]]:
-        """Data is generated where none is given; training on everything splits and measures
-        nothing."""
+        """All stages that a configuration asks for.
+
+        Data is generated where none is given; training on everything splits and measures nothing.
+        """
         measured = config.trainer == "advanced"
         training = [_training_of(name, measured) for name in config.models]
         return [
@@ -58,10 +60,12 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
 
     @property
     def inputs(self) -> Iterable[str | None]:
+        """The folder of the data."""
         return [self.folder]
 
     @property
     def metrics(self) -> Tree:
+        """The leaderboard's lines of the trained models."""
         stages = self.run.stages
         result = stages["evaluate"]["result"] if "evaluate" in stages else {}
         found = result.get("leaderboard", {})
@@ -69,6 +73,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
 
     @property
     def served(self) -> ServedReport:
+        """Which epoch of the last model the bundle holds, and whether training helped."""
         return self.served_of(self.config.models[-1]).report()
 
     def served_of(self, name: ModelName) -> ServedEpoch:
@@ -77,10 +82,12 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         return served_of(self.run.checkpoints / name / "best", history)
 
     def epoch_files(self) -> dict[Path, str]:
+        """The file of each model's epochs."""
         return {self.run.checkpoints / name / EPOCHS: f"{name}/" for name in self.config.models}
 
     def require_validation(self) -> None:
-        """
+        """Refuse data whose validation part is empty.
+
         Raises:
             InputError: there is nothing to compare settings by.
         """
@@ -164,6 +171,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         save_rankings(self.run.held_out, "user", np.arange(board.data.n_users), users)
 
     def report(self, results: Results) -> Tree:
+        """What ``report.json`` says of sessions."""
         return {
             "data": {
                 **{k: results.get(k) for k in ("generate", "prepare", "split", "graph")},
@@ -181,6 +189,7 @@ class SessionPipeline(SessionFiles, TrainingPipeline[SyntheticJob]):
         return {**found, "in_words": board_in_words(self.last, board)}
 
     def draw(self, report: Tree) -> None:
+        """``report.png``."""
         plot_session_report(report, self.run.picture)
 
 

@@ -26,7 +26,8 @@ class Recommenders:
     """Loads the registry's current versions and answers HTTP."""
 
     def __init__(self, settings: dict[str, Any], metrics_folder: str) -> None:
-        """
+        """Start a replica.
+
         Raises:
             InputError: strangers could reach this node.
         """

@@ -40,7 +40,8 @@ def open_at_node() -> None:
 
 
 def require_opened() -> None:
-    """
+    """Refuse to go on where the replicas' port isn't opened as it should be.
+
     Raises:
         RuntimeError: :func:`open_at_node` was without effect.
     """

@@ -48,7 +48,8 @@ class ServeFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """
+        """Read a Serve configuration.
+
         Raises:
             InputError: it isn't a Serve configuration, or names a setting that there isn't.
         """
@@ -85,8 +86,10 @@ def with_flags(
     events_token: Path | None = None,
     cors_origins: Sequence[str] | None = None,
 ) -> ServeSettings:
-    """The file's settings under what was given on the command line; HTTP and deployment options
-    go to the file."""
+    """The file's settings under what was given on the command line.
+
+    HTTP and deployment options go to the file.
+    """
     http = {"host": host, "port": port, "root_path": root_path}
     file.http |= {key: value for key, value in http.items() if value is not None}
     file.http["root_path"] = _checked_prefix(file.http.get("root_path", ""))
@@ -238,7 +241,8 @@ def _take_down(name: str) -> None:
 
 
 def require_room(file: ServeFile, settings: ServeSettings) -> None:
-    """
+    """Refuse to start where the replicas can't run.
+
     Raises:
         InputError: strangers could reach a node, Serve runs already, or the replicas need more CPUs
             than there are and will be.

@@ -27,6 +27,7 @@ class NodeTorchConfig(TorchConfig):
 
     @property
     def backend_cls(self) -> type[_NodeBackend]:
+        """The class that Ray Train sets the workers up with."""
         return _NodeBackend
 
 

@@ -274,16 +274,10 @@ def _train_worker(config: WorkerConfig) -> Ended | None:
     rank = context.get_world_rank()
     job = config["job"]
     trainer = job.open()
-    previous = ray.train.get_checkpoint()
-    if previous is not None:
-        with previous.as_directory() as folder:
-            trainer.restore(Path(folder))
-    elif config["resume"]:
-        trainer.restore(Path(config["resume"]))
-    if rank == 0:
-        trainer.progress = _progress(trainer)
+    _restore(trainer, config["resume"])
     storage = Path(config["checkpoints"]) / RAY_NAME
     if rank == 0:
+        trainer.progress = _progress(trainer)
         note_workers(storage.parent)
 
     def on_epoch(report: EpochReport) -> None:
@@ -315,6 +309,16 @@ def _train_worker(config: WorkerConfig) -> Ended | None:
     except _CannotSave as error:
         return {"message": str(error)}
     return None
+
+
+def _restore(trainer: BaseTrainer, resume: str | None) -> None:
+    """Go on from the last checkpoint: of this training, or of the one that it resumes."""
+    previous = ray.train.get_checkpoint()
+    if previous is not None:
+        with previous.as_directory() as folder:
+            trainer.restore(Path(folder))
+    elif resume:
+        trainer.restore(Path(resume))
 
 
 def _write_checkpoint(report: EpochReport, folder: Path) -> None:

@@ -10,17 +10,21 @@ from ray.tune.search import Searcher
 
 
 class Suggestions(Searcher):
-    """Hands the numbers of trials to Tune. What they try stands in their notes, which outlast
-    Tune: it needs no state of its own to go on."""
+    """Hands the numbers of trials to Tune.
+
+    What they try stands in their notes, which outlast Tune: it needs no state of its own to go on.
+    """
 
     def __init__(self, suggest: Callable[[], int | None]) -> None:
         super().__init__()
         self._suggest = suggest
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        """Take whatever Tune says of metric and space: the notes know both."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, int] | str:  # type: ignore[override]
+        """The next trial's number, or that there is none."""
         number = self._suggest()
         return self.FINISHED if number is None else {"number": number}
 
@@ -44,9 +48,11 @@ class Ended(Callback):
         self._ended = ended
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Pass on that a trial has ended well."""
         self._ended(trial.config["number"], None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Pass on that a trial has failed, and how."""
         self._ended(
             trial.config["number"], trial.get_error() or RuntimeError("its process was lost")
         )

@@ -32,8 +32,10 @@ class SearchRecord:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Ends the record as the block ends; first those of trials that ended unseen, as the search
-        was interrupted."""
+        """Ends the record as the block ends.
+
+        First those of trials that ended unseen, as the search was interrupted.
+        """
         with closing_record(self._tracker, self._search):
             for trial in load_trials(self.out):
                 status = recorded_status(folder_of(self.out, trial.number))
@@ -44,6 +46,7 @@ class SearchRecord:
             yield
 
     def begin(self, trial: Trial, began: float | None = None) -> None:
+        """Open the record of a trial."""
         folder = folder_of(self.out, trial.number)
         record = self._tracker.begin(
             "trial",
@@ -58,6 +61,7 @@ class SearchRecord:
         self._open[trial.number] = record
 
     def end(self, trial: Trial, ended: float | None = None) -> None:
+        """Close the record of a trial with what came of it."""
         record = self._open.pop(trial.number)
         figures = {"objective": trial.quality, "seconds": trial.seconds}
         record.outcome(values_of(self.space, trial), figures)

@@ -70,13 +70,17 @@ QUIET = {
 
 
 class Search:
-    """One search and its folder. The same again goes on with it: trials that ended stay as they
-    are, those that were running go on from their last checkpoints."""
+    """One search and its folder.
+
+    The same again goes on with it: trials that ended stay as they are, those that were running go
+    on from their last checkpoints.
+    """
 
     def __init__(
         self, out: Path, pipeline: Pipeline, config: SearchConfig, base: JobConfig
     ) -> None:
-        """
+        """Open a search's folder.
+
         Args:
             base: the default configuration; the space's ``base`` is in it.
 

@@ -1,0 +1,1 @@
+"""The HTTP API: requests, answers, problems, the guard before it, and metrics."""

@@ -155,6 +155,7 @@ class JSONRoute(APIRoute):
     """Refuses a body that isn't sent as JSON, which would be read as bytes, not as an object."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, which refuses a body that is no JSON."""
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
@@ -383,7 +384,8 @@ def _events(token: str) -> Any:
 
 
 def _require_token(given: HTTPAuthorizationCredentials | None, token: str, whose: str) -> None:
-    """
+    """Refuse a request without the admin's token.
+
     Raises:
         HTTPException: another one was sent, or none.
     """
@@ -397,7 +399,8 @@ def _require_token(given: HTTPAuthorizationCredentials | None, token: str, whose
 
 
 def _require_json(headers: Headers) -> None:
-    """
+    """Refuse a body that doesn't say it is JSON.
+
     Raises:
         HTTPException: a body's media type, charset or coding is another one.
     """

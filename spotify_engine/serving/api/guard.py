@@ -33,13 +33,15 @@ class Guard:
     """ASGI middleware: whatever can be asked with GET can be asked with HEAD."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, most: int) -> None:
-        """
+        """Stand before an application.
+
         Args:
             most: bytes of a body.
         """
         self.app, self.metrics, self.most = app, metrics, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -62,14 +64,7 @@ class Guard:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
-                headers = message.setdefault("headers", [])
-                there = {name for name, _ in headers}
-                headers += [each for each in HEADERS if each[0] not in there]
-                if status == REDIRECTED:
-                    headers[:] = [
-                        (name, _other_slash(scope) if name == b"location" else value)
-                        for name, value in headers
-                    ]
+                _add_headers(message, scope)
             elif head:
                 message = {**message, "body": b""}
             await send(message)
@@ -92,6 +87,17 @@ class Guard:
                 route = getattr(scope.get("route"), "path", None) or "other"
                 self.metrics.requests.labels(route, str(status)).inc()
                 self.metrics.latency.labels(route).observe(perf_counter() - scope[ARRIVED])
+
+
+def _add_headers(message: Message, scope: Scope) -> None:
+    """Put :data:`HEADERS` into an answer's start, and mend the location of a redirection."""
+    headers = message.setdefault("headers", [])
+    there = {name for name, _ in headers}
+    headers += [each for each in HEADERS if each[0] not in there]
+    if message["status"] == REDIRECTED:
+        headers[:] = [
+            (name, _other_slash(scope) if name == b"location" else value) for name, value in headers
+        ]
 
 
 def _prefixed_once(scope: Scope) -> Scope:

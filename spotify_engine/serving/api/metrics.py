@@ -13,8 +13,11 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 
 
 class Metrics:
-    """Counts of one process; of all processes of this node where the environment variable
-    ``PROMETHEUS_MULTIPROC_DIR`` names a folder that they share."""
+    """Counts of one process, or of all processes of this node.
+
+    Of all where the environment variable ``PROMETHEUS_MULTIPROC_DIR`` names a folder that they
+    share.
+    """
 
     def __init__(self) -> None:
         folder = os.environ.get(DIRECTORY)

@@ -26,7 +26,12 @@ RETRY_SECONDS = 2
 
 def add_problem_handlers(app: FastAPI, service: Service) -> None:
     """Answer whatever goes wrong as a problem (RFC 9457) that names the field."""
-    retry = {"Retry-After": str(RETRY_SECONDS)}
+    _add_of_requests(app)
+    _add_of_service(app, service)
+
+
+def _add_of_requests(app: FastAPI) -> None:
+    """What is wrong with the request itself."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -53,6 +58,16 @@ def add_problem_handlers(app: FastAPI, service: Service) -> None:
             headers=headers,
         )
 
+    @app.exception_handler(Unusable)
+    async def unusable(request: Request, error: Unusable) -> Response:
+        said = f"{error.field}: {error}"
+        return problem(422, "Invalid request", said, [_field(error.field, str(error))])
+
+
+def _add_of_service(app: FastAPI, service: Service) -> None:
+    """What the service hasn't got, refuses or can't do."""
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+
     @app.exception_handler(UnknownVersion)
     async def unknown(request: Request, error: UnknownVersion) -> Response:
         message = "there is no such version; GET /v1/versions lists all"
@@ -62,11 +77,6 @@ def add_problem_handlers(app: FastAPI, service: Service) -> None:
     async def unknown_track(request: Request, error: UnknownTrack) -> Response:
         message = "the catalogue has no track of this id; GET /v1/tracks?q= finds by name"
         return problem(404, "Unknown track", message, [_field("track", message)])
-
-    @app.exception_handler(Unusable)
-    async def unusable(request: Request, error: Unusable) -> Response:
-        said = f"{error.field}: {error}"
-        return problem(422, "Invalid request", said, [_field(error.field, str(error))])
 
     @app.exception_handler(InputError)
     async def refused(request: Request, error: InputError) -> Response:
@@ -120,8 +130,11 @@ def _field_problems(errors: Any, body: Any, whole: type[BaseModel] | None) -> li
 
 
 def _found(path: list[Any], body: Any, kind: str) -> tuple[str, dict[str, Any]]:
-    """(the field that an error is about, without the names of a union's members; the part of the
-    body that holds it)."""
+    """Find what an error is about in a body.
+
+    Returns:
+        (the field, without the names of a union's members; the part of the body that holds it)
+    """
     parts: list[str] = []
     node, part = body, dict[str, Any]()
     for place, key in enumerate(path):

@@ -44,7 +44,8 @@ def _named(value: Any) -> Any:
 
 
 def somebody(text: str) -> str:
-    """
+    """A user's id, without spaces around it.
+
     Raises:
         ValueError: nobody is named.
     """

@@ -17,7 +17,8 @@ ReplyOut = TypeVar("ReplyOut", covariant=True)
 class Answers(Protocol[AskIn, ReplyOut]):
     """Answers requests together, in order; an exception fails only the request in its place."""
 
-    def answer(self, requests: Sequence[AskIn], /) -> Sequence[ReplyOut | Exception]: ...
+    def answer(self, requests: Sequence[AskIn], /) -> Sequence[ReplyOut | Exception]:
+        """Answer requests together: to each a reply or what is wrong with it."""
 
 
 class Batcher(Generic[Ask, Reply]):
@@ -30,7 +31,8 @@ class Batcher(Generic[Ask, Reply]):
     def __init__(
         self, executor: Executor, most: int, measure: Callable[[int], None] = lambda size: None
     ) -> None:
-        """
+        """Begin without a queue.
+
         Args:
             most: requests at once.
             measure: told the size of each batch.

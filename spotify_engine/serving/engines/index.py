@@ -31,7 +31,8 @@ class Index(Protocol):
         hidden: Sequence[np.ndarray],
         ks: Sequence[int],
     ) -> list[Found]:
-        """
+        """Find the best tracks.
+
         Args:
             queries: float32 ``[n, width]``.
             added: ``[n, tracks]``, a term of few tracks' scores.
@@ -42,15 +43,18 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Screens all tracks in bfloat16, which halves the bytes to read, and ranks those that rounding
-    can't rule out in float32: the result is what sorting all float32 scores gives.
+    """Screens all tracks in bfloat16, which halves the bytes to read.
+
+    Those that rounding can't rule out are ranked in float32: the result is what sorting all float32
+    scores gives.
 
     For vectors t and q with roundings t' and q', ``|q.t - q'.t'| <= |q - q'| |t| + |q'| |t - t'|``
     (Cauchy-Schwarz), and the product itself is rounded once more.
     """
 
     def __init__(self, vectors: np.ndarray, bias: np.ndarray) -> None:
-        """
+        """Index vectors.
+
         Args:
             vectors: float32 ``[tracks, width]``, may be memory-mapped.
             bias: float32 ``[tracks]``.
@@ -108,8 +112,9 @@ class ExactIndex:
 
 
 class ApproximateIndex:
-    """A navigable small-world graph (usearch, after Malkov and Yashunin, 2018) proposes tracks;
-    those and the ones with an added term are ranked exactly.
+    """A navigable small-world graph (usearch, after Malkov and Yashunin, 2018) proposes tracks.
+
+    Those and the ones with an added term are ranked exactly.
 
     Attributes:
         recall: share of the true 10 best that were found for the samples.
@@ -121,7 +126,8 @@ class ApproximateIndex:
     def __init__(
         self, vectors: np.ndarray, bias: np.ndarray, samples: np.ndarray, threads: int = 1
     ) -> None:
-        """
+        """Index vectors.
+
         Args:
             vectors, bias: as of :class:`ExactIndex`.
             samples: float32 ``[n, width]``, queries like those that are to be expected; recall is

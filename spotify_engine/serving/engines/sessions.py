@@ -66,7 +66,8 @@ class SessionEngine:
         events: EventStore,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """
+        """Serve a version.
+
         Args:
             clock: seconds since 1970.
         """

@@ -1,0 +1,1 @@
+"""Baselines of the next song: Markov chains and session neighbours."""

@@ -1,0 +1,1 @@
+"""Measuring of the next song: leaderboard, rankings, splits, cold start and faithfulness."""

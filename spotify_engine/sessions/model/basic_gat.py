@@ -128,6 +128,7 @@ class SessionGAT(nn.Module):
         return {kind: table.weight for kind, table in self.tables()}
 
     def tables(self) -> list[tuple[str, nn.Embedding]]:
+        """The embedding table of each kind of node."""
         found = []
         for kind, table in self.embedding.items():
             assert isinstance(table, nn.Embedding)
@@ -224,6 +225,7 @@ class BasicGAT(SessionGAT):
     def encode(
         self, x_dict: Mapping[str, Tensor], relations: Relations, hidden: Tensor | None = None
     ) -> Encoded:
+        """States of users and songs from one attention over all kinds of edges."""
         first = dict(zip(self.kinds, np.cumsum([0, *self.nodes.values()]).tolist(), strict=False))
         n = sum(self.nodes.values())
         present = [kind for kind in self.relations if kind in relations.kinds]
@@ -266,6 +268,7 @@ class BasicGAT(SessionGAT):
         )
 
     def score(self, encoded: Encoded, users: Tensor) -> Tensor:
+        """Score all songs for users ``[n]``: float ``[n, songs]``."""
         return encoded.users[users] @ encoded.songs.T
 
 

@@ -89,6 +89,7 @@ class EnhancedGAT(SessionGAT):
     def encode(
         self, x_dict: Mapping[str, Tensor], relations: Relations, hidden: Tensor | None = None
     ) -> Encoded:
+        """States of users and songs from an attention of its own for each kind of edge."""
         found = {kind: relations.get(kind, hidden) for kind in relations.kinds}
         dropout = self.config.dropout
         states = {kind: F.dropout(x, dropout, self.training) for kind, x in x_dict.items()}
@@ -151,6 +152,7 @@ class EnhancedGAT(SessionGAT):
         return GenreParts(logits.softmax(dim=1), songs, self.log_scale.exp())
 
     def score(self, encoded: Encoded, users: Tensor) -> Tensor:
+        """Score all songs for users ``[n]`` by both terms: float ``[n, songs]``."""
         collaborative, genre = self.parts(encoded, users)
         return self.config.alpha * collaborative + (1 - self.config.alpha) * genre
 

@@ -157,7 +157,7 @@ def _sum(
 
 
 class SessionModel(nn.Module):
-    r"""The next song's probability as a mixture:
+    r"""The next song's probability as a mixture.
 
     .. math::
         p(s \mid u, r, h) = \sum_k \pi_k(u, n)\, p_k(s \mid u, r, h)

@@ -1,0 +1,1 @@
+"""Quality of listening data: statistics, checks and plots."""

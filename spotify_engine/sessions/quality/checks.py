@@ -90,6 +90,7 @@ class ValidationReport:
 
     @property
     def passed(self) -> bool:
+        """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
     def to_json(self) -> dict[str, object]:

@@ -62,10 +62,12 @@ class Measured:
 
     @cached_property
     def plays_of_user(self) -> np.ndarray:
+        """Int ``[users]``: plays of each one."""
         return np.bincount(self.user, minlength=self.n_users)
 
     @cached_property
     def plays_of_song(self) -> np.ndarray:
+        """Int ``[songs]``: plays of each one."""
         return np.bincount(self.song, minlength=self.n_songs)
 
     @cached_property
@@ -80,6 +82,7 @@ class Measured:
 
     @cached_property
     def genre_plays(self) -> np.ndarray:
+        """Float ``[genres]``: plays of each one."""
         return np.asarray(self.plays_of_song @ self.genres_of_song).ravel()
 
     @cached_property
@@ -101,6 +104,7 @@ class Measured:
 
 
 def facts(data: Measured) -> Facts:
+    """Counts and distributions of the listening, as plain values."""
     others = sorted(set(data.types) - set(USER_TYPES))
     of_kind = {kind: data.types == kind for kind in (*USER_TYPES, *others)}
     sessions = int(data.session.max()) + 1

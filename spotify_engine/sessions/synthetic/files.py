@@ -70,8 +70,9 @@ def write_folder(
     world: World,
     blocks: Callable[[Path], Iterator[dict[str, int]]],
 ) -> dict[str, int]:
-    """Put ``out`` together from its blocks, and a note that all is invented; it appears once
-    complete.
+    """Put ``out`` together from its blocks, and a note that all is invented.
+
+    It appears once complete.
 
     Args:
         blocks: calls :func:`write_block` for every block on the folder given, in any order and

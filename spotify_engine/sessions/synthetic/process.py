@@ -54,14 +54,17 @@ class Walk:
 
     @classmethod
     def begin(cls, user: np.ndarray, n_genres: int) -> Walk:
+        """The beginning of a session of each user."""
         n = len(user)
         return cls(user, np.zeros((n, 0), np.int32), np.zeros((n, n_genres), np.float32))
 
     @property
     def position(self) -> int:
+        """How many songs have been played."""
         return self.played.shape[1]
 
     def select(self, rows: np.ndarray) -> Walk:
+        """The walks of some rows."""
         return Walk(self.user[rows], self.played[rows], self.mood[rows])
 
     def append(self, song: np.ndarray, world: World, config: SyntheticConfig) -> None:

@@ -29,6 +29,7 @@ class Grouped:
 
     @classmethod
     def of(cls, group: np.ndarray, member: np.ndarray, weight: np.ndarray, n: int) -> Grouped:
+        """Sort members by their group, with weights as probabilities within it."""
         order = np.argsort(group, kind="stable")
         offsets = np.searchsorted(group[order], np.arange(n + 1))
         total = np.bincount(group, weights=weight, minlength=n)
@@ -92,6 +93,7 @@ class World:
 
     @property
     def n_songs(self) -> int:
+        """How many songs there are."""
         return len(self.song_artist)
 
 

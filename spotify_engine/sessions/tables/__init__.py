@@ -1,0 +1,1 @@
+"""From listening CSV files to tables: plays, metadata, columns and edges."""

@@ -89,6 +89,7 @@ class Metadata:
 
     @property
     def known_songs(self) -> KnownSongs:
+        """The songs, to be found by name."""
         artist = self.tables["songs"]["artist"].fill_null(-1).to_numpy()
         return KnownSongs(
             track_ids(self.tables["songs"]["id"].combine_chunks()),

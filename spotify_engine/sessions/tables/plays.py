@@ -85,6 +85,7 @@ class SessionDataConfig(BaseModel):
 
     @property
     def gap_seconds(self) -> int:
+        """The gap between sessions, in whole seconds."""
         return round(60 * self.gap_minutes)
 
 
