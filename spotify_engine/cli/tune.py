@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         help="what to tune (as in the space)",
     )
     sessions.add_argument("--data", help="folder of session CSVs (generates them)")
-    flags.set_defaults(trainer=None)
+    flags.set_defaults(trainer=None, no_baselines=False)
     return flags
 
 
