@@ -15,6 +15,7 @@ from spotify_engine.cli.flags import RARELY, new_parser
 from spotify_engine.command import STOPPED, job
 from spotify_engine.errors import InputError
 from spotify_engine.network import checked_port, port_kept
+from spotify_engine.serving.haproxy import through_haproxy
 from spotify_engine.supervision import supervised
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "serve.yaml"
@@ -77,11 +78,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     port = None if given.port is None else checked_port(given.port, "--port")
     replicas = None if given.replicas is None else _count(given.replicas, "--replicas")
-    # Ray, torch and the rest take seconds to import; --help and a wrong flag should not wait.
+    # HAProxy comes before Ray Serve is imported; with torch and the rest that takes seconds, and
+    # --help and a wrong flag should not wait.
+    with through_haproxy() as slower:
+        _serve(given, port, replicas, slower)
+    return 0
+
+
+def _serve(
+    given: argparse.Namespace, port: int | None, replicas: int | None, slower: str | None
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        slower: why HAProxy isn't used; None: a cluster that is started here uses it.
+    """
     from spotify_engine.config import ClusterConfig
     from spotify_engine.console import say
     from spotify_engine.recommenders import open_registry
-    from spotify_engine.runtime.cluster import ray_session
+    from spotify_engine.runtime.cluster import is_own_cluster, ray_session
     from spotify_engine.runtime.serve import running
 
     file = running.ServeFile(given.config)
@@ -101,11 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             ray_session(ClusterConfig(dashboard=given.dashboard)),
             running.served(file, settings) as url,
         ):
+            if not is_own_cluster():
+                slower = "a Ray cluster that runs already answers HTTP as it was started"
+            if slower is not None:
+                say(f"HTTP by Ray Serve's own proxy, which may be slower: {slower}", "dim")
             if (warning := running.anybody_may_tell(file, settings)) is not None:
                 say(warning, "yellow")
             say(f"\nPage:  {url}/\nAPI:   {url}/docs\nToken: {token}\nCtrl-C ends it.")
             signal.pause()
-    return 0
 
 
 def _count(text: str, flag: str) -> int:

@@ -95,7 +95,7 @@ def ials_solution(contained, other, config):
 @pytest.mark.parametrize("factors", [3, 8, 40], ids=lambda n: f"{n} factors")
 @pytest.mark.parametrize("scaling", [0.0, 1.0])
 def test_ials_solves_the_normal_equations(factors, scaling):
-    """40 factors take the short form for all rows, 3 the long one, 8 both."""
+    """As solved one by one, whether a row has more tracks than factors or fewer."""
     train = random_playlists()
     config = IALSConfig(factors=factors, scaling=scaling, iterations=2, regularisation=0.05)
     scorer = IALS(config).fit(train, 30)

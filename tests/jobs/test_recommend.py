@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.image
 import pandas as pd
 import pytest
+import yaml
 
 from spotify_engine.dotted import flatten
 from spotify_engine.runtime.pipelines.audit import audit_run
@@ -156,7 +157,7 @@ def test_evaluate_agrees_with_the_report(run: Path, capsys: pytest.CaptureFixtur
 
 def test_every_figure_of_the_report_is_recomputed_or_said_not_to_be(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    audit = audit_run(run, baselines=True)
+    audit = audit_run(run, again=None)
     assert not audit.differences
     told = {"config", "data", "seconds", "epochs", "served", "start", "item_item", "titles"}
     for name, value in flatten(report).items():
@@ -176,8 +177,45 @@ def test_evaluate_notices_a_changed_score(run: Path, tmp_path: Path) -> None:
     predictions = pd.read_parquet(copy / "predictions.parquet")
     predictions.loc[3, "score"] *= 1.001
     predictions.to_parquet(copy / "predictions.parquet", index=False)
-    (noticed,) = audit_run(copy, baselines=False).differences
+    (noticed,) = audit_run(copy, again=[]).differences
     assert noticed.startswith("fingerprints.predictions: recomputed")
+
+
+def test_a_baseline_is_added_to_a_finished_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate
+
+    whole = json.loads((run / "report.json").read_text())
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    # As if the run had been trained without one of its baselines.
+    report = json.loads((copy / "report.json").read_text())
+    del report["baselines"]["ease"], report["breakdown"]["ease"]
+    (copy / "report.json").write_text(json.dumps(report))
+    stages = json.loads((copy / "stages.json").read_text())
+    for part in ("baselines", "breakdown"):
+        del stages["evaluate"]["result"][part]["ease"]
+    (copy / "stages.json").write_text(json.dumps(stages))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["evaluation"]["baselines"].remove("ease")
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+
+    assert evaluate.main(["--run", str(copy), "--baselines", "ease"]) == 0
+    assert "Added to" in capsys.readouterr().out
+    found = json.loads((copy / "report.json").read_text())
+    for row in (found["baselines"]["ease"], whole["baselines"]["ease"]):
+        del row["fit_seconds"], row["score_seconds"], row["tuning_seconds"]
+    ours, theirs = flatten(found["baselines"]["ease"]), flatten(whole["baselines"]["ease"])
+    assert ours == pytest.approx(theirs)
+    assert found["breakdown"]["ease"] == whole["breakdown"]["ease"]
+    assert found["in_words"] == whole["in_words"]
+    assert "ease" in found["config"]["evaluation"]["baselines"]
+    # What is there is only compared, and a name that isn't one is refused.
+    assert evaluate.main(["--run", str(copy), "--baselines", "ease,popularity"]) == 0
+    assert "Added" not in capsys.readouterr().out
+    assert evaluate.main(["--run", str(copy), "--baselines", "eas"]) == 2
+    assert "did you mean ease" in capsys.readouterr().err
 
 
 def test_evaluate_notices_changed_predictions(

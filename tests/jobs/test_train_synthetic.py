@@ -206,7 +206,7 @@ def test_every_figure_of_the_report_is_recomputed_or_said_not_to_be(
     finished_sessions: Path, tmp_path: Path
 ) -> None:
     report = json.loads((finished_sessions / "report.json").read_text())
-    audit = audit_run(finished_sessions, baselines=True)
+    audit = audit_run(finished_sessions, again=None)
     assert not audit.differences
     assert audit.compared == len(audit.names)
     left_out = {
@@ -231,7 +231,7 @@ def test_every_figure_of_the_report_is_recomputed_or_said_not_to_be(
     shutil.copytree(finished_sessions, copy)
     wrong = {n: v + 0.5 for n, v in numbers(report).items() if n in audit.names}
     (copy / "report.json").write_text(json.dumps(laid_over(report, nested(wrong))))
-    noticed = audit_run(copy, baselines=False).differences
+    noticed = audit_run(copy, again=[]).differences
     # Settings are chosen by fitting the baselines, which this leaves out.
     chosen = [name for name in wrong if ".settings." in name]
     assert len(noticed) == len(wrong) - len(chosen)
@@ -254,7 +254,7 @@ def test_any_change_of_a_saved_list_is_noticed(
         values[-2:] = values[-2:][::-1]
     field = table.schema.field(place)
     pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
-    noticed = audit_run(copy, baselines=False).differences
+    noticed = audit_run(copy, again=[]).differences
     assert any(line.startswith(f"fingerprints {file}: recomputed") for line in noticed)
 
 

@@ -292,3 +292,18 @@ def test_the_fingerprint_of_data_is_of_tables_and_split(tmp_path: Path, job: Job
     assert fingerprint_of_data(other) == found
     other.split.write_text("another")
     assert fingerprint_of_data(other) != found
+
+
+def test_a_run_measures_again_what_alone_has_changed(tmp_path: Path, job: Jobs) -> None:
+    out = tmp_path / "run"
+    do_all(Toy(Run(out, job(), STAGES)))
+    other = job(evaluation={"top_k": 30})
+    again = Toy(Run(out, other, STAGES))
+    report = do_all(again)
+    assert again.done == ["evaluate"]
+    assert report["config"]["evaluation"]["top_k"] == 30
+    for changed in ({"training": {"epochs": 9}}, {"mode": "full"}):
+        with pytest.raises(InputError, match="give another --out"):
+            Run(out, job(evaluation={"top_k": 30}, **changed), STAGES)
+    with pytest.raises(InputError, match=r"evaluation\.top_k=30, asked for 20"):
+        Run(out, job())

@@ -358,7 +358,7 @@ def test_it_can_be_stopped_while_it_starts(tmp_path: Path, bundles: dict[str, Pa
         (("--host", "::"), "--trust-network"),
         (("--host", "no.invalid"), "'no.invalid' is not an address"),
         (("--events", "mysql://x"), "no database 'mysql'"),
-        (("--registry", "{config}"), "no folder"),
+        (("--registry", "{config}"), "not a folder"),
         (("--playlists", "{playlists}", "--admin-token", "/"), "can't be read"),
         (("--config", "{config}"), "colour"),
     ],

@@ -15,6 +15,7 @@ from ray.serve import Application
 
 from spotify_engine.network import require_closed
 from spotify_engine.runtime.serve.replica_port import open_at_node, require_opened
+from spotify_engine.serving.haproxy import ENABLE, is_open
 from spotify_engine.serving.settings import ServeSettings, checked
 
 NAME = "Recommenders"
@@ -34,6 +35,8 @@ class Recommenders:
         checked = ServeSettings.model_validate(settings)
         node = ray.util.get_node_ip_address()
         require_closed(node, f"Ray's node {node}", checked.trust_network)
+        if is_open():
+            require_closed("0.0.0.0", f"{ENABLE}: listens at 0.0.0.0", checked.trust_network)
         open_at_node()
         # prometheus_client reads this when it is imported, so all that imports it comes after.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder

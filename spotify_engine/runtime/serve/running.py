@@ -136,10 +136,6 @@ def require_startable(file: ServeFile, settings: ServeSettings) -> None:
     host = str(file.http["host"])
     address = resolved(host, "--host")
     require_closed(address, f"--host {host}", settings.trust_network)
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
-        require_closed(
-            "0.0.0.0", "RAY_SERVE_ENABLE_HA_PROXY: listens at 0.0.0.0", settings.trust_network
-        )
     file.http["host"] = address
     if settings.registry.exists() and not settings.registry.is_dir():
         raise InputError(f"--registry {settings.registry}: not a folder; give one, or a new path")
