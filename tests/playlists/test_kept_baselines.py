@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from spotify_engine.evaluation.splits import HoldoutConfig, make_split, save_split
+from spotify_engine.evaluation.splits import HoldoutConfig, Split, make_split, save_split
 from spotify_engine.playlists.measure.leaderboard import EvaluationConfig, baseline_rows
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.pipelines.baselines import Baselines
@@ -18,17 +18,19 @@ from spotify_engine.watching import unwatched
 SMALL = EvaluationConfig(baselines=("popularity", "itemknn"), ks=(5, 10), top_k=10)
 
 
+def split_of(world) -> Split:
+    lists = [[*a, *b, *c] for a, b, c in zip(world.train, world.val, world.test, strict=True)]
+    config = HoldoutConfig(n=2, strategy="random")
+    return make_split(Ragged.from_lists(lists), len(world.tables["tracks"]), config)
+
+
 @pytest.fixture
 def run(tmp_path: Path, world) -> Path:
     """The tables and the split of a run."""
     (tmp_path / "tables").mkdir()
     for name, table in world.tables.items():
         pq.write_table(table, tmp_path / "tables" / f"{name}.parquet")
-    lists = Ragged.from_lists(
-        [[*a, *b, *c] for a, b, c in zip(world.train, world.val, world.test, strict=True)]
-    )
-    split = make_split(lists, len(world.tables["tracks"]), HoldoutConfig(n=2, strategy="random"))
-    save_split(tmp_path / "split.parquet", split)
+    save_split(split_of(world), tmp_path / "split.parquet")
     return tmp_path
 
 
@@ -38,12 +40,7 @@ def test_tasks_find_what_one_process_finds_and_it_is_kept(run: Path, world) -> N
     first.start()
     rows = first.rows(unwatched)
     assert [row.name for row in rows] == ["popularity", "itemknn"]
-    split = make_split(
-        Ragged.from_lists(
-            [[*a, *b, *c] for a, b, c in zip(world.train, world.val, world.test, strict=True)]
-        ),
-        len(world.tables["tracks"]), HoldoutConfig(n=2, strategy="random"),
-    )  # fmt: skip
+    split = split_of(world)
     for row, alone in zip(
         rows, baseline_rows(split, track_facts(world.tables), SMALL), strict=True
     ):
