@@ -81,12 +81,15 @@ class EASE:
         return inverse
 
     def _precision_diagonal(self, matrix: sparse.csr_array, kernel: np.ndarray) -> np.ndarray:
-        """diag(P), some columns at a time so that K X is never held whole."""
-        columns = matrix.tocsc()
+        """diag(P), some columns at a time: x'Kx of a column x needs K at its own rows alone."""
+        columns = sparse.csr_array(matrix.T)
         covered = np.empty(matrix.shape[1], np.float32)
         for start in range(0, matrix.shape[1], BLOCK):
-            block = columns[:, start : start + BLOCK].toarray()
-            covered[start : start + BLOCK] = (block * (kernel @ block)).sum(axis=0)
+            block = columns[start : start + BLOCK]
+            through = block @ kernel
+            rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+            own = sparse.csr_array((through[rows, block.indices], block.indices, block.indptr))
+            covered[start : start + BLOCK] = own.sum(axis=1)
         return (1 - covered) / self.config.regularisation
 
     def score(self, seeds: Ragged) -> Scores:

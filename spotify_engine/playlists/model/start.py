@@ -31,7 +31,9 @@ if TYPE_CHECKING:  # importing it costs seconds
     from torch_geometric.data import HeteroData
 
 SETTINGS = "start.json"
-TRIED = ("regularisation", "unobserved", "popularity", MONITOR)
+TRIED = ("regularisation", "unobserved", "iterations", "popularity", MONITOR)
+# Enough to tell settings apart; whether more are better is tried with the best of them.
+FEW_ITERATIONS = 3
 BATCH = 128  # playlists scored at once
 
 
@@ -140,31 +142,40 @@ def find_start(
     tried: list[dict[str, float]] = []
     best: tuple[float, Start] | None = None
 
-    def attempt(regularisation: float, unobserved: float) -> None:
+    def attempt(regularisation: float, unobserved: float, iterations: int) -> None:
         nonlocal best
-        start = fit_start(sample, sizes, counts, model, config, regularisation, unobserved)
+        start = fit_start(
+            sample, sizes, counts, model, config, regularisation, unobserved, iterations
+        )
         candidates = [replace(start, popularity=popularity) for popularity in config.popularity]
         recalls = _recalls(candidates, data, model.temperature, validation)
         for candidate, recall in zip(candidates, recalls, strict=True):
-            settings = (regularisation, unobserved, candidate.popularity, recall)
+            settings = (regularisation, unobserved, iterations, candidate.popularity, recall)
             tried.append(dict(zip(TRIED, settings, strict=True)))
             if best is None or recall > best[0]:
                 best = recall, candidate
 
-    # The second kind of setting is chosen for the best of the first.
-    first = [(each, config.unobserved[0]) for each in config.regularisation]
-    steps = [*first, *((None, each) for each in config.unobserved[1:])]
-    for regularisation, unobserved in watch(steps, "starts fitted", len(steps)):
-        if regularisation is None:
-            regularisation = _best(tried)["regularisation"]
-        attempt(regularisation, unobserved)
+    # The second kind of setting is chosen for the best of the first, the third for the best of all.
+    few = min(FEW_ITERATIONS, config.iterations)
+    first = [(each, config.unobserved[0], few) for each in config.regularisation]
+    second = [(None, each, few) for each in config.unobserved[1:]]
+    third = [(None, None, config.iterations)] if config.iterations > few else []
+    steps = [*first, *second, *third]
+    for regularisation, unobserved, iterations in watch(steps, "starts fitted", len(steps)):
+        so_far = _best(tried) if regularisation is None else {}
+        attempt(
+            so_far["regularisation"] if regularisation is None else regularisation,
+            so_far["unobserved"] if unobserved is None else unobserved,
+            iterations,
+        )
     assert best is not None
     if len(fitted_on) == len(train):
         return best[1], tried
     chosen = _best(tried)
     whole = fit_start(
-        lists, sizes, counts, model, config, chosen["regularisation"], chosen["unobserved"]
-    )
+        lists, sizes, counts, model, config, chosen["regularisation"], chosen["unobserved"],
+        int(chosen["iterations"]),
+    )  # fmt: skip
     return replace(whole, popularity=chosen["popularity"]), tried
 
 
@@ -198,6 +209,7 @@ def fit_start(
     config: StartConfig,
     regularisation: float,
     unobserved: float,
+    iterations: int,
 ) -> Start:
     """Factorise tracks, artists and genres together by implicit alternating least squares.
 
@@ -210,7 +222,7 @@ def fit_start(
         factors=model.embedding_dim,
         unobserved_weight=unobserved / columns,
         regularisation=regularisation,
-        iterations=config.iterations,
+        iterations=iterations,
         seed=config.seed,
     )
     factors = IALS(settings).fit(lists, columns).tracks.double().numpy()
