@@ -25,7 +25,8 @@ class ClusterConfig(BaseModel):
     workers: int = Field(1, ge=1, le=1024)
     """Data-parallel training workers."""
     cpus_per_worker: float = Field(1.0, gt=0)
-    """CPUs, and so threads, of a training worker."""
+    """CPUs of a training worker, and its threads; on a cluster that the job starts itself it has
+    the machine's threads, shared among the workers, or at most OMP_NUM_THREADS."""
     max_failures: int = Field(2, ge=0)
     """How often training goes on from its last checkpoint after a worker is lost."""
     object_store_mib: int = Field(512, ge=80)

@@ -99,7 +99,7 @@ def train(
         train_loop_config={
             "job": job,
             "checkpoints": str(checkpoints.resolve()),
-            "threads": max(1, int(cluster.cpus_per_worker)),
+            "threads": _threads(cluster),
             "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
         torch_config=NodeTorchConfig(),
@@ -138,6 +138,17 @@ def train(
     for name, folder in (("best", best), ("last", Path(result.checkpoint.path))):
         copy_folder(folder, checkpoints / name)
     return last["history"]
+
+
+def _threads(cluster: ClusterConfig) -> int:
+    """Threads of a worker: all that a machine has, where nobody else uses its cluster."""
+    asked = max(1, int(cluster.cpus_per_worker))
+    node = ray._private.worker.global_worker.node
+    if node is None or not node.head:
+        return asked  # a cluster that was joined, or a trial beside others
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(limit) if limit.isdigit() else len(os.sched_getaffinity(0))
+    return max(asked, cores // cluster.workers)
 
 
 def _folder(storage: Path, epoch: int) -> Path:
