@@ -22,7 +22,7 @@ from spotify_engine.playlists.model.encoding import (
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.graph import playlist_features
 from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
-from spotify_engine.playlists.model.start import StartConfig, find_start
+from spotify_engine.playlists.model.start import StartConfig, chosen_of, find_start
 from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
 from spotify_engine.playlists.training import PlaylistTrainer, TrainingConfig
@@ -69,7 +69,7 @@ def recommender(train: Ragged, val: Ragged, both: Ragged, n_items: int) -> Score
     """Choose start, epochs and item-item term on val, then learn from both parts the same way."""
     whole = StartConfig()
     first, tried = find_start(_graph(train, n_items), train, val, MODEL, whole)
-    best = max(tried, key=lambda each: each["val_recall@10"])
+    best = chosen_of(tried)
     reports: list[EpochReport] = []
     model, states = _begin(_graph(train, n_items), first), {}
     trainer = PlaylistTrainer(model, _graph(train, n_items), train, val, TRAINING)

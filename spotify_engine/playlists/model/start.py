@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # importing it costs seconds
 
 SETTINGS = "start.json"
 TRIED = ("regularisation", "unobserved", "iterations", "popularity", MONITOR)
-# Enough to tell settings apart; whether more are better is tried with the best of them.
+# Enough to tell settings apart. With all of them training ends a little higher than with these.
 FEW_ITERATIONS = 3
 BATCH = 128  # playlists scored at once
 
@@ -140,10 +140,8 @@ def find_start(
     lists, sizes = joint_lists(data, train)
     sample, counts = lists.select(fitted_on), np.bincount(train.values, minlength=sizes[TRACK])
     tried: list[dict[str, float]] = []
-    best: tuple[float, Start] | None = None
 
-    def attempt(regularisation: float, unobserved: float, iterations: int) -> None:
-        nonlocal best
+    def attempt(regularisation: float, unobserved: float, iterations: int) -> list[Start]:
         start = fit_start(
             sample, sizes, counts, model, config, regularisation, unobserved, iterations
         )
@@ -152,34 +150,39 @@ def find_start(
         for candidate, recall in zip(candidates, recalls, strict=True):
             settings = (regularisation, unobserved, iterations, candidate.popularity, recall)
             tried.append(dict(zip(TRIED, settings, strict=True)))
-            if best is None or recall > best[0]:
-                best = recall, candidate
+        return candidates
 
-    # The second kind of setting is chosen for the best of the first, the third for the best of all.
+    # The second kind of setting is chosen for the best of the first.
     few = min(FEW_ITERATIONS, config.iterations)
-    first = [(each, config.unobserved[0], few) for each in config.regularisation]
-    second = [(None, each, few) for each in config.unobserved[1:]]
-    third = [(None, None, config.iterations)] if config.iterations > few else []
-    steps = [*first, *second, *third]
-    for regularisation, unobserved, iterations in watch(steps, "starts fitted", len(steps)):
-        so_far = _best(tried) if regularisation is None else {}
-        attempt(
-            so_far["regularisation"] if regularisation is None else regularisation,
-            so_far["unobserved"] if unobserved is None else unobserved,
-            iterations,
+    first = [(each, config.unobserved[0]) for each in config.regularisation]
+    steps = [*first, *((None, each) for each in config.unobserved[1:]), (None, None)]
+    found: list[Start] = []
+    for regularisation, unobserved in watch(steps, "starts fitted", len(steps)):
+        best = _best(tried) if regularisation is None else {}
+        found = attempt(
+            best["regularisation"] if regularisation is None else regularisation,
+            best["unobserved"] if unobserved is None else unobserved,
+            config.iterations if unobserved is None else few,
         )
-    assert best is not None
+    last = tried[-len(found) :]
+    chosen = _best(last)
+    start = found[last.index(chosen)]
     if len(fitted_on) == len(train):
-        return best[1], tried
-    chosen = _best(tried)
+        return start, tried
     whole = fit_start(
         lists, sizes, counts, model, config, chosen["regularisation"], chosen["unobserved"],
-        int(chosen["iterations"]),
+        config.iterations,
     )  # fmt: skip
     return replace(whole, popularity=chosen["popularity"]), tried
 
 
-def _best(tried: list[dict[str, float]]) -> dict[str, float]:
+def chosen_of(tried: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The settings that training begins with, of those tried: the best of the last that were fitted."""
+    fitted = TRIED[:3]
+    return _best([each for each in tried if all(each[k] == tried[-1][k] for k in fitted)])
+
+
+def _best(tried: Sequence[dict[str, float]]) -> dict[str, float]:
     return max(tried, key=lambda each: each[TRIED[-1]])
 
 

@@ -24,7 +24,7 @@ from spotify_engine.learning.trainers.served import ServedReport, served_of
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.playlists.measure.leaderboard import leaderboard_in_words
 from spotify_engine.playlists.model.graph import build_graph, load_graph, save_graph
-from spotify_engine.playlists.model.start import find_start
+from spotify_engine.playlists.model.start import chosen_of, find_start
 from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
 from spotify_engine.playlists.recommend.titles import TitleTrials, choose_titles
 from spotify_engine.playlists.recommender import PlaylistRecommender
@@ -202,8 +202,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
                 data, split.train, split.val, config.model, config.start, telling(say)
             )
         start.save(self.run.start)
-        chosen = max(tried, key=lambda each: each[MONITOR])
-        return {"chosen": chosen, "tried": tried}
+        return {"chosen": chosen_of(tried), "tried": tried}
 
     def train(self) -> list[dict[str, float]]:
         """``checkpoints/best`` and ``checkpoints/last``."""
