@@ -177,7 +177,7 @@ def find_start(
 
 
 def chosen_of(tried: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The settings that training begins with, of those tried: the best of the last that were fitted."""
+    """The settings, of those tried, that training begins with: the best of the last fit."""
     fitted = TRIED[:3]
     return _best([each for each in tried if all(each[k] == tried[-1][k] for k in fitted)])
 
