@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from hypothesis import settings
 
 from spotify_engine.playlists.schema import AUDIO_COLUMNS, TABLES
 from spotify_engine.ragged import Ragged
+
+# Of every job that tests start: the other core is other tests', and results follow from it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples every time, and no limit for one of them: a busy machine is no failure.
 settings.register_profile("project", deadline=None, derandomize=True)

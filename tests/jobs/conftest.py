@@ -93,9 +93,7 @@ def start_job(ray_folder: Path) -> Callable[..., subprocess.Popen[str]]:
         return Job(
             [sys.executable, f"jobs/{name}", *flags],
             cwd=ROOT,
-            # One thread: other tests have the other core.
-            env=os.environ
-            | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(ray_folder), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(ray_folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
