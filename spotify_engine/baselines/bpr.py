@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spotify_engine.arrays import Scores
 from spotify_engine.baselines.scorer import playlist_matrix
-from spotify_engine.learning.losses import bpr_loss
 from spotify_engine.ragged import Ragged
 
-BATCH = 4096  # pairs a step
+BATCH = 1024  # pairs whose steps are taken together, but no more than a quarter of the tracks:
+# each track's steps add up
+LEAST_PAIRS, MOST_EPOCHS = 8_000_000, 200
 RIDGE = 1e-3  # of the mean diagonal: the means of short lists hardly differ in some directions
 TINY = 1e-12
 
@@ -25,12 +26,12 @@ class BPRConfig(BaseModel):
 
     factors: int = Field(default=64, ge=1)
     """Length of a vector."""
-    learning_rate: float = Field(default=0.01, gt=0, le=1)
-    """Of sparse Adam."""
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    """Of a pair, at the beginning; a tenth of it at the end."""
     regularisation: float = Field(default=0.01, ge=0)
     """L2 on the vectors that a pair touches."""
     epochs: int = Field(default=30, ge=1)
-    """Passes over the pairs."""
+    """Passes over the pairs; up to 200 where there are few, until eight million are seen."""
     seed: int = Field(default=0, ge=0)
     """Of first vectors, order and negatives."""
 
@@ -38,10 +39,11 @@ class BPRConfig(BaseModel):
 class BPR:
     """Minimises -log sigmoid(w_p . (h_t - h_s) + b_t - b_s) + regularisation over pairs (p, t).
 
-    The negative s is drawn evenly from all tracks. A playlist's vector, known or new, is a linear
-    function of the mean of its tracks' vectors, fitted by ridge regression to the vectors that the
-    training playlists learned, so that a score depends on the seeds only. On Last.fm's public split
-    that finds 4 % more than minimising the loss anew for each playlist, in a fifteenth of the time.
+    By stochastic gradient descent; the negative s is drawn evenly from all tracks. A playlist's
+    vector, known or new, is a linear function of the mean of its tracks' vectors, fitted by ridge
+    regression to the vectors that the training playlists learned, so that a score depends on the
+    seeds only. On Last.fm's public split that finds 4 % more than minimising the loss anew for each
+    playlist, in a fifteenth of the time.
     """
 
     name = "bpr"
@@ -50,43 +52,39 @@ class BPR:
         self.config = config or BPRConfig()
 
     def fit(self, train: Ragged, n_tracks: int) -> Self:
-        """Learn the factors from training playlists by gradient descent; returns itself."""
+        """Learn vectors of playlists and tracks, and how playlists are folded in."""
         config = self.config
         rng = np.random.default_rng(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
-
-        def table(rows: int, width: int, std: float) -> torch.nn.Embedding:
-            first = torch.randn(rows, width, generator=generator) * std
-            return torch.nn.Embedding.from_pretrained(first, freeze=False, sparse=True)
-
-        playlists = table(len(train), config.factors, 0.1)
-        tracks, bias = table(n_tracks, config.factors, 0.1), table(n_tracks, 1, 0.0)
-        optimizer = torch.optim.SparseAdam(
-            [playlists.weight, tracks.weight, bias.weight], config.learning_rate
-        )
-        rows, positive = train.rows, train.values.astype(np.int64)
-        for _ in range(config.epochs):
-            order = rng.permutation(len(rows))
-            for start in range(0, len(order), BATCH):
-                pairs = order[start : start + BATCH]
-                drawn = rng.integers(0, n_tracks, len(pairs))
-                p = playlists(torch.from_numpy(rows[pairs]))
-                t, s = torch.from_numpy(positive[pairs]), torch.from_numpy(drawn)
-                vectors = tracks(t), tracks(s)
-                scores = [
-                    (p * v).sum(1) + bias(ids)[:, 0] for v, ids in zip(vectors, (t, s), strict=True)
-                ]
-                size = (p.square().sum() + sum(v.square().sum() for v in vectors)) / len(pairs)
-                loss = bpr_loss(scores[0], scores[1]) + config.regularisation * size
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        self.tracks, self.bias = tracks.weight.detach().numpy(), bias.weight.detach()[:, 0].numpy()
+        playlists = 0.1 * torch.randn(len(train), config.factors, generator=generator)
+        tracks = 0.1 * torch.randn(n_tracks, config.factors, generator=generator)
+        bias = torch.zeros(n_tracks)
+        rows = torch.from_numpy(train.rows.astype(np.int64))
+        positive = torch.from_numpy(train.values.astype(np.int64))
+        batch = min(BATCH, max(n_tracks // 4, 1))
+        more = min(MOST_EPOCHS, LEAST_PAIRS // max(len(rows), 1))
+        epochs = max(config.epochs, more)
+        for epoch in range(epochs):
+            rate = config.learning_rate * (1 - 0.9 * epoch / epochs)
+            order = torch.from_numpy(rng.permutation(len(rows)))
+            drawn = torch.from_numpy(rng.integers(0, n_tracks, len(rows)))
+            for start in range(0, len(order), batch):
+                pairs, s = order[start : start + batch], drawn[start : start + batch]
+                p, t = rows[pairs], positive[pairs]
+                w, ht, hs = playlists[p], tracks[t], tracks[s]
+                margin = (w * (ht - hs)).sum(1) + bias[t] - bias[s]
+                pull = rate * torch.sigmoid(-margin)
+                shrink = rate * config.regularisation
+                playlists.index_add_(0, p, pull[:, None] * (ht - hs) - shrink * w)
+                step = pull[:, None] * w
+                both = torch.cat([t, s])
+                tracks.index_add_(0, both, torch.cat([step - shrink * ht, -step - shrink * hs]))
+                bias.index_add_(0, both, torch.cat([pull, -pull]))
+        self.tracks, self.bias = tracks.numpy(), bias.numpy()
         means = self._means(train)
         gram = means.T @ means
         ridge = RIDGE * max(float(np.trace(gram)) / config.factors, TINY) * np.eye(config.factors)
-        learned = playlists.weight.detach().numpy()
-        self.fold = np.linalg.solve(gram + ridge, means.T @ learned).astype(np.float32)
+        self.fold = np.linalg.solve(gram + ridge, means.T @ playlists.numpy()).astype(np.float32)
         return self
 
     def score(self, seeds: Ragged) -> Scores:

@@ -13,7 +13,7 @@ from spotify_engine.ragged import Ragged
 
 # The default penalty is for vectors with thousands of pairs, not for the two dozen tracks here.
 IALS_OF_4 = IALSConfig(factors=4, regularisation=0.03)
-BPR_OF_4 = BPRConfig(factors=4, learning_rate=0.05, regularisation=0.05, epochs=60)
+BPR_OF_4 = BPRConfig(factors=4, learning_rate=0.05, epochs=300)
 IALS_OF_64 = IALSConfig(regularisation=0.03)
 
 

@@ -66,7 +66,7 @@ class EvaluationConfig(BaseModel):
     tune_baselines: bool = True
     """Choose each baseline's settings on val among its grid; else take the first of the grid."""
     bpr: tuple[BPRConfig, ...] = Field(
-        default=tuple(BPRConfig(regularisation=r) for r in (0.01, 0.003, 0.03)), min_length=1
+        default=tuple(BPRConfig(regularisation=r) for r in (0.01, 0.02, 0.003)), min_length=1
     )
     """Grid of BPR factors."""
     itemknn: tuple[ItemKNNConfig, ...] = Field(
