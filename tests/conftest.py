@@ -19,6 +19,7 @@ from spotify_engine.ragged import Ragged
 
 # Of every job that tests start: the other core is other tests', and results follow from it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples every time, and no limit for one of them: a busy machine is no failure.
 settings.register_profile("project", deadline=None, derandomize=True)

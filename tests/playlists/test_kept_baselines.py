@@ -11,6 +11,7 @@ import pytest
 from spotify_engine.evaluation.splits import HoldoutConfig, Split, make_split, save_split
 from spotify_engine.playlists.measure.leaderboard import EvaluationConfig, baseline_rows
 from spotify_engine.ragged import Ragged
+from spotify_engine.runtime.pipelines import baselines
 from spotify_engine.runtime.pipelines.baselines import Baselines
 from spotify_engine.runtime.pipelines.measuring import track_facts
 from spotify_engine.watching import unwatched
@@ -35,7 +36,11 @@ def run(tmp_path: Path, world) -> Path:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_tasks_find_what_one_process_finds_and_it_is_kept(run: Path, world) -> None:
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["as tasks", "in one process"])
+def test_tasks_find_what_one_process_finds_and_it_is_kept(
+    run: Path, world, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "FEW_ROWS", few)
     first = Baselines(run, SMALL)
     first.start()
     rows = first.rows(unwatched)

@@ -28,6 +28,7 @@ from spotify_engine.strict_json import to_json
 from spotify_engine.watching import Watch, unwatched
 
 log = logging.getLogger(__name__)
+FEW_ROWS = 100_000  # of split.parquet
 # The longest first, so that the last one to begin is soon done.
 ORDER: tuple[BaselineName, ...] = ("ials", "bpr", "ease", "itemknn", "popularity")
 
@@ -44,7 +45,12 @@ class Baselines:
         self._tasks: dict[ray.ObjectRef[Tree], BaselineName] = {}
 
     def start(self) -> None:
-        """Submit a task for each baseline that isn't kept; they run while others work."""
+        """Submit a task for each baseline that isn't kept; they run while others work.
+
+        Of little data none is submitted: its process would take longer to start than all of them.
+        """
+        if pq.read_metadata(self.folder / "split.parquet").num_rows < FEW_ROWS:
+            return
         for name in ORDER:
             if name in self.config.baselines and self._kept(name) is None:
                 options = {"memory": int(self.config.ease_memory_gib * 2**30)}
@@ -66,6 +72,9 @@ class Baselines:
                 [done], waiting = ray.wait(waiting, num_returns=1)
                 self._keep(self._tasks[done], ray.get(done))
         self._tasks = {}
+        missing = [name for name in self.config.baselines if self._kept(name) is None]
+        for _ in self.fitted_here(missing, watch):
+            pass
         found = [self._kept(name) for name in self.config.baselines]
         return [row for row in found if row is not None]
 
