@@ -9,8 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WITH_RAY = ("spotify_engine.runtime", "spotify_engine.cli")
-# From below to above; those of one line don't know each other. A room is named before the rooms in
-# it where they import it (a schema), after them where it imports them (a recommender).
+# From below to above; those of one line don't know each other.
 LAYERS = (
     ("reading", "learning", "store"),
     ("baselines", "tracking"),

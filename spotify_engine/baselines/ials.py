@@ -14,7 +14,7 @@ from spotify_engine.arrays import Ids, Scores
 from spotify_engine.baselines.scorer import playlist_matrix
 from spotify_engine.ragged import Ragged
 
-NUMBERS_AT_ONCE = 500_000  # floats in one batch of normal equations: 2 MB stay in the cache
+NUMBERS_AT_ONCE = 500_000  # floats of a batch's vectors: 2 MB stay in the cache
 DIRECT = 100  # columns: shorter rows are solved in their own size
 STEPS = 3  # of conjugate gradients in fitting, each from where the last pass ended
 EXACT_STEPS = 30  # from nothing
@@ -50,7 +50,8 @@ class IALS:
           + r (sum_p (n_p + a T)^v |w_p|^2 + sum_t (n_t + a P)^v |h_t|^2)
 
     with a, r, v = unobserved_weight, regularisation, scaling; T tracks, P playlists. Each side is
-    solved exactly while the other is fixed; a playlist is folded in by solving its side once.
+    solved while the other is fixed, long rows by a few steps from where the last pass left them; a
+    playlist is folded in by solving its side once.
     """
 
     name = "ials"
@@ -92,9 +93,10 @@ class IALS:
         """Best vectors ``[rows, factors]`` for the rows of ``contained``, given the columns'.
 
         With V ``[n, factors]`` the vectors of a row's columns and M = a other'other + ridge(n) I,
-        the row's vector solves (M + V'V) w = V'1: by conjugate gradients from ``before``, some
-        rows at once, preconditioned by M. In the eigenvectors' basis of other'other, M is diagonal,
-        so that a step costs two products with V and no factors x factors matrix is ever made.
+        the row's vector solves (M + V'V) w = V'1: a short row in its own size, a long one by
+        conjugate gradients from ``before``, preconditioned by M; some rows at once. In the
+        eigenvectors' basis of other'other, M is diagonal, so that a step costs two products with V
+        and no factors x factors matrix is ever made.
         """
         weight, strength = self.config.unobserved_weight, self.config.regularisation
         values, basis = torch.linalg.eigh((other.T @ other).double())

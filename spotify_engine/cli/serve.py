@@ -15,7 +15,7 @@ from spotify_engine.cli.flags import RARELY, new_parser
 from spotify_engine.command import STOPPED, job
 from spotify_engine.errors import InputError
 from spotify_engine.network import checked_port, port_kept
-from spotify_engine.serving.haproxy import through_haproxy
+from spotify_engine.runtime.haproxy import through_haproxy
 from spotify_engine.supervision import supervised
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "serve.yaml"

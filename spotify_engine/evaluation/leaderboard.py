@@ -66,21 +66,17 @@ def choose(
     """
     started = time.perf_counter()
     qualities: list[float] = []
-    fitted: Fitted | None = None
-    fit_seconds = 0.0
+    held: list[tuple[Fitted, float]] = []
     for each in watch(grid, f"{name} with other settings", len(grid)):
-        fitted = None
-        began = time.perf_counter()
-        fitted = each.fit()
-        fit_seconds = time.perf_counter() - began
-        qualities.append(quality(fitted) if len(grid) > 1 else 0.0)
+        held.clear()
+        held.append(_timed(each))
+        qualities.append(quality(held[0][0]) if len(grid) > 1 else 0.0)
     best = int(np.argmax(qualities))
     tuning_seconds = time.perf_counter() - started
-    if fitted is None or best != len(grid) - 1:
-        fitted = None
-        began = time.perf_counter()
-        fitted = grid[best].fit()
-        fit_seconds = time.perf_counter() - began
+    if best != len(grid) - 1:
+        held.clear()
+        held.append(_timed(grid[best]))
+    [(fitted, fit_seconds)] = held
     settings = grid[best].settings
     if len(grid) == 1:
         return Chosen(fitted, settings, fit_seconds, None, "")
@@ -88,6 +84,13 @@ def choose(
     won = ", ".join(f"{key} {settings[key]:g}" for key in settings if key in varied)
     note = f"best of {len(grid)} on val: {won}"
     return Chosen(fitted, settings, fit_seconds, tuning_seconds, note)
+
+
+def _timed(candidate: Candidate[Fitted]) -> tuple[Fitted, float]:
+    """(fitted, seconds)."""
+    began = time.perf_counter()
+    fitted = candidate.fit()
+    return fitted, time.perf_counter() - began
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,7 @@ def leaderboard_table(
     for column in shown:
         table.add_column(column.heading, justify="right")
     for name, row in best_first:
-        cells = [(column.value(row), column.form) for column in shown]
-        table.add_row(
-            name, *("" if value is None else format(value, form) for value, form in cells)
-        )
+        table.add_row(name, *(column.cell(row) for column in shown))
     return table
 
 

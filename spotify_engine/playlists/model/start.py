@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,6 @@ SETTINGS = "start.json"
 TRIED = ("regularisation", "unobserved", "iterations", "popularity", MONITOR)
 # Enough to tell settings apart. With all of them training ends a little higher than with these.
 FEW_ITERATIONS = 3
-BATCH = 128  # playlists scored at once
 
 
 class StartConfig(BaseModel):
@@ -152,18 +151,19 @@ def find_start(
             tried.append(dict(zip(TRIED, settings, strict=True)))
         return candidates
 
-    # The second kind of setting is chosen for the best of the first.
-    few = min(FEW_ITERATIONS, config.iterations)
-    first = [(each, config.unobserved[0]) for each in config.regularisation]
-    steps = [*first, *((None, each) for each in config.unobserved[1:]), (None, None)]
-    found: list[Start] = []
-    for regularisation, unobserved in watch(steps, "starts fitted", len(steps)):
-        best = _best(tried) if regularisation is None else {}
-        found = attempt(
-            best["regularisation"] if regularisation is None else regularisation,
-            best["unobserved"] if unobserved is None else unobserved,
-            config.iterations if unobserved is None else few,
-        )
+    def settings() -> Iterator[tuple[float, float, int]]:
+        """One after the other, as what was tried before decides what comes next."""
+        few = min(FEW_ITERATIONS, config.iterations)
+        for regularisation in config.regularisation:
+            yield regularisation, config.unobserved[0], few
+        for unobserved in config.unobserved[1:]:
+            yield _best(tried)["regularisation"], unobserved, few
+        best = _best(tried)
+        yield best["regularisation"], best["unobserved"], config.iterations
+
+    total = len(config.regularisation) + len(config.unobserved)
+    for each in watch(settings(), "starts fitted", total):
+        found = attempt(*each)
     last = tried[-len(found) :]
     chosen = _best(last)
     start = found[last.index(chosen)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from spotify_engine.evaluation.ranking import top_k
-from spotify_engine.evaluation.validation_sample import BATCH, ValidationSample
+from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.learning.item_item import (
     ItemItemConfig,
     add_item_item_scores,
@@ -45,7 +44,7 @@ def choose_item_item(
         return None, []
     sample = ValidationSample.draw(train, val, config.validate_playlists, np.random.default_rng(0))
     fitted = item_item_weights(train, n_tracks, config.neighbours, config.regularisation)
-    fitted = [each * _unit(each, sample.seeds) for each in fitted]
+    fitted = [each * _unit(each, sample) for each in fitted]
     lists: dict[tuple[int, float], list[np.ndarray]] = {
         (which, weight): [] for which in range(len(fitted)) for weight in config.weights
     }
@@ -71,13 +70,11 @@ def choose_item_item(
     return sparse.csr_array(fitted[which] * np.float32(weight)), tried
 
 
-def _unit(weights: sparse.csr_array, seeds: Ragged) -> np.float32:
+def _unit(weights: sparse.csr_array, sample: ValidationSample) -> np.float32:
     """The factor that makes the term 1 on average over the tops of its own lists."""
-    tops: list[Any] = []
-    for first in range(0, len(seeds), BATCH):
-        scores = item_item_scores(
-            weights, seeds.select(np.arange(first, min(first + BATCH, len(seeds))))
-        )
+    tops: list[np.floating] = []
+    for batch in sample.batches():
+        scores = item_item_scores(weights, batch.seeds)
         for row in range(scores.shape[0]):
             found = np.sort(scores.data[scores.indptr[row] : scores.indptr[row + 1]])[-TOP:]
             if len(found):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from spotify_engine.config import dump_yaml, load_config, read_yaml
-from spotify_engine.dotted import Tree
+from spotify_engine.config import dump_yaml
 from spotify_engine.errors import InputError, hint
-from spotify_engine.playlists.measure.leaderboard import BASELINES, leaderboard_in_words
-from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.report.challenge import plot_breakdown
-from spotify_engine.playlists.report.figures import plot_report
+from spotify_engine.playlists.measure.leaderboard import BASELINES
 from spotify_engine.playlists.settings import KaggleJob
+from spotify_engine.runtime.pipelines.audit import open_finished
 from spotify_engine.runtime.pipelines.baselines import Baselines
+from spotify_engine.runtime.pipelines.measuring import findings_in_words
+from spotify_engine.runtime.pipelines.playlists import PlaylistPipeline
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.store.atomic import write_text
 from spotify_engine.strict_json import to_json
@@ -40,16 +38,12 @@ def add_baselines(folder: Path, names: Sequence[str], watch: Watch) -> list[str]
     for name in names:
         if name not in BASELINES:
             raise InputError(f"--baselines {name}: no such baseline; {hint(name, BASELINES)}")
-    if not (folder / "report.json").exists():
-        raise InputError(f"{folder}: no report.json; give the directory of a finished run")
-    report: Tree = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    values = read_yaml(folder / "config.yaml")
-    if "generator" in values:
+    report, config = open_finished(folder)
+    if not isinstance(config, KaggleJob):
         raise InputError(
             f"{folder}: a run of sessions, which always measures all baselines; leave out "
             "--baselines"
         )
-    config = load_config(KaggleJob, [("config.yaml", values)], [])
     new = [name for name in dict.fromkeys(names) if name not in report["baselines"]]
     if not new:
         return []
@@ -60,16 +54,15 @@ def add_baselines(folder: Path, names: Sequence[str], watch: Watch) -> list[str]
         report["baselines"][row.name] = row.report()
         if row.breakdown is not None:
             report["breakdown"][row.name] = row.breakdown
-    test = {name: row["test"] for name, row in report["baselines"].items()}
-    ours = PlaylistRecommender.name
-    report["in_words"] = leaderboard_in_words({ours: report["metrics"]["test"], **test}, evaluation)
-    config = config.model_copy(update={"evaluation": evaluation})
-    report["config"] = config.model_dump(mode="json")
     measured = run.stages["evaluate"]["result"]
-    run.replace_result("evaluate", measured | {k: report[k] for k in ("baselines", "breakdown")})
+    measured |= {part: report[part] for part in ("baselines", "breakdown")}
+    run.replace_result("evaluate", measured)
+    config = config.model_copy(update={"evaluation": evaluation})
+    report |= {
+        "config": config.model_dump(mode="json"),
+        "in_words": findings_in_words(measured, evaluation),
+    }
     write_text(folder / "config.yaml", dump_yaml(config))
     write_text(folder / "report.json", to_json(report))
-    plot_report(report, ours, run.picture)
-    if report["breakdown"]:
-        plot_breakdown(report["breakdown"], run.breakdown_picture)
+    PlaylistPipeline(run).draw(report)
     return new

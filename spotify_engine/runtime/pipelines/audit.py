@@ -95,18 +95,27 @@ def audit_run(
     Raises:
         InputError: a file of the run is missing or damaged.
     """
+    began = time()
+    report, config = open_finished(run)
+    if isinstance(config, SyntheticJob):
+        return _audit_sessions(run, config, report, again is None, began, wide, watch)
+    return _audit_playlists(run, config, report, again, began, wide, watch)
+
+
+def open_finished(run: Path) -> tuple[Tree, KaggleJob | SyntheticJob]:
+    """Read the report and the configuration of a finished run, of either pipeline.
+
+    Raises:
+        InputError: it isn't finished, or its configuration can't be read.
+    """
     if not (run / "report.json").exists():
         raise InputError(f"{run}: no report.json; give the directory of a finished run")
-    began = time()
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    report: Tree = json.loads((run / "report.json").read_text(encoding="utf-8"))
     values = read_yaml(run / "config.yaml")
     layers = [("config.yaml", values)]
     if "generator" in values:
-        return _audit_sessions(
-            run, load_config(SyntheticJob, layers, []), report, again is None, began, wide, watch
-        )
-    config = load_config(KaggleJob, layers, [])
-    return _audit_playlists(run, config, report, again, began, wide, watch)
+        return report, load_config(SyntheticJob, layers, [])
+    return report, load_config(KaggleJob, layers, [])
 
 
 def _audit_playlists(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,11 +13,13 @@ import torch
 
 from spotify_engine.dotted import Tree
 from spotify_engine.evaluation.fingerprint import fingerprint
-from spotify_engine.evaluation.splits import load_split
+from spotify_engine.evaluation.splits import Split, load_split
 from spotify_engine.playlists.measure.leaderboard import (
+    BASELINES,
     BaselineName,
     EvaluationConfig,
     Row,
+    TrackFacts,
     baseline_rows,
 )
 from spotify_engine.playlists.schema import TABLES
@@ -28,7 +30,8 @@ from spotify_engine.strict_json import to_json
 from spotify_engine.watching import Watch, unwatched
 
 log = logging.getLogger(__name__)
-FEW_ROWS = 100_000  # of split.parquet
+SPLIT = "split.parquet"
+FEW_ROWS = 100_000  # of it
 # The longest first, so that the last one to begin is soon done.
 ORDER: tuple[BaselineName, ...] = ("ials", "bpr", "ease", "itemknn", "popularity")
 
@@ -43,19 +46,20 @@ class Baselines:
     def __init__(self, folder: Path, config: EvaluationConfig) -> None:
         self.folder, self.config = folder.resolve(), config
         self._tasks: dict[ray.ObjectRef[Tree], BaselineName] = {}
+        self._split = fingerprint(self.folder / SPLIT)
 
     def start(self) -> None:
         """Submit a task for each baseline that isn't kept; they run while others work.
 
         Of little data none is submitted: its process would take longer to start than all of them.
         """
-        if pq.read_metadata(self.folder / "split.parquet").num_rows < FEW_ROWS:
+        if pq.read_metadata(self.folder / SPLIT).num_rows < FEW_ROWS:
             return
         for name in ORDER:
             if name in self.config.baselines and self._kept(name) is None:
-                options = {"memory": int(self.config.ease_memory_gib * 2**30)}
-                task = _measure.options(**self._possible(options if name == "ease" else {}))
-                self._tasks[task.remote(name, str(self.folder), self.config)] = name
+                options = {"memory": self._memory()} if name == "ease" else {}
+                task = _measure.options(**options).remote(name, self.folder, self.config)
+                self._tasks[task] = name
 
     def rows(self, watch: Watch) -> list[Row]:
         """Wait for all, in the order of the configuration.
@@ -66,44 +70,44 @@ class Baselines:
         Raises:
             InputError: a task refused the run's files.
         """
+        found = {name: self._kept(name) for name in self.config.baselines}
         with refusals_as_raised():
             waiting, total = list(self._tasks), len(self._tasks)
             for _ in watch(range(total), "baselines measured", total):
                 [done], waiting = ray.wait(waiting, num_returns=1)
-                self._keep(self._tasks[done], ray.get(done))
-        self._tasks = {}
-        missing = [name for name in self.config.baselines if self._kept(name) is None]
-        for _ in self.fitted_here(missing, watch):
-            pass
-        found = [self._kept(name) for name in self.config.baselines]
-        return [row for row in found if row is not None]
+                name = self._tasks.pop(done)
+                found[name] = self._keep(name, ray.get(done))
+        missing = [name for name, row in found.items() if row is None]
+        here = {row.name: row for row in self.fitted_here(missing, watch)}
+        return [row or here[name] for name, row in found.items()]
 
-    def fitted_here(self, names: Sequence[str], watch: Watch) -> Iterator[Row]:
+    def fitted_here(self, names: Collection[str], watch: Watch) -> Iterator[Row]:
         """Fit and measure some in this process, and keep them.
 
         Args:
             watch: is told of each that is fitted.
         """
-        wanted = [each for each in ORDER if each in names]
-        for each in wanted:
-            found = _measured(each, self.folder, self.config, watch)
-            self._keep(each, found)
-            yield _row(found)
+        if not names:
+            return
+        data = _open(self.folder)
+        for name in ORDER:
+            if name in names:
+                yield self._keep(name, _measured(name, *data, self.config, watch))
 
-    def _possible(self, options: dict[str, int]) -> dict[str, int]:
-        """A request for memory that no node can ever meet would wait for ever."""
+    def _memory(self) -> int:
+        """Bytes to ask for EASE: a request that no node can ever meet would wait for ever."""
         largest = max((node["Resources"].get("memory", 0) for node in ray.nodes()), default=0)
-        return {name: int(min(value, largest)) for name, value in options.items()}
+        return int(min(self.config.ease_memory_gib * 2**30, largest))
 
     def _file(self, name: BaselineName) -> Path:
         return self.folder / "baselines" / f"{name}.json"
 
     def _depends_on(self, name: BaselineName) -> Tree:
-        """What a baseline's figures follow from."""
-        others = {"baselines", *ORDER} - {name}
+        """The settings and the split that a baseline's figures follow from."""
+        others = {"baselines", *BASELINES} - {name}
         return {
             "evaluation": self.config.model_dump(mode="json", exclude=others),
-            "split": fingerprint(self.folder / "split.parquet"),
+            "split": self._split,
         }
 
     def _kept(self, name: BaselineName) -> Row | None:
@@ -116,23 +120,30 @@ class Baselines:
             return None
         return _row(content)
 
-    def _keep(self, name: BaselineName, found: Tree) -> None:
+    def _keep(self, name: BaselineName, found: Tree) -> Row:
         self._file(name).parent.mkdir(exist_ok=True)
         write_text(self._file(name), to_json({"of": self._depends_on(name), **found}))
+        return _row(found)
 
 
 @ray.remote(num_cpus=1)
-def _measure(name: BaselineName, folder: str, config: EvaluationConfig) -> Tree:
+def _measure(name: BaselineName, folder: Path, config: EvaluationConfig) -> Tree:
     """One baseline's row, as it is kept."""
     torch.set_num_threads(1)
-    return _measured(name, Path(folder), config, unwatched)
+    return _measured(name, *_open(folder), config, unwatched)
 
 
-def _measured(name: BaselineName, run: Path, config: EvaluationConfig, watch: Watch) -> Tree:
-    tables = {each: pq.read_table(run / "tables" / f"{each}.parquet") for each in TABLES}
-    split = load_split(run / "split.parquet", len(tables["tracks"]), len(tables["playlists"]))
+def _open(folder: Path) -> tuple[Split, TrackFacts]:
+    tables = {each: pq.read_table(folder / "tables" / f"{each}.parquet") for each in TABLES}
+    split = load_split(folder / SPLIT, len(tables["tracks"]), len(tables["playlists"]))
+    return split, track_facts(tables)
+
+
+def _measured(
+    name: BaselineName, split: Split, facts: TrackFacts, config: EvaluationConfig, watch: Watch
+) -> Tree:
     only = config.model_copy(update={"baselines": (name,)})
-    [row] = baseline_rows(split, track_facts(tables), only, watch)
+    [row] = baseline_rows(split, facts, only, watch)
     return {"row": row.report(), "breakdown": row.breakdown}
 
 

@@ -21,6 +21,7 @@ from spotify_engine.playlists.measure.cold_start import (
     render_cold_start,
 )
 from spotify_engine.playlists.measure.leaderboard import (
+    EvaluationConfig,
     Row,
     TrackFacts,
     leaderboard_in_words,
@@ -104,6 +105,13 @@ def measure_run(
         "faithfulness": faithful,
         "parameters": parameter_counts(recommender.model),
     }
+
+
+def findings_in_words(found: Findings, config: EvaluationConfig) -> str:
+    """The leaderboard's sentence, of what a report says."""
+    ours = {PlaylistRecommender.name: found["metrics"]["test"]}
+    others = {name: row["test"] for name, row in found["baselines"].items()}
+    return leaderboard_in_words(ours | others, config)
 
 
 def faithfulness(

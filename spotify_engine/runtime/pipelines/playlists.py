@@ -22,7 +22,6 @@ from spotify_engine.evaluation.splits import Split, make_split, save_split
 from spotify_engine.graphs import Summary, summary
 from spotify_engine.learning.trainers.served import ServedReport, served_of
 from spotify_engine.pipelines import MONITOR
-from spotify_engine.playlists.measure.leaderboard import leaderboard_in_words
 from spotify_engine.playlists.model.graph import build_graph, load_graph, save_graph
 from spotify_engine.playlists.model.start import chosen_of, find_start
 from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
@@ -37,7 +36,12 @@ from spotify_engine.playlists.training_inputs import PlaylistTraining
 from spotify_engine.ragged import Ragged
 from spotify_engine.runtime.data.playlists import PlaylistCounts, prepare_tables
 from spotify_engine.runtime.pipelines.baselines import Baselines
-from spotify_engine.runtime.pipelines.measuring import Findings, Parts, measure_run
+from spotify_engine.runtime.pipelines.measuring import (
+    Findings,
+    Parts,
+    findings_in_words,
+    measure_run,
+)
 from spotify_engine.runtime.pipelines.pipeline import TrainingPipeline, tell_counts, tell_graph
 from spotify_engine.runtime.pipelines.playlist_files import PlaylistFiles
 from spotify_engine.runtime.pipelines.run import Results
@@ -277,13 +281,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             "item_item": results["item_item"],
             "titles": results["titles"],
             **results["evaluate"],
-            "in_words": leaderboard_in_words(
-                {
-                    PlaylistRecommender.name: self.metrics["test"],
-                    **{n: row["test"] for n, row in results["evaluate"]["baselines"].items()},
-                },
-                self.config.evaluation,
-            ),
+            "in_words": findings_in_words(results["evaluate"], self.config.evaluation),
         }
 
     def draw(self, report: Tree) -> None:

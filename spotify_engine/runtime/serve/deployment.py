@@ -14,8 +14,8 @@ from ray import serve
 from ray.serve import Application
 
 from spotify_engine.network import require_closed
+from spotify_engine.runtime.haproxy import ENABLE, is_open
 from spotify_engine.runtime.serve.replica_port import open_at_node, require_opened
-from spotify_engine.serving.haproxy import ENABLE, is_open
 from spotify_engine.serving.settings import ServeSettings, checked
 
 NAME = "Recommenders"

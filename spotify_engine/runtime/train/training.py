@@ -33,6 +33,7 @@ from spotify_engine.learning.trainers.base import (
     Where,
     load_state,
 )
+from spotify_engine.runtime.cluster import is_own_cluster
 from spotify_engine.runtime.train.rendezvous import NodeTorchConfig
 from spotify_engine.store.atomic import copy_folder, replaced_folder, write_text
 from spotify_engine.strict_json import to_json
@@ -143,11 +144,10 @@ def train(
 def _threads(cluster: ClusterConfig) -> int:
     """Threads of a worker: all that a machine has, where nobody else uses its cluster."""
     asked = max(1, int(cluster.cpus_per_worker))
-    node = ray._private.worker.global_worker.node
-    if node is None or not node.head:
-        return asked  # a cluster that was joined, or a trial beside others
+    if not is_own_cluster():
+        return asked  # one that was joined, or a trial beside others
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(limit) if limit.isdigit() else len(os.sched_getaffinity(0))
+    cores = int(limit) if limit.isdigit() else os.cpu_count() or 1
     return max(asked, cores // cluster.workers)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spotify_engine.serving import haproxy
-from spotify_engine.serving.haproxy import CLOSED, ENABLE, is_open, through_haproxy
+from spotify_engine.runtime import haproxy
+from spotify_engine.runtime.haproxy import CLOSED, ENABLE, is_open, through_haproxy
 
 # As Ray 2.60 writes it.
 CONFIG = """global

@@ -4,6 +4,8 @@ As Ray sets it up, HAProxy's figures can be asked for on every interface, and it
 it is told what to do, is open to everyone on the machine, at a place that all servers share. Here
 each server has a private folder, and a script stands before HAProxy that closes the configuration,
 or doesn't start it.
+
+Imports nothing of Ray: what is set here must be set before Serve is imported.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from unittest.mock import patch
 
 from spotify_engine.network import LOOPBACK
 from spotify_engine.supervision import temporary_prefix
@@ -71,16 +74,8 @@ def through_haproxy() -> Iterator[str | None]:
             .replace("{binary}", shlex.quote(binary))
         )
         script.chmod(0o700)
-        before = {key: os.environ.get(key) for key in settings}
-        os.environ.update(settings)
-        try:
+        with patch.dict(os.environ, settings):
             yield None
-        finally:
-            for key, value in before.items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
 
 
 def is_open() -> bool:
