@@ -25,7 +25,7 @@ class Neighbours(NamedTuple):
     def destination(self) -> Tensor:
         """int64 ``[edges]``: which destination each edge leads to."""
         counts = self.indptr.diff()
-        return torch.repeat_interleave(torch.arange(len(counts)), counts)
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
 class Projected(NamedTuple):

@@ -86,7 +86,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 def _sum_rows(table: nn.Parameter) -> Tensor:
     """The touched rows of every worker as one sparse gradient."""
     if table.grad is None:
-        rows = torch.zeros(0, dtype=torch.int64)
+        rows = torch.zeros(0, dtype=torch.int64, device=table.device)
         values = table.new_zeros((0, table.shape[1]))
     else:
         local = table.grad.coalesce()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -14,17 +14,19 @@ from torch import Tensor
 from spotify_engine.evaluation.ranking import top_k
 from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.learning.attention import Neighbours
+from spotify_engine.learning.devices import moved
 from spotify_engine.learning.draws import NodeDraws
 from spotify_engine.learning.exchange import gather_rows, sum_gradients, sum_over_workers
 from spotify_engine.learning.losses import bpr_loss, log_sampling_correction, masked_softmax_loss
 from spotify_engine.learning.masking import mask_targets
+from spotify_engine.learning.prefetch import prepared_ahead
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
 from spotify_engine.learning.trainers.base import BaseTrainer, EpochReport, TrainingDiverged, Worker
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, score_tracks
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.graph import playlist_features
-from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK
+from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK, EdgeType
 from spotify_engine.ragged import Ragged
 
 if TYPE_CHECKING:  # importing it costs seconds
@@ -107,6 +109,43 @@ class Step(NamedTuple):
     target_edges: np.ndarray
     draw: tuple[int, ...]
     share: float
+
+
+class Sampled(NamedTuple):
+    """A step as the network takes it: a sampled neighbourhood, and which scores the loss reads.
+
+    Attributes:
+        step: what was sampled for.
+        nodes: of each type sampled: (features ``[n, features]``, int64 ids ``[n]``, bool ``[n]``
+            which of them are seen with their embedding; None: all).
+        neighbours: sampled edges by relation.
+        reach: see :meth:`PlaylistNetwork.reach`.
+        playlists: ``[B, features]`` of the playlists to complete.
+        seeds: their seed tracks, as rows of the sampled tracks.
+        parts: how many candidates each worker encodes; this one's come first among its tracks.
+        candidates: int64, ascending, of all workers.
+        targets: (rows, columns) among the scores ``[B, candidates]``.
+        members: (rows, columns) of what the playlists' seeds are.
+        rivals: for the BPR loss, int64 ``[targets]``: the column that each target is held against.
+        correction: for the softmax loss, float ``[candidates]``.
+    """
+
+    step: Step
+    nodes: Mapping[str, tuple[Tensor, Tensor, Tensor | None]]
+    neighbours: Mapping[EdgeType, Neighbours]
+    reach: list[dict[str, int]]
+    playlists: Tensor
+    seeds: Neighbours
+    parts: list[int]
+    candidates: Tensor
+    targets: tuple[Tensor, Tensor]
+    members: tuple[Tensor, Tensor]
+    rivals: Tensor | None
+    correction: Tensor | None
+
+    def to(self, device: torch.device) -> Sampled:
+        """All of its tensors on a device."""
+        return moved(self, device)
 
 
 # What NodeDraws are for, beside the neighbours that the sampler draws for each relation.
@@ -212,13 +251,15 @@ class PlaylistTrainer(BaseTrainer):
         """Train for an epoch; returns its mean loss by name."""
         self.model.train()
         total, number = 0.0, -1
-        for number, step in enumerate(self.progress(self.steps(epoch))):
+        steps = prepared_ahead(self.steps(epoch), self.sample)
+        for number, sampled in enumerate(self.progress(steps)):
+            step = sampled.step
             self._set_rates(epoch * self.steps_per_epoch + number)
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
             torch.manual_seed(int(np.random.SeedSequence(step.draw).generate_state(1)[0]))
             # A worker without a playlist in this batch still encodes its part of the candidates.
-            loss = self.loss(step) * step.share
+            loss = self.loss(sampled) * step.share
             # All workers find out about trouble in the same step, and none waits for another.
             value = sum_over_workers(loss.item())
             self._require_finite("loss", value, epoch, number, step)
@@ -247,45 +288,19 @@ class PlaylistTrainer(BaseTrainer):
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
 
-    def loss(self, step: Step) -> Tensor:
-        """The configured loss of one step, with its targets' edges cut out of the graph."""
+    def sample(self, step: Step) -> Sampled:
+        """A step's neighbourhood, its targets' edges cut out of the graph, on the trainer's device.
+
+        Knows nothing of the network's parameters: while one step is computed, the next is sampled.
+        """
         # A track in no training playlist is never a target: as a negative it would only teach that
         # tracks without an embedding are wrong, and such are most of what is new.
         draw = np.random.default_rng(step.draw)
         drawn = self.warm[draw.integers(0, len(self.warm), self.config.negatives)]
         # Every worker ranks its targets among those of the whole batch.
         candidates = np.union1d(self.train.values[step.target_edges], drawn)
-        vectors, tracks = self._vectors(step, candidates)
-        bias = self.model.bias(torch.from_numpy(candidates))[:, 0]
-        scores = torch.addmm(bias, vectors, tracks.T)
-        row = torch.from_numpy(step.targets.rows)
-        column = torch.from_numpy(np.searchsorted(candidates, step.targets.values))
-        member_row, member_column = _cells(candidates, step.seeds)
-        if self.config.loss == "bpr":
-            taken = torch.zeros_like(scores, dtype=torch.bool)
-            taken[member_row, member_column] = True
-            taken[row, column] = True
-            ids = step.playlists[step.targets.rows] * len(self.popularity) + step.targets.values
-            place = NodeDraws(*step.draw).uniform(ids, RANKED) * len(candidates)
-            other = torch.from_numpy(place.astype(np.int64))
-            usable = ~taken[row, other]
-            # Over all targets, so that workers' losses add up to that of the whole batch.
-            part = usable.sum() / max(len(usable), 1)
-            return bpr_loss(scores[row, column][usable], scores[row, other][usable]) * part
-        # How often such a step would offer a track: as somebody's target, or drawn.
-        share = len(step.target_edges) / len(self.train.values)
-        as_target = self.popularity[candidates] * share
-        expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
-        corrected = scores - log_sampling_correction(expected)
-        hidden = (member_row, member_column)
-        return masked_softmax_loss(corrected, row, column, hidden)
-
-    def _vectors(self, step: Step, candidates: np.ndarray) -> tuple[Tensor, Tensor]:
-        """p of the step's playlists and t of the candidates, from a sampled neighbourhood.
-
-        Encoding the candidates is most of the work: each worker does a part of them for all.
-        """
         draws = NodeDraws(*step.draw)
+        # Encoding the candidates is most of the work: each worker does a part of them for all.
         parts = np.array_split(candidates, self.worker.size)
         part = parts[self.worker.rank]
         seeds = np.unique(step.seeds.values)
@@ -303,30 +318,89 @@ class PlaylistTrainer(BaseTrainer):
             for kind in self.relations
         }
         self.dropped[hidden] = False
-        features = torch.from_numpy(playlist_features(step.batch_seeds, self.audio))
         tracks = sample.node[TRACK].numpy()
+        local = np.empty(len(self.popularity), dtype=np.int64)
+        local[tracks] = np.arange(len(tracks))
+        column = np.searchsorted(candidates, step.targets.values)
+        return Sampled(
+            step,
+            self._nodes(step, sample.node, candidates, draws),
+            neighbours,
+            self.model.reach(sample.num_sampled_nodes),
+            torch.from_numpy(playlist_features(step.seeds, self.audio)),
+            Neighbours(
+                torch.from_numpy(step.seeds.offsets), torch.from_numpy(local[step.seeds.values])
+            ),
+            [len(each) for each in parts],
+            torch.from_numpy(candidates),
+            (torch.from_numpy(step.targets.rows), torch.from_numpy(column)),
+            _cells(candidates, step.seeds),
+            self._rivals(step, len(candidates)) if self.config.loss == "bpr" else None,
+            self._correction(step, candidates) if self.config.loss == "softmax" else None,
+        ).to(self.device)
+
+    def _nodes(
+        self, step: Step, sampled: Mapping[str, Tensor], candidates: np.ndarray, draws: NodeDraws
+    ) -> dict[str, tuple[Tensor, Tensor, Tensor | None]]:
+        """What the network reads of the sampled nodes, as :class:`Sampled` holds it."""
+        tracks = sampled[TRACK].numpy()
         ranked = np.isin(tracks, candidates)
         forgotten = np.where(ranked, self.forgotten[tracks], self.config.forget)
         known = torch.from_numpy(draws.uniform(tracks, KNOWN) >= forgotten)
-        states = {}
+        nodes: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
         for kind in sorted({TRACK} | {kind[0] for kind in self.relations}):
-            ids = sample.node[kind]
+            ids = sampled[kind]
             x = self.data[kind].x[ids]
             if kind == PLAYLIST:
                 # In the graph, too, a playlist of this batch must not know its targets.
                 here, theirs = _matches(ids.numpy(), step.batch)
+                features = torch.from_numpy(playlist_features(step.batch_seeds, self.audio))
                 x[here] = features[theirs]
-            states[kind] = self.model.inputs(kind, x, ids, known if kind == TRACK else None)
-        local = np.empty(len(self.popularity), dtype=np.int64)
-        local[tracks] = np.arange(len(tracks))
-        seed_rows = Neighbours(
-            torch.from_numpy(step.seeds.offsets), torch.from_numpy(local[step.seeds.values])
-        )
-        mine = torch.from_numpy(playlist_features(step.seeds, self.audio))
-        playlists = self.model.inputs(PLAYLIST, mine, None)
-        reach = self.model.reach(sample.num_sampled_nodes)
-        vectors, t, _ = self.model(states, neighbours, reach, playlists, seed_rows, len(part))
-        return vectors, gather_rows(t, [len(each) for each in parts])
+            nodes[kind] = (x, ids, known if kind == TRACK else None)
+        return nodes
+
+    def _rivals(self, step: Step, candidates: int) -> Tensor:
+        ids = step.playlists[step.targets.rows] * len(self.popularity) + step.targets.values
+        place = NodeDraws(*step.draw).uniform(ids, RANKED) * candidates
+        return torch.from_numpy(place.astype(np.int64))
+
+    def _correction(self, step: Step, candidates: np.ndarray) -> Tensor:
+        # How often such a step would offer a track: as somebody's target, or drawn.
+        share = len(step.target_edges) / len(self.train.values)
+        as_target = self.popularity[candidates] * share
+        expected = torch.from_numpy(as_target + self.config.negatives / len(self.warm)).float()
+        return log_sampling_correction(expected)
+
+    def loss(self, sampled: Sampled) -> Tensor:
+        """The configured loss of one step."""
+        vectors, tracks = self._vectors(sampled)
+        bias = self.model.bias(sampled.candidates)[:, 0]
+        scores = torch.addmm(bias, vectors, tracks.T)
+        row, column = sampled.targets
+        if sampled.rivals is not None:
+            taken = torch.zeros_like(scores, dtype=torch.bool)
+            taken[sampled.members] = True
+            taken[row, column] = True
+            other = sampled.rivals
+            usable = ~taken[row, other]
+            # Over all targets, so that workers' losses add up to that of the whole batch.
+            part = usable.sum() / max(len(usable), 1)
+            return bpr_loss(scores[row, column][usable], scores[row, other][usable]) * part
+        assert sampled.correction is not None
+        return masked_softmax_loss(scores - sampled.correction, row, column, sampled.members)
+
+    def _vectors(self, sampled: Sampled) -> tuple[Tensor, Tensor]:
+        """p of the step's playlists and t of the candidates of all workers."""
+        states = {
+            kind: self.model.inputs(kind, x, ids, known)
+            for kind, (x, ids, known) in sampled.nodes.items()
+        }
+        playlists = self.model.inputs(PLAYLIST, sampled.playlists, None)
+        vectors, t, _ = self.model(
+            states, sampled.neighbours, sampled.reach, playlists, sampled.seeds,
+            sampled.parts[self.worker.rank],
+        )  # fmt: skip
+        return vectors, gather_rows(t, sampled.parts)
 
     def _edges_of_negatives(
         self, step: Step, candidates: np.ndarray, draws: NodeDraws

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from spotify_engine.evaluation.ranking import ranking_metrics, top_k
+from spotify_engine.learning.devices import device_of, moved
 from spotify_engine.learning.losses import bpr_loss, masked_softmax_loss
 from spotify_engine.learning.trainers.base import Worker
 from spotify_engine.learning.trainers.task import Loss, SessionTrainingConfig
@@ -49,6 +50,16 @@ class GATTask:
         self.heard = Ragged.from_pairs(self.user.numpy(), self.song.numpy(), self.n_users)
         self.trainable = np.flatnonzero(self.heard.lengths > 1)
 
+    def to(self, device: torch.device) -> None:
+        """Move the network and the edges that it attends along."""
+        self.model.to(device)
+        self.relations.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return device_of(self.model)
+
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
@@ -80,16 +91,17 @@ class GATTask:
         share = int(target.sum()) / max(int(hidden.sum()), 1)
         if not target.any():
             return Loss(None, 0.0)
-        encoded = self.model.encode(self.model.x_dict(), self.relations, hidden)
-        scores = self.model.score(encoded, torch.from_numpy(mine))
-        seen = ~hidden & (row >= 0)
-        at, column = row[target], self.song[target]
+        encoded = self.model.encode(self.model.x_dict(), self.relations, hidden.to(self.device))
+        scores = self.model.score(encoded, torch.from_numpy(mine).to(self.device))
+        seen, here = ~hidden & (row >= 0), row >= 0
+        at, column = moved((row[target], self.song[target]), self.device)
         if self.config.loss == "softmax":
-            loss = masked_softmax_loss(scores, at, column, (row[seen], self.song[seen]))
+            known = moved((row[seen], self.song[seen]), self.device)
+            loss = masked_softmax_loss(scores, at, column, known)
         else:
-            other = torch.from_numpy(rng.integers(0, self.n_songs, len(at)))
+            other = torch.from_numpy(rng.integers(0, self.n_songs, len(at))).to(self.device)
             taken = torch.zeros_like(scores, dtype=torch.bool)
-            taken[row[row >= 0], self.song[row >= 0]] = True
+            taken[moved((row[here], self.song[here]), self.device)] = True
             usable = ~taken[at, other]
             loss = bpr_loss(scores[at, column][usable], scores[at, other][usable])
         return Loss(loss, share)
@@ -112,7 +124,8 @@ class GATTask:
         """float32 ``[users, songs]`` from the whole graph."""
         self.model.eval()
         encoded = self.model.encode(self.model.x_dict(), self.relations)
-        scores: np.ndarray = self.model.score(encoded, torch.arange(self.n_users)).numpy()
+        everyone = torch.arange(self.n_users, device=self.device)
+        scores: np.ndarray = self.model.score(encoded, everyone).cpu().numpy()
         return scores
 
     def validate(self) -> dict[str, float]:
@@ -176,6 +189,9 @@ class NextSongTask:
         self.val = val
         self.shares = Shares.undecided(queries)
         self.prepared = model.prepare(queries, song, self.shares)
+
+    def to(self, device: torch.device) -> None:
+        """Stay where it is: its terms are counted tables, its few parameters wait for them."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -26,7 +26,7 @@ class Seen:
 
         trainer.sampler.sample = watched
         hook = trainer.model.register_forward_pre_hook(self._keep)
-        self.loss = trainer.loss(step)
+        self.loss = trainer.loss(trainer.sample(step))
         hook.remove()
         trainer.sampler.sample = sample
 

@@ -14,7 +14,7 @@ import torch
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import GAT, Neighbours
 from spotify_engine.learning.trainers.advanced import AdvancedTrainer
-from spotify_engine.learning.trainers.base import EpochReport
+from spotify_engine.learning.trainers.base import EpochReport, Worker
 from spotify_engine.learning.trainers.simple import SimpleTrainer
 from spotify_engine.learning.trainers.task import SessionTrainingConfig
 from spotify_engine.sessions.measure.leaderboard import HeldOut, SessionEvaluationConfig
@@ -36,6 +36,8 @@ from spotify_engine.sessions.tables.edges import song_artists
 from spotify_engine.sessions.training import GATTask, NextSongTask
 
 Tables = dict[str, pa.Table]
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+DEVICES = ["cpu", pytest.param("cuda", marks=cuda)]
 
 
 @pytest.fixture(scope="module")
@@ -337,3 +339,22 @@ def test_resumed_equals_undisturbed(
     assert len(again.history) == len(whole.history)
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("loss", ["softmax", "bpr"])
+@pytest.mark.parametrize("kind", [BasicGAT, EnhancedGAT])
+def test_a_gat_learns_the_same_on_every_device(
+    graph: Any, tables: Tables, split: EventSplit, kind: type, loss: str, device: str
+) -> None:
+    found = []
+    for place in ("cpu", device):
+        task = gat_task(graph, tables, split, kind, loss=loss)
+        task.to(torch.device(place))
+        task.model.eval()  # dropout draws other numbers on another device
+        value = next(iter(task.losses(0, Worker()))).value
+        assert value is not None
+        assert value.device.type == task.device.type == place
+        value.backward()
+        found.append((value.item(), task.validate()["val_loss"]))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from spotify_engine.errors import InputError
+from spotify_engine.learning.devices import device_of
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,17 @@ class BaseTrainer(ABC):
     def steps_per_epoch(self) -> int:
         """Steps of one epoch, the same on every worker."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and what a step needs of the rest."""
+        return device_of(self.model)
+
+    def to(self, device: torch.device) -> None:
+        """Move model and optimisers; before the first epoch, or before :meth:`restore`."""
+        # Parameters stay the objects that the optimisers hold; their states are made where they
+        # are.
+        self.model.to(device)
 
     def wants_checkpoint(self, report: EpochReport) -> bool:
         """Whether an epoch is saved, alike on all workers; the last always must be."""

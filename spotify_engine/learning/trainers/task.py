@@ -76,6 +76,9 @@ class Task(Protocol):
     def model(self) -> nn.Module:
         """The network that is trained."""
 
+    def to(self, device: torch.device) -> None:
+        """Compute there from here on, where that pays."""
+
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
@@ -122,6 +125,10 @@ class TaskTrainer(BaseTrainer):
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
         return self.task.steps_per_epoch
+
+    def to(self, device: torch.device) -> None:
+        """Move the task, its network included."""
+        self.task.to(device)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Train for an epoch; returns its mean loss by name."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spotify_engine.learning.attention import Neighbours, Projected
+from spotify_engine.learning.devices import device_of, moved
 from spotify_engine.learning.incoming_edges import IncomingEdges
 from spotify_engine.playlists.model.layer import HeteroGATLayer
 from spotify_engine.playlists.model.network import EPSILON, PlaylistNetwork
@@ -57,7 +58,8 @@ class EncodedTracks:
 def encode_tracks(model: PlaylistNetwork, data: HeteroData) -> EncodedTracks:
     """Run all layers over the whole graph, layer by layer, with every neighbour of every node.
 
-    Tracks past those that the model was made for are new: they have no embedding and no bias.
+    On the model's device, where the result is too. Tracks past those that the model was made for
+    are new: they have no embedding and no bias.
     """
     model.eval()
     incoming = {
@@ -67,7 +69,9 @@ def encode_tracks(model: PlaylistNetwork, data: HeteroData) -> EncodedTracks:
     used = {TRACK, PLAYLIST} | {kind[0] for kind in model.layer(0).relations}
     states = {kind: _first_states(model, kind, data[kind].x) for kind in used}
     first, folds = states, []
-    artists = _rows(incoming[MADE], 0, len(states[TRACK])) if MADE in incoming else None
+    artists = None
+    if MADE in incoming:
+        artists = moved(_rows(incoming[MADE], 0, len(states[TRACK])), device_of(model))
     for depth in range(len(model.layers)):
         layer = model.layer(depth)
         states = dict(model.with_skip(depth, states, first, artists))
@@ -87,7 +91,8 @@ def encode_tracks(model: PlaylistNetwork, data: HeteroData) -> EncodedTracks:
 
 
 def _first_states(model: PlaylistNetwork, kind: str, features: Tensor) -> Tensor:
-    ids, rows = torch.arange(len(features)), model.shape.nodes[kind]
+    features = features.to(device_of(model))
+    ids, rows = torch.arange(len(features), device=features.device), model.shape.nodes[kind]
     known = ids < rows if kind == TRACK and len(features) > rows else None
     return model.inputs(kind, features, ids.clamp(max=max(rows - 1, 0)), known)
 
@@ -132,7 +137,8 @@ def _update_all(
     for start in range(0, max(len(state), 1), CHUNK):
         chunk = state[start : start + CHUNK]
         edges = {
-            relation: _rows(incoming[relation], start, start + len(chunk)) for relation in relations
+            relation: moved(_rows(incoming[relation], start, start + len(chunk)), state.device)
+            for relation in relations
         }
         parts.append(layer.update(kind, chunk, projected, edges)[0])
     return torch.cat(parts)
@@ -191,10 +197,14 @@ def fold_in(
     """
     if model.training:  # telling every module again takes as long as folding a playlist in
         model.eval()
-    neighbours = Neighbours(
-        torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
+    device = model.bias.weight.device  # quicker to find than the first of all parameters
+    neighbours = moved(
+        Neighbours(
+            torch.from_numpy(seeds.offsets), torch.from_numpy(seeds.values.astype(np.int64))
+        ),
+        device,
     )
-    state = model.inputs(PLAYLIST, torch.from_numpy(features), None)
+    state = model.inputs(PLAYLIST, torch.from_numpy(features).to(device), None)
     attention: dict[EdgeType, Tensor] = {}
     for depth, projected in enumerate(folds):
         state, attention = model.layer(depth).update(
@@ -205,4 +215,4 @@ def fold_in(
 
 def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:
     """Scores ``p . t + bias_t``, float32 ``[playlists, tracks]``."""
-    return torch.addmm(tracks.bias, vectors, tracks.vectors.T).numpy()
+    return torch.addmm(tracks.bias, vectors, tracks.vectors.T).cpu().numpy()

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray.util
+import torch
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 from torch import distributed as dist
@@ -23,7 +24,10 @@ _opened: dist.TCPStore | None = None  # in worker 0
 
 
 class NodeTorchConfig(TorchConfig):
-    """A process group on CPUs (gloo), in which each worker listens at its node's address."""
+    """A process group in which each worker listens at its node's address.
+
+    What is on CPUs is exchanged by gloo, what is on GPUs by NCCL.
+    """
 
     @property
     def backend_cls(self) -> type[_NodeBackend]:
@@ -64,6 +68,7 @@ def _meet(address: str, port: int, rank: int, size: int, timeout: timedelta) -> 
     if is_loopback(address):
         # Left to itself, gloo listens at whatever address the machine's name has.
         names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-        os.environ["GLOO_SOCKET_IFNAME"] = names[0]
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = names[0]
     store = _opened if rank == 0 else dist.TCPStore(address, port, is_master=False, timeout=timeout)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)

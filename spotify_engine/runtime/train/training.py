@@ -25,6 +25,7 @@ from spotify_engine.command import logs_all
 from spotify_engine.config import ClusterConfig
 from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
+from spotify_engine.learning.devices import CPU
 from spotify_engine.learning.exchange import sum_over_workers
 from spotify_engine.learning.trainers.base import (
     BaseTrainer,
@@ -34,6 +35,7 @@ from spotify_engine.learning.trainers.base import (
     load_state,
 )
 from spotify_engine.runtime.cluster import is_own_cluster
+from spotify_engine.runtime.train.devices import UNUSABLE, device_of_worker, gpus_of_workers
 from spotify_engine.runtime.train.rendezvous import NodeTorchConfig
 from spotify_engine.store.atomic import copy_folder, replaced_folder, write_text
 from spotify_engine.strict_json import to_json
@@ -95,18 +97,21 @@ def train(
     (checkpoints / DIVERGED).unlink(missing_ok=True)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    gpus = gpus_of_workers(cluster)
     trainer = _BatchTrainer(
         _train_worker,
         train_loop_config={
             "job": job,
             "checkpoints": str(checkpoints.resolve()),
             "threads": _threads(cluster),
+            "must_have_gpu": cluster.gpus_per_worker == 1,
             "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
         torch_config=NodeTorchConfig(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.workers,
-            resources_per_worker={"CPU": cluster.cpus_per_worker},
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": gpus},
         ),
         run_config=ray.train.RunConfig(
             name=RAY_NAME,
@@ -257,6 +262,7 @@ class WorkerConfig(TypedDict):
     job: TrainingJob
     checkpoints: str
     threads: int
+    must_have_gpu: bool
     resume: str | None
 
 
@@ -284,7 +290,11 @@ def _train_worker(config: WorkerConfig) -> Ended | None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     job = config["job"]
+    device = device_of_worker(rank)
+    if config["must_have_gpu"] and device == CPU:
+        return {"message": UNUSABLE}
     trainer = job.open()
+    trainer.to(device)
     _restore(trainer, config["resume"])
     storage = Path(config["checkpoints"]) / RAY_NAME
     if rank == 0:

@@ -29,6 +29,7 @@ from spotify_engine.runtime.pipelines.recording import OFF
 from spotify_engine.runtime.pipelines.registering import register
 from spotify_engine.runtime.pipelines.run import NO_PART_IN_RESULTS
 from spotify_engine.runtime.pipelines.session_inputs import session_config
+from spotify_engine.runtime.train.devices import gpus_of_workers
 from spotify_engine.runtime.train.training import free_workers
 from spotify_engine.runtime.tune.hooks import Ended, Suggestions
 from spotify_engine.runtime.tune.record import SearchRecord
@@ -274,7 +275,10 @@ class Search:
                 f"a trial needs {wanted:g} CPUs (cluster.workers x cluster.cpus_per_worker), the "
                 f"cluster has {cpus:g}; lower one of them"
             )
-        return min(int(cpus // wanted), self.config.concurrent or 1 << 20)
+        at_once = min(int(cpus // wanted), self.config.concurrent or 1 << 20)
+        if gpus := gpus_of_workers(cluster) * cluster.workers:
+            at_once = min(at_once, int(ray.cluster_resources()["GPU"] // gpus))
+        return at_once
 
     def _open_folder(self, given: Path) -> None:
         path, content = self.out / SEARCH_NOTE, self._content()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spotify_engine.errors import InputError
 from spotify_engine.learning.attention import GAT, Neighbours
+from spotify_engine.learning.devices import device_of, moved
 from spotify_engine.sessions.schema import ARTIST, BY, LISTENS_TO, REVERSE, SONG, USER, EdgeType
 
 if TYPE_CHECKING:  # importing it costs seconds
@@ -54,10 +55,14 @@ class Relations:
                 weight = torch.ones(len(source))
             self._edges[kind] = (source[order], destination[order], weight[order], order)
 
+    def to(self, device: torch.device) -> None:
+        """Move all edges to where the model is that reads them."""
+        self._edges = moved(self._edges, device)
+
     def edges(self, kind: EdgeType) -> Tensor:
         """int64 ``[2, edges]``, in the graph's order, as ``hidden`` counts them."""
         source, destination, _, order = self._edges[kind]
-        found = torch.empty((2, len(order)), dtype=torch.int64)
+        found = torch.empty((2, len(order)), dtype=torch.int64, device=order.device)
         found[:, order] = torch.stack([source, destination])
         return found
 
@@ -67,8 +72,7 @@ class Relations:
         if hidden is not None and kind in (LISTENS_TO, REVERSE[LISTENS_TO]):
             keep = ~hidden[order]
             source, destination, weight = source[keep], destination[keep], weight[keep]
-        indptr = torch.zeros(self.nodes[kind[2]] + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(destination, minlength=len(indptr) - 1), 0, out=indptr[1:])
+        indptr = rows_of(destination, self.nodes[kind[2]])
         return Relation(Neighbours(indptr, source), weight)
 
 
@@ -230,27 +234,28 @@ class BasicGAT(SessionGAT):
         n = sum(self.nodes.values())
         present = [kind for kind in self.relations if kind in relations.kinds]
         found = [relations.get(kind, hidden) for kind in present]
+        device = device_of(self)
+        themselves = torch.arange(n, device=device)
         source = torch.cat(
             [
                 each.neighbours.source + first[kind[0]]
                 for kind, each in zip(present, found, strict=True)
             ]
-            + [torch.arange(n)]
+            + [themselves]
         )
         destination = torch.cat(
             [
                 each.neighbours.destination + first[kind[2]]
                 for kind, each in zip(present, found, strict=True)
             ]
-            + [torch.arange(n)]
+            + [themselves]
         )
-        weight = torch.cat([each.weight for each in found] or [torch.zeros(0)])
-        total = torch.zeros(n).index_add_(0, destination[: len(weight)], weight)
+        weight = torch.cat([each.weight for each in found] or [torch.zeros(0, device=device)])
+        total = torch.zeros(n, device=device).index_add_(0, destination[: len(weight)], weight)
         own = total * (self.config.self_share / (1 - self.config.self_share))
         weight = torch.cat([weight, torch.where(total > 0, own, 1.0)])
         order = torch.argsort(destination, stable=True)
-        indptr = torch.zeros(n + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(destination, minlength=n), 0, out=indptr[1:])
+        indptr = rows_of(destination, n)
         states = torch.cat([x_dict[kind] for kind in self.kinds])
         states = nn.functional.dropout(states, self.config.dropout, self.training)
         source = source[order]
@@ -272,7 +277,14 @@ class BasicGAT(SessionGAT):
         return encoded.users[users] @ encoded.songs.T
 
 
+def rows_of(destination: Tensor, n: int) -> Tensor:
+    """int64 ``[n + 1]``: where the edges of each of n destinations begin, once sorted by it."""
+    indptr = torch.zeros(n + 1, dtype=torch.int64, device=destination.device)
+    torch.cumsum(torch.bincount(destination, minlength=n), 0, out=indptr[1:])
+    return indptr
+
+
 def normalised(weights: Tensor, group: Tensor, n: int) -> Tensor:
     """Weights ``[edges]`` as shares that sum to 1 in each group (int64 ``[edges]``, below n)."""
-    total = torch.zeros(n).index_add_(0, group, weights.detach())
+    total = weights.new_zeros(n).index_add_(0, group, weights.detach())
     return weights.detach() / total[group].clamp(min=1e-12)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spotify_engine.learning.attention import BipartiteGAT
+from spotify_engine.learning.devices import device_of
 from spotify_engine.sessions.model.basic_gat import (
     Encoded,
     GenreParts,
@@ -106,7 +107,11 @@ class EnhancedGAT(SessionGAT):
             if len(x)
         }
         last = {kind: states[kind] for kind in (USER, SONG)}
-        attended = (torch.zeros((2, 0), dtype=torch.int64), torch.zeros(0))
+        device = device_of(self)
+        attended = (
+            torch.zeros((2, 0), dtype=torch.int64, device=device),
+            torch.zeros(0, device=device),
+        )
         for kind, conv in _convs(self.second, found):
             message, attention = conv(
                 conv.project(middle[kind[0]]), middle[kind[2]], found[kind].neighbours,
@@ -138,12 +143,12 @@ class EnhancedGAT(SessionGAT):
         relations: Relations,
     ) -> GenreParts:
         n_genres = self.nodes[GENRE]
-        affinity = torch.zeros(self.nodes[USER], n_genres)
+        affinity = users.new_zeros(self.nodes[USER], n_genres)
         if PREFERS in found:
             prefers = relations.get(PREFERS)
             edges = prefers.neighbours
             affinity[edges.source, edges.destination] = prefers.weight
-        songs = torch.zeros(self.nodes[SONG], n_genres)
+        songs = users.new_zeros(self.nodes[SONG], n_genres)
         if HAS_GENRE in found:
             edges = relations.get(HAS_GENRE).neighbours
             songs[edges.source, edges.destination] = 1.0
