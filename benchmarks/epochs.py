@@ -91,7 +91,7 @@ def floors(trainer: PlaylistTrainer, speed: float, bandwidth: float) -> dict[str
     counter = FlopCounterMode(display=False)
     trainer.model.train()
     with counter:
-        loss = trainer.loss(step)
+        loss = trainer.loss(trainer.sample(step))
         loss.backward()
     candidates = len(trainer.model.bias.weight.grad.coalesce().indices()[0])
     # Forward, and backward for either side.

@@ -28,7 +28,8 @@ class ClusterConfig(BaseModel):
     """CPUs of a training worker, and its threads; on a cluster that the job starts itself it has
     the machine's threads, shared among the workers, or at most OMP_NUM_THREADS."""
     gpus_per_worker: int | None = Field(None, ge=0, le=1)
-    """GPUs of a training worker; left out, one if the cluster has as many as there are workers."""
+    """GPUs of a training worker. Left out: one if the cluster has any, and no more workers than
+    there are GPUs."""
     max_failures: int = Field(2, ge=0)
     """How often training goes on from its last checkpoint after a worker is lost."""
     object_store_mib: int = Field(512, ge=80)

@@ -13,26 +13,26 @@ from spotify_engine.runtime.train import devices
 @pytest.mark.parametrize(
     ("there", "workers", "asked", "expected"),
     [
-        (0, 1, None, 0),
-        (1, 1, None, 1),
-        (1, 2, None, 0),
-        (4, 2, None, 1),
-        (4, 2, 0, 0),
-        (2, 2, 1, 1),
+        (0, 1, None, (1, 0)),
+        (0, 3, None, (3, 0)),
+        (1, 1, None, (1, 1)),
+        (1, 2, None, (1, 1)),
+        (4, 2, None, (2, 1)),
+        (4, 2, 0, (2, 0)),
+        (2, 2, 1, (2, 1)),
     ],
 )
-def test_a_gpu_is_asked_for_where_each_worker_can_have_one(
-    there, workers, asked, expected, monkeypatch
-):
+def test_each_worker_has_a_gpu_where_there_are_any(there, workers, asked, expected, monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(there)})
     cluster = ClusterConfig(workers=workers, gpus_per_worker=asked)
-    assert devices.gpus_of_workers(cluster) == expected
+    found = devices.with_gpus(cluster)
+    assert (found.workers, found.gpus_per_worker) == expected
 
 
 def test_more_gpus_than_there_are_is_an_error_that_says_what_to_do(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     with pytest.raises(InputError, match=r"has 0; lower cluster\.workers, or leave"):
-        devices.gpus_of_workers(ClusterConfig(gpus_per_worker=1))
+        devices.with_gpus(ClusterConfig(gpus_per_worker=1))
 
 
 def test_a_gpu_that_pytorch_cannot_use_leaves_the_cpu_with_one_line(monkeypatch, capsys):

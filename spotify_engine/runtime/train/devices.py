@@ -1,4 +1,4 @@
-"""Which device a training worker computes on: a GPU where the cluster has one for each of them."""
+"""Which device a training worker computes on: a GPU where the cluster has any."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ UNUSABLE = (
 )
 
 
-def gpus_of_workers(cluster: ClusterConfig) -> int:
-    """GPUs to ask for, for each worker: 0 or 1.
+def with_gpus(cluster: ClusterConfig) -> ClusterConfig:
+    """The same, with the workers that there will be and ``gpus_per_worker`` decided.
+
+    Where the cluster has fewer GPUs than workers were asked for, each GPU gets one: a GPU is worth
+    many CPUs, and what is learned does not depend on the number of workers.
 
     Raises:
         InputError: more are asked for than the cluster has.
     """
     there = int(ray.cluster_resources().get("GPU", 0))
-    if cluster.gpus_per_worker is None:
-        return int(there >= cluster.workers)
-    if cluster.gpus_per_worker and there < cluster.workers:
+    workers, asked = cluster.workers, cluster.gpus_per_worker
+    if asked and there < workers:
         raise InputError(
-            f"cluster.gpus_per_worker=1: {cluster.workers} workers need as many GPUs, the cluster "
+            f"cluster.gpus_per_worker=1: {workers} workers need as many GPUs, the cluster "
             f"has {there}; lower cluster.workers, or leave cluster.gpus_per_worker out"
         )
-    return cluster.gpus_per_worker
+    gpus = int(there > 0) if asked is None else asked
+    return cluster.model_copy(
+        update={"gpus_per_worker": gpus, "workers": min(workers, there) if gpus else workers}
+    )
 
 
 def device_of_worker(rank: int) -> torch.device:

@@ -35,7 +35,7 @@ from spotify_engine.learning.trainers.base import (
     load_state,
 )
 from spotify_engine.runtime.cluster import is_own_cluster
-from spotify_engine.runtime.train.devices import UNUSABLE, device_of_worker, gpus_of_workers
+from spotify_engine.runtime.train.devices import UNUSABLE, device_of_worker, with_gpus
 from spotify_engine.runtime.train.rendezvous import NodeTorchConfig
 from spotify_engine.store.atomic import copy_folder, replaced_folder, write_text
 from spotify_engine.strict_json import to_json
@@ -97,21 +97,25 @@ def train(
     (checkpoints / DIVERGED).unlink(missing_ok=True)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    gpus = gpus_of_workers(cluster)
+    must_have_gpu = cluster.gpus_per_worker == 1
+    cluster = with_gpus(cluster)
     trainer = _BatchTrainer(
         _train_worker,
         train_loop_config={
             "job": job,
             "checkpoints": str(checkpoints.resolve()),
             "threads": _threads(cluster),
-            "must_have_gpu": cluster.gpus_per_worker == 1,
+            "must_have_gpu": must_have_gpu,
             "resume": _newest_without_notes(checkpoints.resolve() / RAY_NAME),
         },
         torch_config=NodeTorchConfig(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": gpus},
+            use_gpu=bool(cluster.gpus_per_worker),
+            resources_per_worker={
+                "CPU": cluster.cpus_per_worker,
+                "GPU": cluster.gpus_per_worker or 0,
+            },
         ),
         run_config=ray.train.RunConfig(
             name=RAY_NAME,

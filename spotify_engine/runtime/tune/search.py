@@ -29,7 +29,7 @@ from spotify_engine.runtime.pipelines.recording import OFF
 from spotify_engine.runtime.pipelines.registering import register
 from spotify_engine.runtime.pipelines.run import NO_PART_IN_RESULTS
 from spotify_engine.runtime.pipelines.session_inputs import session_config
-from spotify_engine.runtime.train.devices import gpus_of_workers
+from spotify_engine.runtime.train.devices import with_gpus
 from spotify_engine.runtime.train.training import free_workers
 from spotify_engine.runtime.tune.hooks import Ended, Suggestions
 from spotify_engine.runtime.tune.record import SearchRecord
@@ -265,7 +265,7 @@ class Search:
         return float(json.loads(path.read_text())["spent"]) if path.exists() else 0.0
 
     def _at_once(self) -> int:
-        cluster = self.base.cluster
+        cluster = with_gpus(self.base.cluster)
         cpus, wanted = (
             ray.cluster_resources().get("CPU", 0),
             cluster.workers * cluster.cpus_per_worker,
@@ -276,8 +276,8 @@ class Search:
                 f"cluster has {cpus:g}; lower one of them"
             )
         at_once = min(int(cpus // wanted), self.config.concurrent or 1 << 20)
-        if gpus := gpus_of_workers(cluster) * cluster.workers:
-            at_once = min(at_once, int(ray.cluster_resources()["GPU"] // gpus))
+        if cluster.gpus_per_worker:
+            at_once = min(at_once, int(ray.cluster_resources()["GPU"] // cluster.workers))
         return at_once
 
     def _open_folder(self, given: Path) -> None:
