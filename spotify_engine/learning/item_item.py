@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
+from torch import Tensor
 
 from spotify_engine.arrays import Ids, Scores
 from spotify_engine.ragged import Ragged
@@ -51,6 +52,7 @@ def item_item_weights(
         shape,
     )
     together = sparse.csr_array(contains.T @ contains)
+    together.sort_indices()
     count = together.diagonal()
     targets = np.flatnonzero(count > 1)
     found: list[list[np.ndarray]] = [[] for _ in ridges]
@@ -61,15 +63,10 @@ def item_item_weights(
         size = near.shape[1]
         if not size:
             continue
-        gram = np.zeros((len(batch), size, size), np.float32)
-        right = np.zeros((len(batch), size, 1), np.float32)
-        for i, (track, places) in enumerate(zip(batch, near, strict=True)):
-            own = places[places >= 0]
-            gram[i, : len(own), : len(own)] = together[own][:, own].toarray()
-            right[i, : len(own), 0] = together[own][:, [track]].toarray()[:, 0]
+        gram, right = _systems(together, batch, near)
         for solved, ridge in zip(found, ridges, strict=True):
-            system = torch.from_numpy(gram) + ridge * torch.eye(size)
-            solution = torch.cholesky_solve(torch.from_numpy(right), torch.linalg.cholesky(system))
+            system = gram + ridge * torch.eye(size)
+            solution = torch.cholesky_solve(right, torch.linalg.cholesky(system))
             solved.append(solution[:, :, 0].numpy()[near >= 0])
         rows.append(near[near >= 0])
         columns.append(np.repeat(batch, (near >= 0).sum(axis=1)))
@@ -104,6 +101,25 @@ def item_item_scores(weights: sparse.csr_array, seeds: Ragged) -> sparse.csr_arr
     shape = (len(seeds), weights.shape[0])
     contained = sparse.csr_array((share[seeds.rows], seeds.values, seeds.offsets), shape=shape)
     return sparse.csr_array(contained @ weights)
+
+
+def _systems(together: sparse.csr_array, tracks: Ids, near: Ids) -> tuple[Tensor, Tensor]:
+    """G_NN float32 ``[n, size, size]`` and G_Nj ``[n, size, 1]``; zero where ``near`` is -1."""
+    n, size = near.shape
+    upper, lower = np.triu_indices(size)  # it is symmetric
+    pairs = near[:, upper].ravel(), near[:, lower].ravel()
+    gram = np.zeros((n, size, size), np.float32)
+    gram[:, upper, lower] = gram[:, lower, upper] = _cells(together, *pairs).reshape(n, -1)
+    right = _cells(together, near.ravel(), np.repeat(tracks, size)).reshape(n, size, 1)
+    return torch.from_numpy(gram), torch.from_numpy(right)
+
+
+def _cells(matrix: sparse.csr_array, rows: Ids, columns: Ids) -> np.ndarray:
+    """float32 ``[n]``, values of a sorted matrix; 0 where row or column is -1."""
+    there = (rows >= 0) & (columns >= 0)
+    found = np.zeros(len(rows), np.float32)
+    found[there] = np.asarray(matrix[rows[there], columns[there]]).ravel()
+    return found
 
 
 def _nearest(together: sparse.csr_array, count: np.ndarray, tracks: Ids, n: int) -> Ids:

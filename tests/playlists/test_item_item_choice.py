@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from spotify_engine.learning.item_item import ItemItemConfig, item_item_scores
+from spotify_engine.learning.item_item import (
+    ItemItemConfig,
+    item_item_scores,
+    item_item_weights,
+)
 from spotify_engine.playlists.recommend.item_item_choice import choose_item_item
 from spotify_engine.ragged import Ragged
 
@@ -65,3 +69,31 @@ def test_a_model_that_is_best_alone_stays_alone(parts):
 def test_switched_off():
     nothing = Ragged.from_lists([[]])
     assert choose_item_item(silent, nothing, nothing, N, ItemItemConfig(neighbours=0)) == (None, [])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_choice_ranks_as_adding_the_term_to_every_track_does(parts, ties):
+    """Against dense scores: no track is left out that could be among the best."""
+    train, val = parts
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(N, N)).astype(np.float32)
+    table = np.round(table) if ties else table
+
+    def score(seeds):
+        found = np.zeros((len(seeds), N), np.float32)
+        np.add.at(found, seeds.rows, table[seeds.values])
+        return found
+
+    _, tried = choose_item_item(score, train, val, N, CONFIG)
+    asked = np.flatnonzero(val.lengths)
+    seeds, truth = train.select(asked), val.select(asked)
+    fitted = item_item_weights(train, N, 10, CONFIG.regularisation)
+    for each in tried:
+        weights = fitted[CONFIG.regularisation.index(each["regularisation"])]
+        term = item_item_scores(weights, seeds)
+        tops = [np.sort(row[row != 0])[-20:].mean() for row in term.toarray()]
+        scores = score(seeds) + each["weight"] / np.mean(tops) * term.toarray()
+        scores[seeds.rows, seeds.values] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+        hits = [np.isin(truth[i], best[i]).mean() for i in range(len(truth))]
+        assert each["val_recall@10"] == pytest.approx(np.mean(hits), abs=0.02 if ties else 1e-6)
