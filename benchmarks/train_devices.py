@@ -11,7 +11,6 @@ computes in turn; ``ahead`` is what training does: the next step is sampled whil
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
@@ -29,18 +28,12 @@ from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.training import PlaylistTrainer, Sampled
 from spotify_engine.playlists.training_inputs import TrainingInputs
 
-Variant = tuple[str, str, contextlib.AbstractContextManager[object]]
 
-
-def variants() -> list[Variant]:
-    """(device, precision of products, what the steps run in) on this machine."""
-    found: list[Variant] = [("cpu", "highest", contextlib.nullcontext())]
+def variants() -> list[tuple[str, str]]:
+    """(device, torch's precision of float32 products) on this machine."""
+    found = [("cpu", "highest")]
     if torch.cuda.is_available():
-        found += [
-            ("cuda", "highest", contextlib.nullcontext()),
-            ("cuda", "high", contextlib.nullcontext()),
-            ("cuda", "bfloat16", torch.autocast("cuda", torch.bfloat16)),
-        ]
+        found += [("cuda", "highest"), ("cuda", "high")]
     return found
 
 
@@ -84,26 +77,24 @@ def main() -> int:
     table = Table(title=f"{os.cpu_count()} cores, {name}; ms a step", box=SIMPLE_HEAD)
     for column in ("device", "products", "sampling", "computing", "ahead", "epoch s", "validation"):
         table.add_column(column, justify="right")
-    for device, precision, context in variants():
+    for device, precision in variants():
         trainer = inputs.open(job.model, job.training)
         trainer.to(torch.device(device))
-        torch.set_float32_matmul_precision("high" if precision != "highest" else "highest")
-        with context:
-            alone(trainer, 5, device)  # memory is there from now on
-            sampling, computing = alone(trainer, given.steps, device)
-            trainer.progress = lambda steps: islice(steps, given.steps)
+        torch.set_float32_matmul_precision(precision)
+        alone(trainer, 5, device)  # memory is there from now on
+        sampling, computing = alone(trainer, given.steps, device)
+        trainer.progress = lambda steps: islice(steps, given.steps)
+        begun = time.perf_counter()
+        trainer.train_epoch(0)
+        wait(device)
+        ahead = 1e3 * (time.perf_counter() - begun) / given.steps
+        seconds = recall = float("nan")
+        if given.epoch and device == "cuda":
+            trainer = inputs.open(job.model, job.training)
+            trainer.to(torch.device(device))
             begun = time.perf_counter()
             trainer.train_epoch(0)
-            wait(device)
-            ahead = 1e3 * (time.perf_counter() - begun) / given.steps
-            seconds = recall = float("nan")
-            if given.epoch and device == "cuda":
-                trainer = inputs.open(job.model, job.training)
-                trainer.to(torch.device(device))
-                begun = time.perf_counter()
-                trainer.train_epoch(0)
-                seconds = time.perf_counter() - begun
-        if given.epoch and device == "cuda":
+            seconds = time.perf_counter() - begun
             recall = trainer.validate()[MONITOR]
         table.add_row(
             device, precision, f"{sampling:.1f}", f"{computing:.1f}", f"{ahead:.1f}",

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from spotify_engine.evaluation.ranking import top_k
+from spotify_engine.evaluation.ranking import NOTHING
 from spotify_engine.evaluation.validation_sample import ValidationSample
 from spotify_engine.learning.attention import Neighbours
 from spotify_engine.learning.devices import moved
@@ -23,7 +23,7 @@ from spotify_engine.learning.prefetch import prepared_ahead
 from spotify_engine.learning.sampler import NeighbourSampler, neighbours_of
 from spotify_engine.learning.trainers.base import BaseTrainer, EpochReport, TrainingDiverged, Worker
 from spotify_engine.pipelines import MONITOR
-from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, score_tracks
+from spotify_engine.playlists.model.encoding import encode_tracks, fold_in, track_scores
 from spotify_engine.playlists.model.gat import PlaylistGAT
 from spotify_engine.playlists.model.graph import playlist_features
 from spotify_engine.playlists.schema import CONTAINS, IN, PLAYLIST, TRACK, EdgeType
@@ -429,12 +429,17 @@ class PlaylistTrainer(BaseTrainer):
             seeds, truth = batch.seeds, batch.truth
             features = playlist_features(seeds, self.audio)
             vectors, _ = fold_in(self.model, encoded.folds, seeds, features)
-            scores = score_tracks(vectors, encoded)
+            scores = track_scores(vectors, encoded)
             other = rng.integers(0, scores.shape[1], len(truth.values))
             margins.append(scores[truth.rows, truth.values] - scores[truth.rows, other])
-            predictions.append(top_k(scores, seeds, 10)[0])
+            # Where the scores are: they are more than can be fetched from a GPU in the time that
+            # ranking them takes there.
+            scores[seeds.rows, seeds.values] = -torch.inf
+            best = scores.topk(min(10, scores.shape[1]), dim=1)
+            listed = best.indices.masked_fill(best.values == -torch.inf, NOTHING)
+            predictions.append(listed.cpu().numpy())
         metrics = sample.metrics(predictions, 10)
-        margin = torch.from_numpy(np.concatenate(margins))
+        margin = torch.cat(margins)
         return {
             MONITOR: metrics["recall@10"],
             "val_ndcg@10": metrics["ndcg@10"],

@@ -215,4 +215,10 @@ def fold_in(
 
 def score_tracks(vectors: Tensor, tracks: EncodedTracks) -> np.ndarray:
     """Scores ``p . t + bias_t``, float32 ``[playlists, tracks]``."""
-    return torch.addmm(tracks.bias, vectors, tracks.vectors.T).cpu().numpy()
+    return track_scores(vectors, tracks).cpu().numpy()
+
+
+@torch.no_grad()
+def track_scores(vectors: Tensor, tracks: EncodedTracks) -> Tensor:
+    """:func:`score_tracks`, where the tracks are."""
+    return torch.addmm(tracks.bias, vectors, tracks.vectors.T)
