@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from spotify_engine.arrays import Ids
+from spotify_engine.arrays import Ids, Scores
 from spotify_engine.evaluation.ranking import Figures, ScoreFunction
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
@@ -14,6 +14,7 @@ from spotify_engine.watching import Watch, unwatched
 
 def deletion_test(
     score: ScoreFunction,
+    score_one: Callable[[Ragged, int], Scores],
     explain: Callable[[Ids, int], np.ndarray],
     playlists: Ragged,
     rng: np.random.Generator,
@@ -29,6 +30,7 @@ def deletion_test(
 
     Args:
         score: float32 ``[playlists, tracks]`` from seeds.
+        score_one: (seeds, track) to that track's scores ``[playlists]``.
         explain: (seeds int ``[n]``, track) to contributions ``[n]``.
         playlists: those with at least twice as many tracks as are removed are sampled.
         watch: is told of each playlist.
@@ -48,8 +50,8 @@ def deletion_test(
         track = int(ranked.argmax())
         order = np.argsort(-explain(seeds, track), kind="stable")
         top, other = order[:remove], rng.choice(len(seeds), remove, replace=False)
-        without = score(Ragged.from_lists([np.delete(seeds, top), np.delete(seeds, other)]))
-        moved.append(np.abs(without[:, track] - scores[track]))
+        without = Ragged.from_lists([np.delete(seeds, top), np.delete(seeds, other)])
+        moved.append(np.abs(score_one(without, track) - scores[track]))
     return summarised("playlists", remove, np.array(moved).reshape(-1, 2))
 
 

@@ -34,6 +34,9 @@ from spotify_engine.playlists.recommend.recognising import Recogniser
 from spotify_engine.playlists.recommend.stand_ins import StandIns
 from spotify_engine.playlists.recommend.titles import TitleModel
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
+from spotify_engine.playlists.second_stage.counts import PairCounts
+from spotify_engine.playlists.second_stage.features import Question, TrackFeatures
+from spotify_engine.playlists.second_stage.stage import SecondStage
 from spotify_engine.playlists.tables.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.writer import Written
@@ -64,6 +67,7 @@ class PlaylistRecommender:
         stand_ins: StandIns | None = None,
         titles: TitleModel | None = None,
         together: sparse.csr_array | None = None,
+        second: SecondStage | None = None,
     ) -> None:
         """Put a trained network together with what it recommends from.
 
@@ -75,8 +79,10 @@ class PlaylistRecommender:
             titles: None: of a title, only the genres that it names count.
             together: int32, for each weight of ``items`` the training playlists that hold both;
                 None: not counted, so that the item-item term gives no reasons.
+            second: scores anew what the model and ``items`` find; None: they are best alone.
         """
         self.items, self.stand_ins, self.together = items, stand_ins, together
+        self.second = second
         self._train: Ragged | None = None
         self.model, self.encoded, self.scale = model, encoded, scale
         self.tables = {name: tables[name] for name in bundling.BUNDLED_TABLES}
@@ -120,12 +126,23 @@ class PlaylistRecommender:
         return made.with_items(items)
 
     def with_items(self, items: sparse.csr_array | None) -> Self:
-        """The same model with another item-item term, or without one."""
-        other = copy(self)
+        """The same model with another item-item term, or without one; without second stage."""
+        other = self.with_second_stage(None)
         other.items, other.together = items, None
         if items is not None and self._train is not None:
             other.together = playlists_with_both(self._train, items)
         return other
+
+    def with_second_stage(self, second: SecondStage | None) -> Self:
+        """The same model and item-item term with a second stage, or without one."""
+        other = copy(self)
+        other.second = second
+        return other
+
+    def track_features(self, pairs: PairCounts) -> TrackFeatures:
+        """What a second stage goes by, with what was counted of pairs of tracks."""
+        vectors, artist = self.encoded.vectors.numpy(), self.explainer.first_artist
+        return TrackFeatures(pairs, self.popularity, vectors, artist, self.audio)
 
     def with_titles(self, titles: TitleModel | None) -> Self:
         """The same model, knowing training playlists by these titles, or by none."""
@@ -137,7 +154,7 @@ class PlaylistRecommender:
         """Write a bundle; ``manifest`` brings config, data fingerprint and metrics."""
         parts = bundling.Parts(
             self.model, self.encoded, self.tables, self.scale, self.popularity,
-            self.items, self.stand_ins, self.fallbacks.titles, self.together,
+            self.items, self.stand_ins, self.fallbacks.titles, self.together, self.second,
         )  # fmt: skip
         bundling.save(parts, folder, manifest)
 
@@ -149,7 +166,14 @@ class PlaylistRecommender:
             InputError: it is damaged, of another pipeline or release; names the file.
         """
         with fitting_parts(bundle):
-            return cls(*bundling.load(open_bundle(bundle, bundling.PIPELINE)))
+            opened = open_bundle(bundle, bundling.PIPELINE)
+            found = cls(*bundling.load(opened))
+            arrays, shape = bundling.second_stage(opened)
+            if shape is None:
+                return found
+            pairs = PairCounts.of_arrays(arrays)
+            second = SecondStage.of_arrays(arrays, shape, found.track_features(pairs))
+            return found.with_second_stage(second)
 
     def recogniser(self, catalogue: Catalogue | None = None) -> Recogniser:
         """Tells which tracks people mean by what they wrote."""
@@ -181,8 +205,26 @@ class PlaylistRecommender:
         return self.lookup.resolve(tracks)
 
     def score(self, seeds: Ragged) -> Scores:
-        """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``."""
-        return self._score(self._fold(seeds)[0], seeds)
+        """Scores of all tracks from seeds alone, float32 ``[playlists, tracks]``.
+
+        Seeds are in order, the last one last. With a second stage, tracks that are no candidate of
+        it come after those that are.
+        """
+        scores = self._score(self._fold(seeds)[0], seeds)
+        if self.second is not None:
+            self.second.over_all(scores, seeds)
+        return scores
+
+    def score_one(self, seeds: Ragged, track: int) -> Scores:
+        """A track's score in each of some playlists, whether it is a candidate there or not."""
+        first = self._score(self._fold(seeds)[0], seeds)[:, track]
+        if self.second is None:
+            return first
+        chosen = np.array([track])
+        questions = [
+            Question(own.astype(np.int64), chosen, first[[row]]) for row, own in enumerate(seeds)
+        ]
+        return np.concatenate(self.second.scores(questions))
 
     def playlist_vectors(self, seeds: Ragged) -> np.ndarray:
         """p of each playlist, float32 ``[playlists, out]``."""
@@ -247,7 +289,10 @@ class PlaylistRecommender:
             ]
         seeds = self.seeds(found)
         vectors, attention = self.fold([seeds])
-        scores = self._score(vectors, Ragged.from_lists([seeds.known]))
+        known = Ragged.from_lists([seeds.known])
+        scores = self._score(vectors, known)
+        if self.second is not None:
+            self.second.over_all(scores, known, hidden)
         chosen, best = best_of(scores, hidden, k)
         explained = self.explain_seeds(seeds, attention[0], np.array(chosen))
         return [
@@ -338,7 +383,12 @@ class PlaylistRecommender:
             together[seeds.rows >= 0] = share
             if self.together is not None:
                 playlists[seeds.rows >= 0] = self.together[seeds.known][:, chosen].toarray()
-        return self.explainer.explain(self.encoded, seeds, attention, chosen, together, playlists)
+        shares = None
+        if self.second is not None and len(seeds.known) and len(chosen):
+            shares = self.second.shares(seeds.known, np.asarray(chosen))
+        return self.explainer.explain(
+            self.encoded, seeds, attention, chosen, together, playlists, shares
+        )
 
     def recommendation(
         self, row: int, score: float, reasons: list[Reason], fallback: str | None

@@ -13,6 +13,7 @@ from spotify_engine.playlists.model.graph import GraphConfig
 from spotify_engine.playlists.model.network import PlaylistGATConfig
 from spotify_engine.playlists.model.start import StartConfig
 from spotify_engine.playlists.recommend.titles import TitleConfig
+from spotify_engine.playlists.second_stage.fit import SecondStageConfig
 from spotify_engine.playlists.tables.build import DataConfig
 from spotify_engine.playlists.tables.genres import GenreConfig
 from spotify_engine.playlists.training import TrainingConfig
@@ -44,6 +45,7 @@ class KaggleJob(JobConfig):
     training: TrainingConfig = TrainingConfig()
     item_item: ItemItemConfig = ItemItemConfig()
     titles: TitleConfig = TitleConfig()
+    second_stage: SecondStageConfig = SecondStageConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cold_start: ColdStartConfig = ColdStartConfig()
 

@@ -156,7 +156,8 @@ def challenge_breakdown(
     """Measure a fitted scorer on the test part, group by group.
 
     - seeds: n of a playlist's train tracks, drawn evenly; R-precision, NDCG, clicks, recall.
-    - lengths: all train tracks are seeds; recall of playlists of that length.
+    - lengths: all known tracks, train and val, are seeds; recall of playlists with so many train
+      tracks.
     - popularity: the same lists; recall of the held-out tracks of that band alone, over the
       playlists that hold one out: hits in it / min(k, held out in it).
 
@@ -198,7 +199,7 @@ def challenge_breakdown(
     drawn = np.unique(np.concatenate([rows for each in groups.values() for _, rows, _ in each]))
     lists, _ = evaluate_scorer(
         scorer,
-        split.train.select(drawn),
+        known.select(drawn),
         known.select(drawn),
         split.test.select(drawn),
         split.n_tracks,

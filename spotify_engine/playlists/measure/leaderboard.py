@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.table import Table
 
+from spotify_engine.arrays import Ids
 from spotify_engine.baselines.bpr import BPR, BPRConfig
 from spotify_engine.baselines.ease import EASE, EASEConfig
 from spotify_engine.baselines.ials import IALS, IALSConfig
@@ -170,6 +171,15 @@ def measured_part(part: Ragged, config: EvaluationConfig) -> Ragged:
     return part.filter(drawn[part.rows])
 
 
+def only_lists(part: Ragged, lists: Ids | None) -> Ragged:
+    """A part without what the other playlists hold out; None: all of it."""
+    if lists is None:
+        return part
+    chosen = np.zeros(len(part), bool)
+    chosen[lists] = True
+    return part.filter(chosen[part.rows])
+
+
 def measure(
     predictions: np.ndarray,
     truth: Ragged,
@@ -215,18 +225,23 @@ def score_row(
     settings: dict[str, Any] | None = None,
     fit_seconds: float | None = None,
     note: str = "",
+    val_lists: Ids | None = None,
 ) -> Row:
-    """Measure a fitted scorer on val and test; seeds are the train tracks in both.
+    """Measure a fitted scorer on val and test.
 
-    When ranking val, the playlist's train tracks are left out; when ranking test, its train and val
-    tracks are.
+    Seeds are all tracks that are known by then, in their order, and they are not ranked: the train
+    tracks for val, train and val tracks for test.
+
+    Args:
+        val_lists: the playlists that val is measured on; None: all of them.
     """
-    val_truth, test_truth = measured_part(split.val, config), measured_part(split.test, config)
+    val_truth = measured_part(only_lists(split.val, val_lists), config)
+    test_truth = measured_part(split.test, config)
     known = split.known_before_test
     size, k = split.n_tracks, config.top_k
     val, _ = evaluate_scorer(scorer, split.train, split.train, val_truth, size, k)
     started = time.perf_counter()
-    predictions, scores = evaluate_scorer(scorer, split.train, known, test_truth, size, k)
+    predictions, scores = evaluate_scorer(scorer, known, known, test_truth, size, k)
     seconds = time.perf_counter() - started
     return Row(
         name=name,

@@ -20,6 +20,7 @@ from spotify_engine.playlists.model.network import GraphShape, PlaylistGATConfig
 from spotify_engine.playlists.recommend.stand_ins import StandIns
 from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.playlists.schema import TRACK
+from spotify_engine.playlists.second_stage.stage import HeadShape, SecondStage
 from spotify_engine.store.bundle import Bundle, write_bundle
 
 PIPELINE = "playlists"
@@ -39,6 +40,7 @@ class Parts(NamedTuple):
     stand_ins: StandIns | None
     titles: TitleModel | None
     together: sparse.csr_array | None
+    second: SecondStage | None = None
 
 
 def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -68,12 +70,15 @@ def save(parts: Parts, folder: Path, manifest: Mapping[str, Any]) -> None:
     if titles is not None:
         arrays["title_vectors"] = titles.vectors
         tables["titles"] = pa.table({"playlist": titles.playlists, "title": titles.titles})
+    if parts.second is not None:
+        arrays |= {f"second_{name}": each for name, each in parts.second.arrays().items()}
     shape = parts.model.shape
     content = {
         **manifest,
         "pipeline": PIPELINE,
         "model": parts.model.config.model_dump(mode="json"),
         "titles": vars(titles.settings) if titles else None,
+        "second_stage": parts.second.shape._asdict() if parts.second else None,
         "graph": {
             "nodes": shape.nodes,
             "features": shape.features,
@@ -141,6 +146,16 @@ def load(bundle: Bundle) -> Parts:
         )
     popularity = bundle.array("popularity")
     return Parts(model, encoded, tables, scale, popularity, items, stand_ins, titles, together)
+
+
+def second_stage(bundle: Bundle) -> tuple[dict[str, np.ndarray], HeadShape | None]:
+    """The arrays and the shape of a bundle's second stage; nothing and None without one."""
+    shape = bundle.manifest.get("second_stage")  # bundles of earlier releases don't speak of it
+    if shape is None:
+        return {}, None
+    names = [Path(file).stem for file in bundle.manifest["files"] if file.startswith("second_")]
+    arrays = {name.removeprefix("second_"): bundle.array(name) for name in names}
+    return arrays, HeadShape(**shape)
 
 
 def _require_rows(bundle: Bundle, name: str, found: int, expected: int, of: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from spotify_engine.learning.attention import Projected
 from spotify_engine.playlists.model.encoding import VECTOR_PARTS, EncodedTracks
 from spotify_engine.playlists.model.network import EPSILON
+from spotify_engine.playlists.second_stage.stage import Shares
 from spotify_engine.recommendation import (
     LEAST_SHARE,
     REST,
@@ -62,6 +63,35 @@ class Seeds:
         return "artist" if self.approximated.all() else None
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """What speaks for one track, by seed.
+
+    Attributes:
+        attention: float ``[seeds]``; sums to 1.
+        parts: by what t is made of, float ``[seeds]`` each.
+        together: float ``[seeds]``, the item-item term.
+        playlists: int ``[seeds]``, training playlists that hold both.
+        second: float ``[seeds]``, what the second stage's attention adds; None: there is none.
+        after: int ``[seeds]``, training playlists in which the track comes right after the seed.
+        bias: the track's own popularity terms.
+    """
+
+    attention: np.ndarray
+    parts: dict[str, np.ndarray]
+    together: np.ndarray
+    playlists: np.ndarray
+    second: np.ndarray | None
+    after: np.ndarray
+    bias: float
+
+    @property
+    def through(self) -> dict[str, np.ndarray]:
+        """All terms but the bias."""
+        found = {**self.parts, "item_item": self.together}
+        return found if self.second is None else {**found, "second_stage": self.second}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrackExplanation(Explanation):
     """A score taken apart twice, each time exactly.
@@ -69,12 +99,13 @@ class TrackExplanation(Explanation):
     Attributes:
         score: ``seeds.sum() + bias`` and ``sum(parts.values()) + bias``.
         seeds: float ``[seeds]``, each seed track's contribution: attention x value . t over heads,
-            and its item-item weight.
-        attention: float ``[seeds]``, mean over heads; sums to 1.
+            its item-item weight, and what the second stage's attention to it adds.
+        attention: float ``[seeds]``, mean over heads, of the second stage where there is one: there
+            each recommended track attends to other seeds. Sums to 1.
         through: by part, float ``[seeds]``: each seed's contribution through it.
         parts: the same sum by what t is made of: the track itself, the playlists it is in, its
-            artists with their genres; and the item-item term.
-        bias: the track's own popularity term.
+            artists with their genres; the item-item term; and the second stage.
+        bias: the track's own popularity terms.
         matched_genres: genres that the track's artists share with the playlist, by affinity.
         affinity: share of the playlist's tracks whose artists have each matched genre.
         influence: share of the score's movement (absolute terms) by similar listening (item-item
@@ -139,6 +170,7 @@ class Explainer:
         recommended: np.ndarray,
         together: np.ndarray,
         playlists: np.ndarray,
+        second: Shares | None = None,
     ) -> list[TrackExplanation]:
         """Explain recommendations.
 
@@ -148,6 +180,8 @@ class Explainer:
             together: float ``[seeds, n]``, the item-item term by seed.
             playlists: int ``[seeds, n]``, training playlists that hold both; 0 where the item-item
                 term has no weight.
+            second: what the second stage adds by the seeds that are in the catalogue; None: there
+                is none, or none of them is.
         """
         weighted = (attention[:, :, None] * seeds.folds[-1].values).flatten(1)
         # p has length 1: every seed's part of it is divided by the same number.
@@ -155,17 +189,32 @@ class Explainer:
         # [3 parts, seeds, n]: what each seed adds through each part of each recommended track.
         terms = torch.einsum("sd,pnd->psn", weighted, encoded.parts[:, recommended]).numpy()
         bias = encoded.bias[recommended].numpy()
-        mean_attention = attention.mean(1).numpy()
+        shape = (len(seeds), len(recommended))
+        weights = np.broadcast_to(attention.mean(1).numpy()[:, None], shape)
+        added, after = None, np.zeros(shape, np.int64)
+        if second is not None:
+            # The first stage's score is one of the second's terms.
+            terms, together = second.first * terms, second.first * together
+            bias = second.first * bias + second.popularity
+            known = seeds.rows >= 0
+            added, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+            added[known], weights[known], after[known] = (
+                second.seeds, second.attention, second.after
+            )  # fmt: skip
         playlist_genres = self.genre_shares(seeds)
         return [
             self._explain_one(
                 int(track),
                 seeds,
-                mean_attention,
-                terms[:, :, i],
-                together[:, i],
-                playlists[:, i],
-                float(bias[i]),
+                _Evidence(
+                    weights[:, i],
+                    dict(zip(VECTOR_PARTS, terms[:, :, i], strict=True)),
+                    together[:, i],
+                    playlists[:, i],
+                    None if added is None else added[:, i],
+                    after[:, i],
+                    float(bias[i]),
+                ),
                 playlist_genres,
             )
             for i, track in enumerate(recommended)
@@ -175,20 +224,13 @@ class Explainer:
         self,
         track: int,
         seeds: Seeds,
-        attention: np.ndarray,
-        terms: np.ndarray,
-        together: np.ndarray,
-        playlists: np.ndarray,
-        bias: float,
+        evidence: _Evidence,
         playlist_genres: np.ndarray,
     ) -> TrackExplanation:
-        by_part = dict(zip(VECTOR_PARTS, terms, strict=True))
-        parts = {part: float(term.sum()) for part, term in by_part.items()}
-        parts["item_item"] = float(together.sum())
+        bias, attention, through = evidence.bias, evidence.attention, evidence.through
+        parts = {part: float(term.sum()) for part, term in through.items()}
         moved = {
-            "similar listening": sum(
-                abs(parts[part]) for part in ("track", "playlists", "item_item")
-            ),
+            "similar listening": sum(abs(parts[part]) for part in parts if part != "artists"),
             "genre and artist": abs(parts["artists"]),
             "popularity": abs(bias),
         }
@@ -200,14 +242,16 @@ class Explainer:
         genres = [self.genre_names[genre] for genre in matched]
         affinity = [float(playlist_genres[genre]) for genre in matched]
         influence = {kind: value / total for kind, value in moved.items()}
-        listening = by_part["track"] + by_part["playlists"]
+        listening = through["track"] + through["playlists"]
+        if evidence.second is not None:
+            listening = listening + evidence.second
         matches = self._matches(track, seeds, genres, affinity)
-        score = float(terms.sum() + together.sum() + bias)
+        score = sum(parts.values()) + bias
         reasons = reasons_for(
             score,
             [
-                *self._listening_reasons(seeds, attention, listening, score),
-                *self._together_reasons(seeds, together, playlists),
+                *self._listening_reasons(seeds, evidence, listening, score),
+                *self._together_reasons(seeds, evidence.together, evidence.playlists),
                 *([self._genre_reason(matches, parts["artists"])] if matches else []),
                 *self.popularity_reasons(track, bias, None),
             ],
@@ -216,9 +260,9 @@ class Explainer:
         return TrackExplanation(
             row=track,
             score=score,
-            seeds=terms.sum(0) + together,
+            seeds=np.sum([*through.values()], axis=0),
             attention=attention,
-            through={**by_part, "item_item": together},
+            through=through,
             parts=parts,
             bias=bias,
             matched_genres=genres,
@@ -229,16 +273,17 @@ class Explainer:
         )
 
     def _listening_reasons(
-        self, seeds: Seeds, attention: np.ndarray, listening: np.ndarray, score: float
+        self, seeds: Seeds, evidence: _Evidence, listening: np.ndarray, score: float
     ) -> list[Reason]:
         """The strongest seeds one by one, the others that add something together."""
+        attention = evidence.attention
         order = np.argsort(-listening, kind="stable")
         strongest = [i for i in order[:SEEDS_NAMED] if listening[i] >= LEAST_SHARE * abs(score)]
         even = is_even(attention)
         reasons = [
             Reason(
                 "seed",
-                f"Similar to {self._named(seeds, i)} "
+                f"{self._related(seeds, i, int(evidence.after[i]))} "
                 f"({'' if even else f'attention: {written(attention[i])}, '}"
                 f"score {written(listening[i], '+')})",
                 float(listening[i]),
@@ -255,6 +300,12 @@ class Explainer:
             text += f" (score {written(rest, '+')})"
             reasons.append(Reason("other_seeds", text, rest, float(attention[others].sum())))
         return reasons
+
+    def _related(self, seeds: Seeds, i: int, after: int) -> str:
+        """What a seed has to do with a track: ``after``, playlists that have it right after."""
+        if after:
+            return f"Right after {self._named(seeds, i)}, in {counted(after, 'other')}"
+        return f"Similar to {self._named(seeds, i)}"
 
     def _named(self, seeds: Seeds, i: int) -> str:
         name = f'"{seeds.names[i]}" in the playlist'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -31,6 +33,22 @@ class PairCounts:
     indptr: Ids
     indices: Ids
     counts: Ids
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As :meth:`of_arrays` takes it."""
+        return {f"pairs_{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """From the arrays of a bundle or a run.
+
+        Raises:
+            LookupError, ValueError: some are missing, or don't fit each other.
+        """
+        found = cls(*(arrays[f"pairs_{name}"] for name in ("indptr", "indices", "counts")))
+        if not found.indptr[-1] == len(found.indices) == len(found.counts):
+            raise ValueError(f"{len(found.counts)} counts for {len(found.indices)} pairs")
+        return found
 
     @property
     def kinds(self) -> int:

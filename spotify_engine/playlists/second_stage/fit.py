@@ -7,7 +7,7 @@ most playlists, and is chosen by the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -27,12 +27,11 @@ from spotify_engine.playlists.second_stage.features import (
     TrackFeatures,
     batch_of,
 )
-from spotify_engine.playlists.second_stage.stage import SecondStage
+from spotify_engine.playlists.second_stage.stage import SecondStage, batches
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
 LISTS_AT_ONCE = 128  # whose first-stage scores are in memory
-BATCH = 64  # questions a step
 K = 10
 TOO_FEW = 40  # playlists with something held out
 
@@ -132,7 +131,10 @@ def fit_second_stage(
     rng = np.random.default_rng([config.seed, 1])
     lessons = _lessons(_part(stage, score, split, learn), tracks, config, rng)
     test = _part(stage, score, split, choose)
-    exam = [(rows, batch_of([test.questions[i] for i in rows], tracks)) for rows in _alike(test)]
+    exam = [
+        (rows, batch_of([test.questions[i] for i in rows], tracks))
+        for rows in batches(test.questions)
+    ]
     alone = found["first_stage"] = _figures(test.first, test.truth)
     found["candidates_hold"] = float(
         sum(each.sum() for each in test.hits) / max(len(test.truth.values), 1)
@@ -175,23 +177,11 @@ def _part(stage: SecondStage, score: ScoreFunction, split: Split, playlists: Ids
         lists.append(first[:, :K])
         for row, best in enumerate(first):
             own = known[row].astype(np.int64)
-            question = stage.question(own, best[best != NOTHING], own, _at(scores[row]))
+            question = stage.question(own, best[best != NOTHING], own, scores[row].take)
             questions.append(question)
             hits.append(np.isin(question.candidates, truth[start + row]))
     width = np.full((0, K), NOTHING, np.int32)
     return _Part(questions, truth, hits, np.concatenate([width, *lists]))
-
-
-def _at(scores: np.ndarray) -> Callable[[Ids], np.ndarray]:
-    return lambda tracks: scores[tracks]
-
-
-def _alike(part: _Part) -> list[np.ndarray]:
-    """Batches of questions of about the same number of seeds: padding costs as much as they do."""
-    asked = np.flatnonzero([len(each.candidates) > 0 for each in part.questions])
-    lengths = np.array([len(part.questions[i].seeds) for i in asked])
-    order = asked[np.argsort(lengths, kind="stable")] if len(asked) else asked
-    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
 
 def _lessons(
@@ -215,9 +205,8 @@ def _lessons(
             )
         )
         hits.append(hit[places])
-    fewer = _Part(questions, part.truth, hits, part.first)
     found = []
-    for rows in _alike(fewer):
+    for rows in batches(questions):
         edges = batch_of([questions[i] for i in rows], tracks)
         targets = torch.zeros(edges.offered.shape, dtype=torch.bool)
         for place, i in enumerate(rows):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 
 from spotify_engine.arrays import Floats, Ids, Scores
+from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.learning.edge_attention import EdgeAttention
 from spotify_engine.playlists.second_stage.candidates import FROM_FIRST, Retrievers
-from spotify_engine.playlists.second_stage.counts import AFTER, TOGETHER, PairCounts
+from spotify_engine.playlists.second_stage.counts import AFTER, TOGETHER
 from spotify_engine.playlists.second_stage.features import (
     CANDIDATE_FEATURES,
     MOST_SEEDS,
@@ -20,11 +21,36 @@ from spotify_engine.playlists.second_stage.features import (
     TrackFeatures,
     batch_of,
 )
+from spotify_engine.ragged import Ragged
 
 BELOW = 1e4
 """Taken off the first stage's score of a track that is no candidate: it comes after all of them."""
+BATCH = 64  # questions answered at once
+EDGES_AT_ONCE = 1 << 20
 ScoresAt = Callable[[Ids], Scores]
 """The first stage's scores of some tracks, for one playlist."""
+
+
+def batches(questions: Sequence[Question]) -> list[Ids]:
+    """Which questions are answered at once: those of like length, in bounded memory.
+
+    Questions without candidates are left out.
+    """
+    asked = np.flatnonzero([len(each.candidates) > 0 for each in questions])
+    sizes = np.array([len(questions[i].seeds[-MOST_SEEDS:]) for i in asked.tolist()], np.int64)
+    found: list[Ids] = []
+    start = 0
+    asked, sizes = (each[np.argsort(sizes, kind="stable")] for each in (asked, sizes))
+    most = max((len(each.candidates) for each in questions), default=0)
+    while start < len(asked):
+        stop = start + 1
+        while stop < min(len(asked), start + BATCH):
+            if (stop + 1 - start) * sizes[stop] * most > EDGES_AT_ONCE:
+                break
+            stop += 1
+        found.append(asked[start:stop])
+        start = stop
+    return found
 
 
 class HeadShape(NamedTuple):
@@ -90,17 +116,62 @@ class SecondStage:
     def scores(self, questions: Sequence[Question]) -> list[Scores]:
         """The scores of each question's candidates, float32."""
         found: list[Scores] = [np.zeros(0, np.float32)] * len(questions)
-        asked = [i for i, each in enumerate(questions) if len(each.candidates)]
-        if asked:
+        for asked in batches(questions):
             chosen = [questions[i] for i in asked]
             scores = self.head(batch_of(chosen, self.tracks)).numpy()
             for i, each, row in zip(asked, chosen, scores, strict=True):
                 found[i] = row[: len(each.candidates)]
         return found
 
-    def scored(self, question: Question) -> Scores:
-        """:meth:`scores` of one question."""
-        return self.scores([question])[0]
+    def over_all(self, scores: Scores, seeds: Ragged, hidden: Ragged | None = None) -> None:
+        """Put the second stage's scores in the place of a first stage's, over all tracks.
+
+        Tracks that are no candidate come after all that are, in the first stage's order. A playlist
+        without seeds stays as it is.
+
+        Args:
+            scores: float32 ``[playlists, tracks]``, changed in place.
+            seeds: of the same playlists.
+            hidden: tracks that are not recommended, seeds among them; None: the seeds.
+        """
+        hidden = hidden or seeds
+        best, _ = top_k(scores, hidden, FROM_FIRST)
+        asked = np.flatnonzero(seeds.lengths)
+        questions = []
+        for row in asked.tolist():
+            found = best[row][best[row] != NOTHING]
+            questions.append(
+                self.question(seeds[row].astype(np.int64), found, hidden[row], scores[row].take)
+            )
+        again = self.scores(questions)
+        scores[asked] -= BELOW
+        for place, question, own_scores in zip(asked, questions, again, strict=True):
+            scores[place, question.candidates] = own_scores
+
+    def best(
+        self,
+        seeds: Ids,
+        first: Ids,
+        first_scores: Scores,
+        hidden: Ids,
+        score_at: ScoresAt,
+        k: int,
+    ) -> tuple[Ids, Scores]:
+        """The k best tracks for a playlist and their scores, as :meth:`over_all` ranks them.
+
+        Args:
+            first, first_scores: the first stage's best, hidden ones left out, best first: at least
+                k, and as many as it gives candidates.
+        """
+        question = self.question(seeds, first, hidden, score_at)
+        scores = self.scores([question])[0]
+        order = np.argsort(-scores, kind="stable")[:k]
+        chosen, found = question.candidates[order], scores[order]
+        if len(chosen) < k:
+            left = ~np.isin(first, question.candidates)
+            chosen = np.concatenate([chosen, first[left]])[:k]
+            found = np.concatenate([found, first_scores[left] - BELOW])[:k]
+        return chosen, found.astype(np.float32)
 
     def shares(self, seeds: Ids, tracks: Ids) -> Shares:
         """What makes the scores of some tracks (int64, distinct) for a playlist."""
@@ -130,38 +201,29 @@ class SecondStage:
         return HeadShape(self.head.key.out_features, self.head.read.out_features, self.head.ordered)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`of_arrays` needs beside the catalogue: pairs and the head's parameters."""
-        pairs = self.tracks.pairs
+        """Pairs and the head's parameters: all that :meth:`of_arrays` needs beside a catalogue."""
         head = {f"head_{name}": value.numpy() for name, value in self.head.state_dict().items()}
-        return {
-            "pairs_indptr": pairs.indptr, "pairs_indices": pairs.indices,
-            "pairs_counts": pairs.counts, **head,
-        }  # fmt: skip
+        return self.tracks.pairs.arrays() | head
 
     @classmethod
     def of_arrays(
-        cls,
-        arrays: dict[str, np.ndarray],
-        shape: HeadShape,
-        popularity: Ids,
-        vectors: Floats,
-        artist: Ids,
-        audio: Floats | None,
+        cls, arrays: Mapping[str, np.ndarray], shape: HeadShape, tracks: TrackFeatures
     ) -> Self:
-        """From :meth:`arrays` and a catalogue, see :class:`TrackFeatures`.
+        """From :meth:`arrays`, and the features of the tracks that they are of.
 
         Raises:
             RuntimeError, ValueError: they don't fit each other.
         """
-        pairs = PairCounts(*(arrays[f"pairs_{part}"] for part in ("indptr", "indices", "counts")))
-        if len(pairs.indptr) != len(popularity) + 1 or pairs.indptr[-1] != len(pairs.indices):
-            raise ValueError(f"pairs of {len(pairs.indptr) - 1} tracks for {len(popularity)}")
-        tracks = TrackFeatures(pairs, popularity, vectors, artist, audio)
+        if len(tracks.pairs.indptr) != len(tracks.popularity) + 1:
+            raise ValueError(
+                f"pairs of {len(tracks.pairs.indptr) - 1} tracks for {len(tracks.popularity)}"
+            )
         head = EdgeAttention(len(tracks.names), len(CANDIDATE_FEATURES), *shape)
-        state: dict[str, Any] = {
-            name.removeprefix("head_"): torch.from_numpy(np.array(value))
-            for name, value in arrays.items()
-            if name.startswith("head_")
-        }
-        head.load_state_dict(state)
+        head.load_state_dict(
+            {
+                name.removeprefix("head_"): torch.from_numpy(np.array(value))
+                for name, value in arrays.items()
+                if name.startswith("head_")
+            }
+        )
         return cls.of(tracks, head)

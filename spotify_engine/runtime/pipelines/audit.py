@@ -29,13 +29,20 @@ from spotify_engine.playlists.measure.leaderboard import (
     leaderboard_in_words,
     measure,
     measured_part,
+    only_lists,
     render_leaderboard,
     score_row,
 )
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
 from spotify_engine.playlists.settings import KaggleJob
-from spotify_engine.runtime.pipelines.measuring import faithfulness, track_facts, votes_needed
+from spotify_engine.runtime.pipelines.measuring import (
+    faithfulness,
+    parts_of,
+    track_facts,
+    val_lists,
+    votes_needed,
+)
 from spotify_engine.runtime.pipelines.recording import record_audit
 from spotify_engine.runtime.pipelines.run import Run
 from spotify_engine.runtime.pipelines.sessions import SessionPipeline
@@ -52,6 +59,7 @@ SESSIONS_LEFT_OUT = (*TOLD, "leaderboard.*.fit_seconds", "leaderboard.*.rank_sec
 CHOSEN = "leaderboard.*.settings.*"
 PLAYLISTS_LEFT_OUT = (
     *TOLD, "mode", "start", "start.*", "item_item", "item_item.*", "titles", "titles.*",
+    "second_stage.*",
     "*.fit_seconds", "*.score_seconds", "*.tuning_seconds", "*.note",
 )  # fmt: skip
 
@@ -141,7 +149,8 @@ def _audit_playlists(
     truth = measured_part(split.test, settings)
     test = measure(predictions, truth, split.train, facts, settings.ks)
     recommender = PlaylistRecommender.load(run / "bundle")
-    val_truth = measured_part(split.val, settings)
+    lists = val_lists(recommender, split, config.second_stage)
+    val_truth = measured_part(only_lists(split.val, lists), settings)
     ranked, _ = evaluate_scorer(
         recommender.score, split.train, split.train, val_truth, n_tracks, settings.top_k
     )
@@ -152,10 +161,10 @@ def _audit_playlists(
             recommender.score, split, facts.first_artist, settings.breakdown
         )
     ours = Row(recommender.name, val=val, test=test, breakdown=breakdown)
-    alone = []
-    if recommender.items is not None:
-        without = recommender.with_items(None).score
-        alone = [score_row(f"{recommender.name} alone", without, split, facts, settings)]
+    parts = {
+        key: score_row(name, part.score, split, facts, settings)
+        for key, (name, part) in parts_of(recommender).items()
+    }
     asked = [name for name in settings.baselines if again is None or name in again]
     only = settings.model_copy(update={"baselines": tuple(asked)})
     others = baseline_rows(split, facts, only, watch)
@@ -170,10 +179,12 @@ def _audit_playlists(
     cold_start = measure_cold_start(
         recommender, titles, split, config.cold_start, votes_needed(config)
     )
-    rows = [ours, *alone, *others]
+    rows = [ours, *parts.values(), *others]
     found = {
         "metrics": {"val": val, "test": test},
-        "without_item_item": alone[0].report() if alone else None,
+        "without_item_item": None,
+        "without_second_stage": None,
+        **{key: row.report() for key, row in parts.items()},
         "baselines": {row.name: row.report() for row in others},
         "breakdown": {row.name: _figures(row.breakdown) for row in rows if row.breakdown},
         "cold_start": _by_case(cold_start),
@@ -206,7 +217,8 @@ def _audit_playlists(
 def _said_of_playlists(name: str, ours: str) -> str:
     """A dotted key as "scorer part figure"."""
     for section, scorer in (
-        ("metrics.", f"{ours}."), ("without_item_item.", f"{ours} alone."), ("baselines.", ""),
+        ("metrics.", f"{ours}."), ("without_item_item.", f"{ours} alone."),
+        ("without_second_stage.", f"{ours} first stage."), ("baselines.", ""),
         ("breakdown.", ""), ("cold_start.", "cold start."),
     ):  # fmt: skip
         if name.startswith(section):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 
+from spotify_engine.arrays import Ids
 from spotify_engine.console import console, say
 from spotify_engine.evaluation.beyond_accuracy import genres_of_tracks
 from spotify_engine.evaluation.faithfulness import deletion_test, described
@@ -30,6 +31,7 @@ from spotify_engine.playlists.measure.leaderboard import (
 )
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.report.challenge import render_breakdown
+from spotify_engine.playlists.second_stage.fit import SecondStageConfig, lists_to_choose_by
 from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.watching import Watch, telling
 
@@ -46,6 +48,7 @@ class Findings(TypedDict):
 
     metrics: Parts
     without_item_item: dict[str, Any] | None
+    without_second_stage: dict[str, Any] | None
     baselines: dict[str, dict[str, Any]]
     breakdown: dict[str, Breakdown]
     cold_start: list[ColdStartRow]
@@ -56,7 +59,6 @@ class Findings(TypedDict):
 def measure_run(
     config: KaggleJob,
     recommender: PlaylistRecommender,
-    gat: PlaylistRecommender,
     split: Split,
     facts: TrackFacts,
     titles: Sequence[str],
@@ -66,7 +68,6 @@ def measure_run(
     """Measure a recommender, and print the tables of it and of the baselines.
 
     Args:
-        gat: the same model without item-item term.
         titles: ``[playlists]``.
         baselines_of: waits for the baselines' figures on the same split.
 
@@ -75,12 +76,13 @@ def measure_run(
     """
     settings = config.evaluation
     ours = score_row(
-        recommender.name, recommender.score, split, facts, settings, fit_seconds=train_seconds
-    )
-    alone = []
-    if recommender.items is not None:
-        name = f"{recommender.name} alone"
-        alone = [score_row(name, gat.score, split, facts, settings)]
+        recommender.name, recommender.score, split, facts, settings, fit_seconds=train_seconds,
+        val_lists=val_lists(recommender, split, config.second_stage),
+    )  # fmt: skip
+    parts = {
+        key: score_row(name, part.score, split, facts, settings)
+        for key, (name, part) in parts_of(recommender).items()
+    }
     with console.status("Completing playlists of which little is known"):
         cold_start = measure_cold_start(
             recommender, titles, split, config.cold_start, votes_needed(config)
@@ -88,7 +90,7 @@ def measure_run(
     faithful = faithfulness(recommender, split, settings.seed, telling(say))
     with console.status("Waiting for the baselines on the same split"):
         baselines = baselines_of()
-    rows = [ours, *alone, *baselines]
+    rows = [ours, *parts.values(), *baselines]
     console.print(render_leaderboard(rows, settings))
     say(leaderboard_in_words({row.name: row.test for row in rows}, settings))
     breakdown = {row.name: row.breakdown for row in rows if row.breakdown}
@@ -98,13 +100,43 @@ def measure_run(
     console.print(described(recommender.name, faithful), highlight=False)
     return ours, {
         "metrics": {"val": ours.val, "test": ours.test},
-        "without_item_item": alone[0].report() if alone else None,
+        "without_item_item": _reported(parts, "without_item_item"),
+        "without_second_stage": _reported(parts, "without_second_stage"),
         "baselines": {row.name: row.report() for row in baselines},
         "breakdown": breakdown,
         "cold_start": cold_start,
         "faithfulness": faithful,
         "parameters": parameter_counts(recommender.model),
     }
+
+
+def parts_of(recommender: PlaylistRecommender) -> dict[str, tuple[str, PlaylistRecommender]]:
+    """What is measured beside a recommender: it without some part, by the report's key.
+
+    Returns:
+        (its name on the leaderboard, the recommender) each
+    """
+    found, name = {}, recommender.name
+    if recommender.items is not None:
+        found["without_item_item"] = (f"{name} alone", recommender.with_items(None))
+    if recommender.second is not None:
+        first = recommender.with_second_stage(None)
+        found["without_second_stage"] = (f"{name} first stage", first)
+    return found
+
+
+def val_lists(
+    recommender: PlaylistRecommender, split: Split, config: SecondStageConfig
+) -> Ids | None:
+    """The playlists that a recommender's validation figures are of; None: all of them.
+
+    A second stage has learned from the validation part of the others.
+    """
+    return None if recommender.second is None else lists_to_choose_by(split, config)[1]
+
+
+def _reported(parts: Mapping[str, Row], key: str) -> dict[str, Any] | None:
+    return parts[key].report() if key in parts else None
 
 
 def findings_in_words(found: Findings, config: EvaluationConfig) -> str:
@@ -124,7 +156,9 @@ def faithfulness(
         return recommender.explain([ids[i] for i in seeds], [ids[track]])[0].seeds
 
     rng = np.random.default_rng(seed)
-    return deletion_test(recommender.score, explain, split.train, rng, watch=watch)
+    return deletion_test(
+        recommender.score, recommender.score_one, explain, split.train, rng, watch=watch
+    )
 
 
 def votes_needed(config: KaggleJob) -> int | None:

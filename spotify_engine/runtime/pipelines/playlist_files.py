@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
@@ -17,6 +18,8 @@ from spotify_engine.playlists.model.graph import load_graph
 from spotify_engine.playlists.recommend.titles import TitleModel, TitleSettings
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import TABLES
+from spotify_engine.playlists.second_stage.counts import PairCounts
+from spotify_engine.playlists.second_stage.stage import HeadShape, SecondStage
 from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.training_inputs import TrainingInputs, load_best
 from spotify_engine.runtime.pipelines.measuring import track_facts
@@ -32,13 +35,26 @@ class PlaylistFiles:
 
     @cached_property
     def recommender(self) -> PlaylistRecommender:
-        """The best checkpoint with its item-item term and titles, if it has them."""
-        found, train = self.mixed, self.data_split.train
+        """The best checkpoint with item-item term, second stage and titles, if it has them."""
+        found, train = self.rescored, self.data_split.train
         if chosen := self.run.stages["titles"]["result"]["chosen"]:
             vectors = found.playlist_vectors(train)
             settings = TitleSettings(**chosen)
             found = found.with_titles(TitleModel.fit(self.titles, train, vectors, settings))
         return found
+
+    @cached_property
+    def rescored(self) -> PlaylistRecommender:
+        """The first stage with its second one, if it has one."""
+        if (shape := self.run.stages["second_stage"]["result"]["shape"]) is None:
+            return self.mixed
+        arrays = {
+            path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
+            for path in self.run.second_stage.glob("*.npy")
+        }
+        tracks = self.mixed.track_features(PairCounts.of_arrays(arrays))
+        second = SecondStage.of_arrays(arrays, HeadShape(**shape), tracks)
+        return self.mixed.with_second_stage(second)
 
     @cached_property
     def mixed(self) -> PlaylistRecommender:
@@ -58,7 +74,10 @@ class PlaylistFiles:
 
     @property
     def quality(self) -> float:
-        """Recall@10 on validation, with the item-item term as it was chosen."""
+        """Recall@10 of the first stage on validation, with the item-item term as it was chosen.
+
+        The second stage learns from most of that part.
+        """
         if chosen := self.run.stages["item_item"]["result"]["chosen"]:
             return float(chosen[MONITOR])
         return float(load_state(self.run.checkpoints / "best")["best"][0])
@@ -67,7 +86,7 @@ class PlaylistFiles:
         """Recall@10 on test, as the report has it, without all else that a report measures."""
         settings = self.config.evaluation.model_copy(update={"breakdown": None})
         row = score_row(
-            PlaylistRecommender.name, self.mixed.score, self.data_split, self.facts, settings
+            PlaylistRecommender.name, self.rescored.score, self.data_split, self.facts, settings
         )
         recall = row.test["recall@10"]
         assert recall is not None

@@ -29,6 +29,8 @@ from spotify_engine.playlists.recommend.titles import TitleTrials, choose_titles
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.report.challenge import plot_breakdown
 from spotify_engine.playlists.report.figures import plot_report
+from spotify_engine.playlists.second_stage.counts import count_pairs
+from spotify_engine.playlists.second_stage.fit import Fitted, fit_second_stage
 from spotify_engine.playlists.settings import KaggleJob
 from spotify_engine.playlists.tables.genre_vocabulary import load_vocabulary
 from spotify_engine.playlists.tables.genres import mine_artist_genres, read_artist_genres
@@ -84,6 +86,13 @@ class Titles(TitleTrials):
     """How titles were compared, and are from here on."""
 
     chosen: dict[str, float] | None
+
+
+class Rescored(Fitted):
+    """The second stage's shape, None where it isn't used, and the features of its edges."""
+
+    shape: dict[str, int] | None
+    features: list[str]
 
 
 class Evaluated(Findings):
@@ -230,6 +239,25 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         chosen = max(tried, key=lambda each: each[MONITOR]) if tried else None
         return {"used": items is not None, "chosen": chosen, "tried": tried}
 
+    def rescore(self) -> Rescored:
+        """``second_stage/``: what scores the first stage's candidates anew, if that is better."""
+        split, config = self.data_split, self.config.second_stage
+        with console.status("Counting pairs of tracks"):
+            ordered = split.strategy != "random"
+            pairs = count_pairs(split.train, split.n_tracks, ordered, config.neighbours)
+        with console.status("Fitting the second stage"):
+            stage, found = fit_second_stage(
+                self.mixed.score, self.mixed.track_features(pairs), split, config, telling(say)
+            )
+        if stage is None:
+            return {"shape": None, "features": [], **found}
+        with replaced_folder(self.run.second_stage) as partial:
+            for name, array in stage.arrays().items():
+                np.save(partial / f"{name}.npy", array, allow_pickle=False)
+        return {
+            "shape": stage.shape._asdict(), "features": list(stage.tracks.names), **found,
+        }  # fmt: skip
+
     def compare_titles(self) -> Titles:
         """Choose on validation how titles are compared."""
         split = self.data_split
@@ -252,7 +280,6 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         ours, found = measure_run(
             self.config,
             self.recommender,
-            self.gat,
             self.data_split,
             self.facts,
             self.titles,
@@ -280,6 +307,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
             "served": self.served,
             "item_item": results["item_item"],
             "titles": results["titles"],
+            "second_stage": results["second_stage"],
             **results["evaluate"],
             "in_words": findings_in_words(results["evaluate"], self.config.evaluation),
         }
@@ -293,6 +321,19 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
 
 def _tell_served(pipeline: PlaylistPipeline, history: list[dict[str, float]]) -> None:
     say(pipeline.served["in_words"])
+
+
+def _tell_rescored(pipeline: PlaylistPipeline, found: Rescored) -> None:
+    alone = found["first_stage"]
+    if not found["used"] or alone is None:
+        say(f"Second stage: not used; {found['why']}")
+        return
+    best = max(found["epochs"], key=lambda each: sum(each.values()))
+    figures = " and ".join(
+        f"{name} {best[key]:.4f} after {alone[key]:.4f}"
+        for key, name in ((MONITOR, "recall@10"), ("val_ndcg@10", "NDCG@10"))
+    )
+    say(f"Second stage: {figures}, on {found['chosen_by']:,} playlists that it was chosen by")
 
 
 def _tell_split(pipeline: PlaylistPipeline, found: HeldOut) -> None:
@@ -349,16 +390,20 @@ STAGES: tuple[Stage[PlaylistPipeline], ...] = (
         reads=("split", "train"), keys=("item_item",),
     ),
     Stage(
+        "second_stage", Part.LEARNING, PlaylistPipeline.rescore,
+        reads=("split", "train", "item_item"), keys=("second_stage",), tell=_tell_rescored,
+    ),
+    Stage(
         "titles", Part.RESULT, PlaylistPipeline.compare_titles,
         reads=(*TABLES_AND_SPLIT, "train"), keys=("titles",),
     ),
     Stage(
         "evaluate", Part.RESULT, PlaylistPipeline.evaluate,
-        reads=(*TABLES_AND_SPLIT, "train", "item_item", "titles"),
+        reads=(*TABLES_AND_SPLIT, "train", "item_item", "second_stage", "titles"),
         keys=("evaluation", "cold_start"), writes=("predictions.parquet",),
     ),
     Stage(
         "bundle", Part.RESULT, PlaylistPipeline.publish,
-        reads=("train", "item_item", "titles", "evaluate"), writes=("bundle",),
+        reads=("train", "item_item", "second_stage", "titles", "evaluate"), writes=("bundle",),
     ),
 )  # fmt: skip

@@ -69,6 +69,7 @@ class Run(Generic[Job]):
         self.rankings, self.held_out = out / "rankings.parquet", out / "held_out.parquet"
         self.report, self.checkpoints = out / "report.json", out / "checkpoints"
         self.start, self.item_item = out / "start", out / "item_item.npz"
+        self.second_stage = out / "second_stage"
         self.bundle, self.picture = out / "bundle", out / "report.png"
         self.breakdown_picture = out / "breakdown.png"
         self._stages_file = out / "stages.json"

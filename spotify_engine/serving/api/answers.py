@@ -23,12 +23,15 @@ class ReasonOut(BaseModel):
 
 
 class Path(BaseModel):
-    """A seed's contribution to a score, by what it shares with the track; the three sum to it."""
+    """A seed's contribution to a score, by what it shares with the track; they sum to it."""
 
     seed: int = Field(description="place in the answer's seeds")
     listening: float = Field(description="similar listening, as learned")
     artists: float = Field(description="artists and genres")
     item_item: float = Field(description="playlists that hold both")
+    second_stage: float = Field(
+        default=0.0, description="attention along the edge between the two: order, pairs, likeness"
+    )
 
 
 class PlaylistExplanation(BaseModel):
@@ -37,9 +40,13 @@ class PlaylistExplanation(BaseModel):
     seeds: list[float] = Field(
         description="what each of the answer's seeds adds to the score; with bias they sum to it"
     )
-    bias: float = Field(description="the track's own popularity term")
+    bias: float = Field(description="the track's own popularity terms")
+    attention: list[float] = Field(
+        default=[], description="this track's attention to each of the answer's seeds; sums to 1"
+    )
     parts: dict[str, float] = Field(
-        description="the same sum by what a track's vector is made of, and the item-item term"
+        description="the same sum by what a track's vector is made of, the item-item term and the "
+        "second stage"
     )
     influence: dict[str, float] = Field(description="shares of the score's movement; sum to 1")
     matched_genres: dict[str, float] = Field(

@@ -20,6 +20,8 @@ from spotify_engine.playlists.recommend.outcomes import Outcome, summary
 from spotify_engine.playlists.recommend.recognising import entry_of
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import AUDIO
+from spotify_engine.playlists.second_stage.candidates import FROM_FIRST
+from spotify_engine.playlists.second_stage.stage import SecondStage
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.reader import read_playlists
 from spotify_engine.reading.formats.writer import file_name, write_playlist
@@ -294,9 +296,21 @@ class PlaylistEngine:
         if recommender.items is not None:
             known = Ragged.from_lists([each.known for each in seeds])
             added = item_item_scores(recommender.items, known)
+        second = recommender.second
+        least = 0 if second is None else FROM_FIRST
         found = self.index.search(
-            vectors, added, [ask.hidden for ask in asks], [ask.request.k for ask in asks]
+            vectors,
+            added,
+            [ask.hidden for ask in asks],
+            [max(ask.request.k, least) for ask in asks],
         )
+        if second is not None:
+            found = [
+                self._again(second, ask, each, *first, vector, added, i)
+                for i, (ask, each, first, vector) in enumerate(
+                    zip(asks, seeds, found, vectors, strict=True)
+                )
+            ]
         answers = []
         for i, (ask, (rows, scores)) in enumerate(zip(asks, found, strict=True)):
             explained: list[TrackExplanation] | None = None
@@ -316,6 +330,32 @@ class PlaylistEngine:
                 self._say_seeds(answer, seeds[i], attention[i].mean(1).numpy())
             answers.append(answer)
         return answers
+
+    def _again(
+        self,
+        second: SecondStage,
+        ask: _Ask,
+        seeds: Seeds,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        vector: np.ndarray,
+        added: sparse.csr_array | None,
+        place: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the second stage makes of the first one's best (rows, their scores)."""
+        k = ask.request.k
+        if not len(seeds.known):
+            return rows[:k], scores[:k]
+        encoded = self.recommender.encoded
+
+        def score_at(tracks: np.ndarray) -> np.ndarray:
+            found: np.ndarray = encoded.vectors.numpy()[tracks] @ vector
+            found += encoded.bias.numpy()[tracks]
+            if added is not None:
+                found += added[[place]][:, tracks].toarray()[0]
+            return found
+
+        return second.best(seeds.known, rows, scores, ask.hidden, score_at, k)
 
     def _vectors(
         self, asks: Sequence[_Ask], seeds: Sequence[Seeds]
@@ -402,6 +442,7 @@ def _explanation(each: TrackExplanation) -> PlaylistExplanation:
     return PlaylistExplanation(
         seeds=each.seeds.tolist(),
         bias=each.bias,
+        attention=each.attention.tolist(),
         parts=each.parts,
         influence=each.influence,
         matched_genres=dict(zip(each.matched_genres, each.affinity, strict=True)),
@@ -411,6 +452,9 @@ def _explanation(each: TrackExplanation) -> PlaylistExplanation:
                 listening=float(each.through["track"][seed] + each.through["playlists"][seed]),
                 artists=float(each.through["artists"][seed]),
                 item_item=float(each.through["item_item"][seed]),
+                second_stage=float(each.through["second_stage"][seed])
+                if "second_stage" in each.through
+                else 0.0,
             )
             for seed in np.argsort(-np.abs(each.seeds), kind="stable")[:PATHS].tolist()
         ],
