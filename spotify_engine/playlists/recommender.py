@@ -36,7 +36,7 @@ from spotify_engine.playlists.recommend.titles import TitleModel
 from spotify_engine.playlists.schema import PLAYLIST, TRACK
 from spotify_engine.playlists.second_stage.counts import PairCounts
 from spotify_engine.playlists.second_stage.features import Question, TrackFeatures
-from spotify_engine.playlists.second_stage.stage import SecondStage
+from spotify_engine.playlists.second_stage.stage import LEAST_SEEDS, SecondStage
 from spotify_engine.playlists.tables.genre_vocabulary import TitleGenres, load_vocabulary
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.writer import Written
@@ -217,14 +217,16 @@ class PlaylistRecommender:
 
     def score_one(self, seeds: Ragged, track: int) -> Scores:
         """A track's score in each of some playlists, whether it is a candidate there or not."""
-        first = self._score(self._fold(seeds)[0], seeds)[:, track]
-        if self.second is None:
-            return first
-        chosen = np.array([track])
-        questions = [
-            Question(own.astype(np.int64), chosen, first[[row]]) for row, own in enumerate(seeds)
-        ]
-        return np.concatenate(self.second.scores(questions))
+        found = self._score(self._fold(seeds)[0], seeds)[:, track].copy()
+        asked = np.flatnonzero(seeds.lengths >= LEAST_SEEDS)
+        if self.second is not None and len(asked):
+            chosen = np.array([track])
+            questions = [
+                Question(seeds[row].astype(np.int64), chosen, found[[row]])
+                for row in asked.tolist()
+            ]
+            found[asked] = np.concatenate(self.second.scores(questions))
+        return found
 
     def playlist_vectors(self, seeds: Ragged) -> np.ndarray:
         """p of each playlist, float32 ``[playlists, out]``."""
@@ -384,7 +386,7 @@ class PlaylistRecommender:
             if self.together is not None:
                 playlists[seeds.rows >= 0] = self.together[seeds.known][:, chosen].toarray()
         shares = None
-        if self.second is not None and len(seeds.known) and len(chosen):
+        if self.second is not None and len(seeds.known) >= LEAST_SEEDS and len(chosen):
             shares = self.second.shares(seeds.known, np.asarray(chosen))
         return self.explainer.explain(
             self.encoded, seeds, attention, chosen, together, playlists, shares

@@ -27,7 +27,7 @@ from spotify_engine.playlists.second_stage.features import (
     TrackFeatures,
     batch_of,
 )
-from spotify_engine.playlists.second_stage.stage import SecondStage, batches
+from spotify_engine.playlists.second_stage.stage import LEAST_SEEDS, SecondStage, batches
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
@@ -91,7 +91,7 @@ class _Part:
 
 def lists_to_choose_by(split: Split, config: SecondStageConfig) -> tuple[Ids, Ids]:
     """(playlists to learn from, playlists to choose by), int64, ascending."""
-    held = np.flatnonzero((split.val.lengths > 0) & (split.train.lengths > 0))
+    held = np.flatnonzero((split.val.lengths > 0) & (split.train.lengths >= LEAST_SEEDS))
     drawn = np.random.default_rng(config.seed).permutation(held)[: config.playlists]
     choose = min(len(drawn) // 5, 1000)
     return np.sort(drawn[choose:]), np.sort(drawn[:choose])

@@ -27,6 +27,8 @@ BELOW = 1e4
 """Taken off the first stage's score of a track that is no candidate: it comes after all of them."""
 BATCH = 64  # questions answered at once
 EDGES_AT_ONCE = 1 << 20
+LEAST_SEEDS = 3
+"""Of fewer, no order is to be read: there the first stage is better alone, on validation."""
 ScoresAt = Callable[[Ids], Scores]
 """The first stage's scores of some tracks, for one playlist."""
 
@@ -106,7 +108,7 @@ class SecondStage:
         """The candidates for a playlist, but hidden ones.
 
         Args:
-            seeds: int64, in order, the last one last; at least one.
+            seeds: int64, in order, the last one last.
             first: int64, the best of the first stage.
         """
         candidates = self.retrievers.all(seeds, first[:FROM_FIRST], hidden)
@@ -127,7 +129,7 @@ class SecondStage:
         """Put the second stage's scores in the place of a first stage's, over all tracks.
 
         Tracks that are no candidate come after all that are, in the first stage's order. A playlist
-        without seeds stays as it is.
+        of fewer than three seeds stays as it is.
 
         Args:
             scores: float32 ``[playlists, tracks]``, changed in place.
@@ -136,7 +138,7 @@ class SecondStage:
         """
         hidden = hidden or seeds
         best, _ = top_k(scores, hidden, FROM_FIRST)
-        asked = np.flatnonzero(seeds.lengths)
+        asked = np.flatnonzero(seeds.lengths >= LEAST_SEEDS)
         questions = []
         for row in asked.tolist():
             found = best[row][best[row] != NOTHING]
@@ -187,7 +189,7 @@ class SecondStage:
         counts = self.tracks.pairs.block(seeds, tracks[order])[:, back]
         nothing = np.zeros(counts.shape[:2], np.int64)
         return Shares(
-            float(self.head.weight[0] / self.head.candidate_scale[0]),
+            float(self.head.weight[0].detach() / self.head.candidate_scale[0]),
             whole[0],
             found.candidates[0, :, CANDIDATE_FEATURES.index("popularity")].numpy()[back],
             whole[1],

@@ -21,7 +21,7 @@ from spotify_engine.playlists.recommend.recognising import entry_of
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import AUDIO
 from spotify_engine.playlists.second_stage.candidates import FROM_FIRST
-from spotify_engine.playlists.second_stage.stage import SecondStage
+from spotify_engine.playlists.second_stage.stage import LEAST_SEEDS, SecondStage
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.reader import read_playlists
 from spotify_engine.reading.formats.writer import file_name, write_playlist
@@ -344,7 +344,7 @@ class PlaylistEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the second stage makes of the first one's best (rows, their scores)."""
         k = ask.request.k
-        if not len(seeds.known):
+        if len(seeds.known) < LEAST_SEEDS:
             return rows[:k], scores[:k]
         encoded = self.recommender.encoded
 
