@@ -43,7 +43,7 @@ class Contributions(NamedTuple):
     """A score taken apart, exactly.
 
     Attributes:
-        edges: ``[Q, S, C, F]``, what each source adds through each feature.
+        edges: ``[Q, S, C, F - key_only]``, what each source adds through each feature.
         candidates: ``[Q, C, G]``, what each feature of the candidate adds. The score is the sum of
             both.
         attention: ``[Q, S, C, H]``; sums to 1 over the sources.
@@ -78,6 +78,8 @@ class EdgeAttention(nn.Module):
         heads: H.
         hidden: width of what the logits are read from.
         ordered: whether the age of a track means anything; else attention doesn't see it.
+        key_only: how many of the last features of an edge attention alone sees: what is the same
+            for all candidates is no message to any of them.
     """
 
     edge_scale: Tensor
@@ -90,6 +92,7 @@ class EdgeAttention(nn.Module):
         heads: int = 4,
         hidden: int = 16,
         ordered: bool = True,
+        key_only: int = 0,
     ) -> None:
         super().__init__()
         self.register_buffer("edge_scale", torch.ones(edge_features))
@@ -100,7 +103,7 @@ class EdgeAttention(nn.Module):
         classes = len(AGES) + 1 if ordered else 1
         self.age_read = nn.Parameter(torch.zeros(classes, hidden))
         self.age_key = nn.Parameter(torch.zeros(classes, heads))
-        self.value = nn.Parameter(torch.full((heads, edge_features), 0.1))
+        self.value = nn.Parameter(torch.full((heads, edge_features - key_only), 0.1))
         self.weight = nn.Parameter(torch.zeros(candidate_features))
 
     @torch.no_grad()
@@ -129,7 +132,7 @@ class EdgeAttention(nn.Module):
     def forward(self, questions: Edges) -> Tensor:
         """Scores ``[Q, C]``; minus infinity where no candidate is offered."""
         attention, x = self.attention(questions)
-        message = x @ self.value.T  # [Q, S, C, H]
+        message = x[..., : self.value.shape[1]] @ self.value.T  # [Q, S, C, H]
         scores = (attention * message).sum((1, 3))
         scores = scores + (questions.candidates / self.candidate_scale) @ self.weight
         return scores.masked_fill(~questions.offered, -torch.inf)
@@ -138,7 +141,7 @@ class EdgeAttention(nn.Module):
     def contributions(self, questions: Edges) -> Contributions:
         """Each source's and each feature's share of the scores."""
         attention, x = self.attention(questions)
-        by_edge = (attention @ self.value) * x
+        by_edge = (attention @ self.value) * x[..., : self.value.shape[1]]
         own = questions.candidates / self.candidate_scale * self.weight
         return Contributions(by_edge, own, attention)
 

@@ -115,8 +115,10 @@ def test_classes_of_age():
 def test_features_are_scaled_by_what_is_there_and_zero_stays_zero():
     made, asked = EdgeAttention(6, 2), questions()
     asked.edges[..., 3] = 0
-    made.fit_scale([asked, questions(seed=1)])
-    there = torch.cat([asked.edges[..., 0].flatten(), questions(seed=1).edges[..., 0].flatten()])
+    more = questions(seed=1)
+    more.edges[..., 3] = 0
+    made.fit_scale([asked, more])
+    there = torch.cat([asked.edges[..., 0].flatten(), more.edges[..., 0].flatten()])
     assert made.edge_scale[0] == pytest.approx(there[there != 0].square().mean().sqrt().item())
     assert made.edge_scale[3] == 1
     nothing = asked._replace(

@@ -205,7 +205,7 @@ def test_playlists_are_completed_from_exactly_n_of_their_train_tracks(split):
     for row, (drawn, train) in enumerate(zip(five, list(split.train)[2:], strict=True)):
         assert len(set(drawn)) == 5, row
         assert set(drawn) <= set(train.tolist()), row
-    assert everything == [row.tolist() for row in split.train]
+    assert everything == [row.tolist() for row in split.known_before_test]
 
 
 def test_seeds_are_drawn_evenly(split):

@@ -84,12 +84,15 @@ def test_every_baseline_beats_chance_on_two_blocks(split, facts):
     json.dumps([row.report() for row in rows.values()], allow_nan=False)
 
 
-def test_seeds_are_train_and_known_tracks_are_never_listed(split, facts):
+def test_seeds_are_all_that_is_known_in_order_and_are_never_listed(split, facts):
     scorer = Recorder()
     row = score_row("recorder", scorer, split, facts, SMALL)
     assert scorer.fitted == []
-    for seeds in scorer.seeds:
-        np.testing.assert_array_equal(seeds.values, split.train.values)
+    before_val, before_test, *_ = scorer.seeds
+    np.testing.assert_array_equal(before_val.values, split.train.values)
+    np.testing.assert_array_equal(before_test.values, split.known_before_test.values)
+    for i, known in enumerate(split.known_before_test):
+        assert known.tolist() == [*split.train[i], *split.val[i]]
     for i, known in enumerate(split.known_before_test):
         expected = [track for track in range(N_TRACKS)[::-1] if track not in known]
         assert row.predictions[i].tolist() == expected[:8]

@@ -136,10 +136,10 @@ def explainer(world: Any) -> Explainer:
 def test_lists_of_seeds_read_well(explainer: Explainer, mixed: Any) -> None:
     """0, 1, 2 and many others; those that take away are not said to be similar."""
     seeds = mixed.seeds(mixed.resolve([f"id{i}" for i in range(6)]))
-    attention = np.full(6, 1 / 6)
+    attention, never = np.full(6, 1 / 6), np.zeros(6, np.int64)
 
     def others(listening: list[float]) -> list[str]:
-        found = explainer._listening_reasons(seeds, attention, np.array(listening), 1.0)
+        found = explainer._listening_reasons(seeds, attention, never, np.array(listening), 1.0)
         return [r.text for r in found if r.kind == "other_seeds"]
 
     assert others([0.3, 0.3, 0.3, -0.1, -0.1, 0]) == []
@@ -153,7 +153,9 @@ def test_lists_of_seeds_read_well(explainer: Explainer, mixed: Any) -> None:
         "Similar to the playlist's other 3 tracks (score +0.30)"
     ]
     four = mixed.seeds(mixed.resolve([f"id{i}" for i in range(4)]))
-    last = explainer._listening_reasons(four, attention[:4], np.array([0.3, 0.3, 0.3, 0.004]), 1.0)
+    last = explainer._listening_reasons(
+        four, attention[:4], never[:4], np.array([0.3, 0.3, 0.3, 0.004]), 1.0
+    )
     assert last[-1].text == "Similar to the playlist's other track (score +0.004)"
 
 

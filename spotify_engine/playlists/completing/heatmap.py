@@ -27,13 +27,17 @@ def plot_attention(
 
     terms = np.stack([explanation.seeds for explanation in explanations])
     # More columns than these are not legible: the tracks with most attention are shown.
-    shown = np.sort(np.argsort(-explanations[0].attention, kind="stable")[:40])
-    width = max(7.0, 0.34 * len(shown) + 4)
-    figure = Figure(figsize=(width, 3.4 + 0.32 * len(recommended)), layout="constrained")
+    each = np.stack([explanation.attention for explanation in explanations])
+    attention = each.mean(axis=0)
+    shown = np.sort(np.argsort(-attention, kind="stable")[:40])
+    # Without a second stage, one row says it for all recommendations.
+    alike = np.allclose(each, attention)
+    weights = attention[None] if alike else each
+    height = 3.4 + 0.32 * (len(recommended) + len(weights) - 1)
+    figure = Figure(figsize=(max(7.0, 0.34 * len(shown) + 4), height), layout="constrained")
     FigureCanvasAgg(figure)
-    attention = explanations[0].attention
     some = shown_of(attention, shown)
-    if is_even(attention):
+    if alike and is_even(attention):
         # A row of one colour shows nothing.
         bottom = figure.subplots()
         figure.suptitle(
@@ -42,14 +46,15 @@ def plot_attention(
         )
     else:
         top, bottom = figure.subplots(
-            2, 1, sharex=True, height_ratios=[1, max(len(recommended), 2)]
+            2, 1, sharex=True, height_ratios=[len(weights), max(len(recommended), 2)]
         )
-        heat = top.imshow(attention[shown][None], cmap="Blues", aspect="auto", vmin=0)
-        top.set_yticks([0], ["attention"])
+        heat = top.imshow(weights[:, shown], cmap="Blues", aspect="auto", vmin=0)
+        labels = ["attention"] if alike else [_short(text) for text in recommended]
+        top.set_yticks(range(len(weights)), labels)
         figure.suptitle(
             f"Attention over the playlist's tracks{some},\nand what each adds to each score"
         )
-        figure.colorbar(heat, ax=top, pad=0.01)
+        figure.colorbar(heat, ax=top, pad=0.01, label=None if alike else "attention")
     limit = float(np.abs(terms[:, shown]).max()) or 1.0
     heat = bottom.imshow(terms[:, shown], cmap="RdBu", aspect="auto", vmin=-limit, vmax=limit)
     bottom.set_yticks(range(len(recommended)), [_short(text) for text in recommended])

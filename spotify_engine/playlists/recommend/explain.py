@@ -250,7 +250,7 @@ class Explainer:
         reasons = reasons_for(
             score,
             [
-                *self._listening_reasons(seeds, evidence, listening, score),
+                *self._listening_reasons(seeds, attention, evidence.after, listening, score),
                 *self._together_reasons(seeds, evidence.together, evidence.playlists),
                 *([self._genre_reason(matches, parts["artists"])] if matches else []),
                 *self.popularity_reasons(track, bias, None),
@@ -273,17 +273,21 @@ class Explainer:
         )
 
     def _listening_reasons(
-        self, seeds: Seeds, evidence: _Evidence, listening: np.ndarray, score: float
+        self,
+        seeds: Seeds,
+        attention: np.ndarray,
+        after: np.ndarray,
+        listening: np.ndarray,
+        score: float,
     ) -> list[Reason]:
         """The strongest seeds one by one, the others that add something together."""
-        attention = evidence.attention
         order = np.argsort(-listening, kind="stable")
         strongest = [i for i in order[:SEEDS_NAMED] if listening[i] >= LEAST_SHARE * abs(score)]
         even = is_even(attention)
         reasons = [
             Reason(
                 "seed",
-                f"{self._related(seeds, i, int(evidence.after[i]))} "
+                f"{self._related(seeds, i, int(after[i]))} "
                 f"({'' if even else f'attention: {written(attention[i])}, '}"
                 f"score {written(listening[i], '+')})",
                 float(listening[i]),

@@ -14,6 +14,7 @@ from spotify_engine.learning.edge_attention import AGES, Edges, age_classes
 from spotify_engine.playlists.second_stage.counts import KINDS, PairCounts, strengths
 
 MOST_SEEDS = 1000  # the last ones of a playlist that are attended to
+KEY_ONLY = 1  # of the last features of an edge
 CANDIDATE_FEATURES = ("first stage", "popularity")
 
 

@@ -22,12 +22,17 @@ from spotify_engine.learning.edge_attention import EdgeAttention, Edges, next_lo
 from spotify_engine.pipelines import MONITOR
 from spotify_engine.playlists.second_stage.candidates import FROM_FIRST
 from spotify_engine.playlists.second_stage.features import (
-    CANDIDATE_FEATURES,
     Question,
     TrackFeatures,
     batch_of,
 )
-from spotify_engine.playlists.second_stage.stage import LEAST_SEEDS, SecondStage, batches
+from spotify_engine.playlists.second_stage.stage import (
+    LEAST_SEEDS,
+    HeadShape,
+    SecondStage,
+    batches,
+    new_head,
+)
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
 
@@ -123,10 +128,8 @@ def fit_second_stage(
     if len(learn) + len(choose) < TOO_FEW:
         return None, found | {"why": "too few playlists to learn from"}
     torch.manual_seed(config.seed)
-    ordered = split.strategy != "random"
-    head = EdgeAttention(
-        len(tracks.names), len(CANDIDATE_FEATURES), config.heads, config.hidden, ordered
-    )
+    shape = HeadShape(config.heads, config.hidden, ordered=split.strategy != "random")
+    head = new_head(tracks, shape)
     stage = SecondStage.of(tracks, head)
     rng = np.random.default_rng([config.seed, 1])
     lessons = _lessons(_part(stage, score, split, learn), tracks, config, rng)

@@ -16,6 +16,7 @@ from spotify_engine.playlists.second_stage.candidates import FROM_FIRST, Retriev
 from spotify_engine.playlists.second_stage.counts import AFTER, TOGETHER
 from spotify_engine.playlists.second_stage.features import (
     CANDIDATE_FEATURES,
+    KEY_ONLY,
     MOST_SEEDS,
     Question,
     TrackFeatures,
@@ -61,6 +62,11 @@ class HeadShape(NamedTuple):
     heads: int
     hidden: int
     ordered: bool
+
+
+def new_head(tracks: TrackFeatures, shape: HeadShape) -> EdgeAttention:
+    """A head for the features of some tracks, before it has learned."""
+    return EdgeAttention(len(tracks.names), len(CANDIDATE_FEATURES), *shape, KEY_ONLY)
 
 
 class Shares(NamedTuple):
@@ -220,7 +226,7 @@ class SecondStage:
             raise ValueError(
                 f"pairs of {len(tracks.pairs.indptr) - 1} tracks for {len(tracks.popularity)}"
             )
-        head = EdgeAttention(len(tracks.names), len(CANDIDATE_FEATURES), *shape)
+        head = new_head(tracks, shape)
         head.load_state_dict(
             {
                 name.removeprefix("head_"): torch.from_numpy(np.array(value))

@@ -42,6 +42,12 @@ class SampleConfig(BaseModel):
     )
     noise_share: float = Field(0.12, ge=0, le=1, description="Part drawn from any group at all.")
     genre_title_share: float = Field(0.3, ge=0, le=0.9, description="Titles that name the genre.")
+    ordered: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1: playlists go from taste to taste, artist by artist; 0: A to Z.",
+    )
     malformed_share: float = Field(0.009, ge=0, le=0.04, description="Rows without four fields.")
 
     @model_validator(mode="after")

@@ -107,6 +107,25 @@ def draw_tracks(
     return key // config.tracks, key % config.tracks
 
 
+def _walk(
+    rng: np.random.Generator,
+    playlist: np.ndarray,
+    track: np.ndarray,
+    catalogue: InventedCatalogue,
+) -> np.ndarray:
+    """The order of the rows in which each playlist goes through its groups, one after the other.
+
+    Groups come in any order, artists about as they are numbered, their tracks at random.
+    """
+    artist = catalogue.track_artist[track].astype(np.int64)
+    group = catalogue.artist_group[artist]
+    visits, visit = np.unique(playlist * len(catalogue.group_share) + group, return_inverse=True)
+    when = rng.random(len(visits))[visit]
+    place = artist + rng.normal(0, 1.0, len(artist))
+    walked: np.ndarray = np.lexsort((place, when, playlist))
+    return walked
+
+
 def _malformed(kind: int, user: str, artist: str, track: str, title: str) -> str:
     """A line that doesn't hold four fields; all but the last kind end with their own line."""
     match kind % 40:
@@ -158,7 +177,10 @@ def _faulty_lines(
 def write_playlists(
     path: Path, config: SampleConfig, catalogue: InventedCatalogue
 ) -> tuple[int, np.ndarray]:
-    """Write the playlists file; rows of a playlist are in alphabetical order of the track name.
+    """Write the playlists file.
+
+    Rows of a playlist are in alphabetical order of the track name, as in the real file; with
+    ``ordered``, they go from taste group to taste group, and in each from artist to artist.
 
     Returns:
         (rows written, malformed ones included; bool ``[tracks]``, which occur).
@@ -187,8 +209,12 @@ def write_playlists(
             playlists = np.flatnonzero(chunk_of == chunk)
             lengths = np.round(plan.length[playlists] * more).astype(np.int64)
             playlist, track = draw_tracks(rng, playlists, lengths, plan, catalogue, config)
-            key = np.sort(playlist * config.tracks + rank[track])
-            playlist, track = key // config.tracks, order[key % config.tracks]
+            if config.ordered:
+                walked = _walk(rng, playlist, track, catalogue)
+                playlist, track = playlist[walked], track[walked]
+            else:
+                key = np.sort(playlist * config.tracks + rank[track])
+                playlist, track = key // config.tracks, order[key % config.tracks]
             seen[track] = True
             columns = (
                 user_text.take(pa.array(plan.user[playlist])),

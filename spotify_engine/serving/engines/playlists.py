@@ -327,7 +327,10 @@ class PlaylistEngine:
                 recommended.append(out)
             answer = self._answer(ask, seeds[i].fallback, recommended)
             if ask.request.explain:
-                self._say_seeds(answer, seeds[i], attention[i].mean(1).numpy())
+                weights = attention[i].mean(1).numpy()
+                if explained:  # each recommendation may attend otherwise
+                    weights = np.mean([each.attention for each in explained], axis=0)
+                self._say_seeds(answer, seeds[i], weights)
             answers.append(answer)
         return answers
 

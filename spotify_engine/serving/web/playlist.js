@@ -33,7 +33,7 @@ const TERMS = {
 };
 const PARTS = {
   track: "the track itself", playlists: "playlists it is in", artists: "its artists and genres",
-  item_item: "playlists with both",
+  item_item: "playlists with both", second_stage: "attention to order, pairs and likeness",
 };
 
 /**
@@ -245,6 +245,8 @@ function drawHeatmap(root, answer, selected) {
   order.sort((a, b) => answer.seeds[b].attention - answer.seeds[a].attention);
   const shown = order.slice(0, COLUMNS);
   const even = answer.even_attention;
+  const own = selected.explanation?.attention?.length ? selected.explanation.attention : null;
+  const attention = (place) => (own ? own[place] : answer.seeds[place].attention);
   const held = shown.reduce((sum, place) => sum + answer.seeds[place].attention, 0);
   const rows = answer.recommendations.filter((each) => each.explanation).map((each) => ({
     label: each.name,
@@ -262,10 +264,10 @@ function drawHeatmap(root, answer, selected) {
         h("p", { class: "hint" }, "The model gives all of these tracks the same attention."),
       heatmap({
         caption: "What each track of the playlist adds to each recommendation's score" +
-          (even ? "" : ", and its attention"),
+          (even ? "" : own ? `, and what ${selected.name} attends to` : ", and its attention"),
         columns: shown.map((place) => ({
           label: answer.seeds[place].name,
-          attention: even ? null : answer.seeds[place].attention,
+          attention: even ? null : attention(place),
         })),
         rows,
       }),

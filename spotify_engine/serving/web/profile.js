@@ -96,7 +96,7 @@ function median(values) {
 export function paths(answer, recommendation) {
   const { paths: strongest, parts, bias, matched_genres: matched } = recommendation.explanation;
   const named = strongest.slice(0, NAMED);
-  const whole = { listening: parts.track + parts.playlists, artists: parts.artists, item_item: parts.item_item };
+  const whole = { listening: parts.track + parts.playlists, artists: parts.artists, item_item: parts.item_item, second_stage: parts.second_stage ?? 0 };
   const tracks = named.map((path) => ({ ...path, label: answer.seeds[path.seed].name }));
   const left = answer.seeds.length - tracks.length;
   if (left) {
@@ -108,6 +108,7 @@ export function paths(answer, recommendation) {
   const shared = [sameArtist && recommendation.artist, ...Object.keys(matched).slice(0, 2)].filter(Boolean);
   const kinds = [
     { kind: "item_item", label: "playlists with both", value: whole.item_item },
+    { kind: "second_stage", label: "order and pairs", value: whole.second_stage },
     { kind: "listening", label: "similar listening", value: whole.listening },
     { kind: "artists", label: shared.length ? shared.join(", ") : "artist and genres", value: whole.artists },
     { kind: "bias", label: "its popularity", value: bias },
