@@ -134,8 +134,8 @@ def test_the_report_is_complete(run: Path, report: dict[str, Any], split: pd.Dat
     assert data["graph"]["edges"]["playlist__contains__track"] == data["split"]["train"]
 
     stages = {
-        "prepare", "split", "genres", "graph", "start", "train", "item_item", "titles", "evaluate",
-        "bundle",
+        "prepare", "split", "genres", "graph", "start", "train", "item_item", "second_stage",
+        "titles", "evaluate", "bundle",
     }  # fmt: skip
     assert report["seconds"].keys() == stages
     assert all(seconds > 0 for seconds in report["seconds"].values())
@@ -160,6 +160,8 @@ def test_groups_are_measured_for_every_scorer(report: dict[str, Any]) -> None:
     ours = ["playlist-gat"]
     if report["without_item_item"]:
         ours.append("playlist-gat alone")
+    if report["without_second_stage"]:
+        ours.append("playlist-gat first stage")
     assert list(breakdown) == [*ours, *report["baselines"]]
     for part in ("seeds", "lengths", "popularity"):
         measured = [[row["playlists"] for row in each[part]] for each in breakdown.values()]

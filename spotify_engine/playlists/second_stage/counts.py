@@ -112,8 +112,8 @@ def count_pairs(train: Ragged, n_tracks: int, ordered: bool, neighbours: int) ->
     every = np.unique(np.concatenate(keys))
     row, column = np.divmod(every, n_tracks)
     counts = np.zeros((len(every), len(parts)), np.int64)
-    if len(every):
-        counts[:, TOGETHER] = np.asarray(together[row, column]).ravel()
+    # Whoever comes soon after another stands together with it, too.
+    counts[:, TOGETHER] = together.data[np.searchsorted(_keys(together), every)]
     for kind, (key, part) in enumerate(zip(keys, parts, strict=True)):
         if kind != TOGETHER:
             counts[np.searchsorted(every, key), kind] = part.data
@@ -140,9 +140,13 @@ def _together(
     column = together.indices
     strength = strengths(together.data[:, None], popularity[row], popularity[column])[:, TOGETHER]
     strength[row == column] = -1
-    order = np.lexsort((-strength, row))
-    rank = np.arange(len(order)) - together.indptr[row]
-    kept = np.sort(order[(rank < neighbours) & (strength[order] > 0)])
+    keep = strength > 0
+    # Only those of rows with too many are sorted: a tenth of the pairs of a large catalogue.
+    crowded = np.flatnonzero((np.diff(together.indptr) > neighbours)[row])
+    order = crowded[np.lexsort((-strength[crowded], row[crowded]))]
+    starts = np.searchsorted(row[order], np.arange(n_tracks))
+    keep[order[np.arange(len(order)) - starts[row[order]] >= neighbours]] = False
+    kept = np.flatnonzero(keep)
     shape = (n_tracks, n_tracks)
     strongest = sparse.csr_array((together.data[kept], (row[kept], column[kept])), shape=shape)
     return together, strongest
