@@ -3,7 +3,7 @@
     python jobs/train_kaggle.py --mode balanced --out runs/balanced
     python benchmarks/second_stage.py --run runs/balanced --seeds 2
 
-Fits the head of a finished run again without one feature, retriever or the order at a time, on
+Fits the head of a finished run again without one feature or the order at a time, on
 validation alone: learned from most playlists, measured on the others, the mean over several draws
 of which they are.
 """
@@ -27,7 +27,6 @@ from rich.table import Table
 
 from spotify_engine.config import load_config, read_yaml
 from spotify_engine.evaluation.splits import Split
-from spotify_engine.playlists.second_stage import candidates
 from spotify_engine.playlists.second_stage.counts import count_pairs
 from spotify_engine.playlists.second_stage.features import TrackFeatures
 from spotify_engine.playlists.second_stage.fit import SecondStageConfig, fit_second_stage
@@ -51,21 +50,6 @@ def without_feature(column: int) -> AbstractContextManager[object]:
     return patch.object(TrackFeatures, "edges", fewer)
 
 
-def without_retriever(name: str) -> AbstractContextManager[object]:
-    """Candidates as they would be without those of one retriever."""
-    find = candidates.Retrievers.find
-
-    def fewer(
-        self: candidates.Retrievers, seeds: np.ndarray, first: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        found = find(self, seeds, first)
-        if name == "first stage":  # it alone
-            return {name: found[name]}
-        return {key: value for key, value in found.items() if key != name}
-
-    return patch.object(candidates.Retrievers, "find", fewer)
-
-
 def entropies(stage: SecondStage, split: Split, most: int = 300) -> list[tuple[str, int, float]]:
     """By number of seeds: (band, playlists, entropy of attention as a share of an even one's)."""
     found: list[tuple[str, int, float]] = []
@@ -75,7 +59,8 @@ def entropies(stage: SecondStage, split: Split, most: int = 300) -> list[tuple[s
         shares = []
         for row in rows.tolist():
             seeds = split.train[row].astype(np.int64)
-            chosen = stage.retrievers.all(seeds, seeds[:0], seeds)[:20]
+            places = stage.tracks.pairs.of(seeds[-3:])[1]
+            chosen = np.setdiff1d(stage.tracks.pairs.indices[places], seeds).astype(np.int64)[:20]
             if len(chosen):
                 weights = stage.shares(seeds, chosen).attention
                 entropy = -(weights * np.log(np.maximum(weights, 1e-12))).sum(0)
@@ -120,19 +105,9 @@ def main() -> int:
     whole = measured(nullcontext, split)
     table.add_row("none (first stage)", f"{whole[0]:.4f}", f"{whole[1]:.4f}")
     table.add_row("whole", f"{whole[2]:.4f}", f"{whole[3]:.4f}")
-    names = [("feature", name) for name in tracks.names]
-    names += [
-        ("retriever", name) for name, kind, *_ in candidates.ALONG_PAIRS if kind < pairs.kinds
-    ]
-
-    for what, name in names:
-        if what == "feature":
-            column = tracks.names.index(name)
-            found = measured(lambda column=column: without_feature(column), split)
-        else:
-            found = measured(lambda name=name: without_retriever(name), split)
-        said = f"without {what} {name}" if name != "first stage" else "first stage's alone"
-        table.add_row(said, f"{found[2]:.4f}", f"{found[3]:.4f}")
+    for column, name in enumerate(tracks.names):
+        found = measured(lambda column=column: without_feature(column), split)
+        table.add_row(f"without {name}", f"{found[2]:.4f}", f"{found[3]:.4f}")
     if ordered:
         unordered = Split(split.train, split.val, split.test, split.n_tracks, "random", None)
         found = measured(nullcontext, unordered)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from spotify_engine.evaluation.ranking import top_k
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.playlists.recommender import PlaylistRecommender
-from spotify_engine.playlists.second_stage.candidates import Retrievers
 from spotify_engine.playlists.second_stage.counts import (
     AFTER,
     BEFORE,
@@ -153,34 +152,6 @@ def test_arrays_that_do_not_fit_are_refused():
         PairCounts.of_arrays(arrays | {"pairs_counts": arrays["pairs_counts"][:-1]})
 
 
-# Candidates
-
-
-def test_candidates_come_from_every_retriever_and_hidden_ones_from_none():
-    found = features(chains())
-    retrievers = Retrievers.of(found.pairs, found.popularity, found.artist)
-    seeds, first = np.array([3, 7, 20]), np.array([50, 51])
-    by = retrievers.find(seeds, first)
-    assert {"first stage", "right after", "same artists"} < set(by)
-    assert 21 in by["right after"]
-    assert set(by["same artists"]) == {3, 4, 5, 6, 7, 8, 18, 19, 20}
-    hidden = np.array([3, 7, 20, 21])
-    candidates = retrievers.all(seeds, first, hidden)
-    assert (np.diff(candidates) > 0).all()
-    assert not np.isin(hidden, candidates).any()
-    union = np.unique(np.concatenate([*by.values()]))
-    assert set(candidates) == set(union) - set(hidden)
-
-
-def test_without_order_nobody_is_found_by_it():
-    found = features(chains(), ordered=False)
-    by = Retrievers.of(found.pairs, found.popularity, found.artist).find(
-        np.array([3]), np.array([])
-    )
-    assert "right after" not in by
-    assert "together with all" in by
-
-
 # Features
 
 
@@ -299,9 +270,7 @@ def test_one_answer_is_a_row_of_all_scores(split, fitted):
         own = seeds[row].astype(np.int64)
         first, first_scores = top_k(alone[[row]], Ragged.from_lists([own]), 100)
         there = first[0] >= 0
-        chosen, found = stage.best(
-            own, first[0][there], first_scores[0][there], own, alone[row].take, 40
-        )
+        chosen, found = stage.best(own, first[0][there], first_scores[0][there], 40)
         np.testing.assert_array_equal(chosen, expected[row][: len(chosen)])
         np.testing.assert_allclose(found, scores[row][: len(chosen)], rtol=1e-4)
 

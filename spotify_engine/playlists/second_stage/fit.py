@@ -26,18 +26,19 @@ from spotify_engine.evaluation.ranking import (
 from spotify_engine.evaluation.splits import Split
 from spotify_engine.learning.edge_attention import EdgeAttention, Edges, next_loss
 from spotify_engine.pipelines import MONITOR
-from spotify_engine.playlists.second_stage.candidates import FROM_FIRST
 from spotify_engine.playlists.second_stage.features import (
     Question,
     TrackFeatures,
     batch_of,
 )
 from spotify_engine.playlists.second_stage.stage import (
+    CANDIDATES,
     LEAST_SEEDS,
     HeadShape,
     SecondStage,
     batches,
     new_head,
+    question_of,
 )
 from spotify_engine.ragged import Ragged
 from spotify_engine.watching import Watch, unwatched
@@ -141,8 +142,8 @@ def fit_second_stage(
     head = new_head(tracks, shape)
     stage = SecondStage.of(tracks, head)
     rng = np.random.default_rng([config.seed, 1])
-    lessons = _lessons(_part(stage, score, split, learn), tracks, config, rng)
-    test = _part(stage, score, split, choose)
+    lessons = _lessons(_part(score, split, learn), tracks, config, rng)
+    test = _part(score, split, choose)
     exam = [
         (rows, batch_of([test.questions[i] for i in rows], tracks))
         for rows in batches(test.questions)
@@ -180,7 +181,7 @@ def fit_second_stage(
     return stage, found | {"used": True, "why": "ranks better than the first stage alone"}
 
 
-def _part(stage: SecondStage, score: ScoreFunction, split: Split, playlists: Ids) -> _Part:
+def _part(score: ScoreFunction, split: Split, playlists: Ids) -> _Part:
     """Questions of playlists whose training parts are the seeds."""
     seeds, truth = split.train.select(playlists), split.val.select(playlists)
     questions, hits, lists = [], [], []
@@ -188,11 +189,10 @@ def _part(stage: SecondStage, score: ScoreFunction, split: Split, playlists: Ids
         rows = np.arange(start, min(start + LISTS_AT_ONCE, len(playlists)))
         known = seeds.select(rows)
         scores = score(known)
-        first, _ = top_k(scores, known, max(FROM_FIRST, K))
+        first, values = top_k(scores, known, CANDIDATES)
         lists.append(first[:, :K])
-        for row, best in enumerate(first):
-            own = known[row].astype(np.int64)
-            question = stage.question(own, best[best != NOTHING], own, scores[row].take)
+        for row in range(len(rows)):
+            question = question_of(known[row].astype(np.int64), first[row], values[row])
             questions.append(question)
             hits.append(np.isin(question.candidates, truth[start + row]))
     width = np.full((0, K), NOTHING, np.int32)

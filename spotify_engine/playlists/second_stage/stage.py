@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -12,7 +12,6 @@ import torch
 from spotify_engine.arrays import Floats, Ids, Scores
 from spotify_engine.evaluation.ranking import NOTHING, top_k
 from spotify_engine.learning.edge_attention import EdgeAttention
-from spotify_engine.playlists.second_stage.candidates import FROM_FIRST, Retrievers
 from spotify_engine.playlists.second_stage.counts import AFTER, TOGETHER
 from spotify_engine.playlists.second_stage.features import (
     CANDIDATE_FEATURES,
@@ -24,14 +23,23 @@ from spotify_engine.playlists.second_stage.features import (
 )
 from spotify_engine.ragged import Ragged
 
+CANDIDATES = 200
+"""Of the first stage. Others (what came soon after the last tracks, stands together with them or is
+by their artists) hold more of what is sought, and rank no better."""
 BELOW = 1e4
 """Taken off the first stage's score of a track that is no candidate: it comes after all of them."""
 BATCH = 64  # questions answered at once
 EDGES_AT_ONCE = 1 << 20
 LEAST_SEEDS = 3
 """Of fewer, no order is to be read: there the first stage is better alone, on validation."""
-ScoresAt = Callable[[Ids], Scores]
-"""The first stage's scores of some tracks, for one playlist."""
+
+
+def question_of(seeds: Ids, first: Ids, first_scores: Scores) -> Question:
+    """The first stage's best, -1 where there are fewer, as the candidates of a playlist."""
+    chosen, scores = first[:CANDIDATES].astype(np.int64), first_scores[:CANDIDATES]
+    order = np.argsort(chosen)
+    order = order[chosen[order] != NOTHING]
+    return Question(seeds, chosen[order], scores[order])
 
 
 def batches(questions: Sequence[Question]) -> list[Ids]:
@@ -92,33 +100,21 @@ class Shares(NamedTuple):
 
 @dataclass(frozen=True)
 class SecondStage:
-    """Retrievers, features and head; knows no first stage, but takes its scores.
+    """Features and head; knows no first stage, but takes its candidates and their scores.
 
     Attributes:
         tracks: what is known of every track.
-        retrievers: of candidates beside the first stage's.
         head: attention over the edges.
     """
 
     tracks: TrackFeatures
-    retrievers: Retrievers
     head: EdgeAttention
 
     @classmethod
     def of(cls, tracks: TrackFeatures, head: EdgeAttention) -> Self:
-        """Put together from what is kept of it."""
+        """Put together, ready to score."""
         head.eval()
-        return cls(tracks, Retrievers.of(tracks.pairs, tracks.popularity, tracks.artist), head)
-
-    def question(self, seeds: Ids, first: Ids, hidden: Ids, score_at: ScoresAt) -> Question:
-        """The candidates for a playlist, but hidden ones.
-
-        Args:
-            seeds: int64, in order, the last one last.
-            first: int64, the best of the first stage.
-        """
-        candidates = self.retrievers.all(seeds, first[:FROM_FIRST], hidden)
-        return Question(seeds, candidates, score_at(candidates))
+        return cls(tracks, head)
 
     @torch.no_grad()
     def scores(self, questions: Sequence[Question]) -> list[Scores]:
@@ -142,43 +138,30 @@ class SecondStage:
             seeds: of the same playlists.
             hidden: tracks that are not recommended, seeds among them; None: the seeds.
         """
-        hidden = hidden or seeds
-        best, _ = top_k(scores, hidden, FROM_FIRST)
+        best, first = top_k(scores, hidden or seeds, CANDIDATES)
         asked = np.flatnonzero(seeds.lengths >= LEAST_SEEDS)
-        questions = []
-        for row in asked.tolist():
-            found = best[row][best[row] != NOTHING]
-            questions.append(
-                self.question(seeds[row].astype(np.int64), found, hidden[row], scores[row].take)
-            )
+        questions = [
+            question_of(seeds[row].astype(np.int64), best[row], first[row])
+            for row in asked.tolist()
+        ]
         again = self.scores(questions)
         scores[asked] -= BELOW
         for place, question, own_scores in zip(asked, questions, again, strict=True):
             scores[place, question.candidates] = own_scores
 
-    def best(
-        self,
-        seeds: Ids,
-        first: Ids,
-        first_scores: Scores,
-        hidden: Ids,
-        score_at: ScoresAt,
-        k: int,
-    ) -> tuple[Ids, Scores]:
+    def best(self, seeds: Ids, first: Ids, first_scores: Scores, k: int) -> tuple[Ids, Scores]:
         """The k best tracks for a playlist and their scores, as :meth:`over_all` ranks them.
 
         Args:
             first, first_scores: the first stage's best, hidden ones left out, best first: at least
-                k, and as many as it gives candidates.
+                k, and as many as there are candidates.
         """
-        question = self.question(seeds, first, hidden, score_at)
+        question = question_of(seeds, first, first_scores)
         scores = self.scores([question])[0]
-        order = np.argsort(-scores, kind="stable")[:k]
-        chosen, found = question.candidates[order], scores[order]
-        if len(chosen) < k:
-            left = ~np.isin(first, question.candidates)
-            chosen = np.concatenate([chosen, first[left]])[:k]
-            found = np.concatenate([found, first_scores[left] - BELOW])[:k]
+        order = np.argsort(-scores, kind="stable")
+        rest = slice(len(order), None)
+        chosen = np.concatenate([question.candidates[order], first[rest]])[:k]
+        found = np.concatenate([scores[order], first_scores[rest] - BELOW])[:k]
         return chosen, found.astype(np.float32)
 
     def shares(self, seeds: Ids, tracks: Ids) -> Shares:

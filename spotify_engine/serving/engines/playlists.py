@@ -20,8 +20,7 @@ from spotify_engine.playlists.recommend.outcomes import Outcome, summary
 from spotify_engine.playlists.recommend.recognising import entry_of
 from spotify_engine.playlists.recommender import PlaylistRecommender
 from spotify_engine.playlists.schema import AUDIO
-from spotify_engine.playlists.second_stage.candidates import FROM_FIRST
-from spotify_engine.playlists.second_stage.stage import LEAST_SEEDS, SecondStage
+from spotify_engine.playlists.second_stage.stage import CANDIDATES, LEAST_SEEDS
 from spotify_engine.ragged import Ragged
 from spotify_engine.reading.formats.reader import read_playlists
 from spotify_engine.reading.formats.writer import file_name, write_playlist
@@ -297,7 +296,7 @@ class PlaylistEngine:
             known = Ragged.from_lists([each.known for each in seeds])
             added = item_item_scores(recommender.items, known)
         second = recommender.second
-        least = 0 if second is None else FROM_FIRST
+        least = 0 if second is None else CANDIDATES
         found = self.index.search(
             vectors,
             added,
@@ -306,10 +305,10 @@ class PlaylistEngine:
         )
         if second is not None:
             found = [
-                self._again(second, ask, each, *first, vector, added, i)
-                for i, (ask, each, first, vector) in enumerate(
-                    zip(asks, seeds, found, vectors, strict=True)
-                )
+                second.best(each.known, *first, ask.request.k)
+                if len(each.known) >= LEAST_SEEDS
+                else (first[0][: ask.request.k], first[1][: ask.request.k])
+                for ask, each, first in zip(asks, seeds, found, strict=True)
             ]
         answers = []
         for i, (ask, (rows, scores)) in enumerate(zip(asks, found, strict=True)):
@@ -333,32 +332,6 @@ class PlaylistEngine:
                 self._say_seeds(answer, seeds[i], weights)
             answers.append(answer)
         return answers
-
-    def _again(
-        self,
-        second: SecondStage,
-        ask: _Ask,
-        seeds: Seeds,
-        rows: np.ndarray,
-        scores: np.ndarray,
-        vector: np.ndarray,
-        added: sparse.csr_array | None,
-        place: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What the second stage makes of the first one's best (rows, their scores)."""
-        k = ask.request.k
-        if len(seeds.known) < LEAST_SEEDS:
-            return rows[:k], scores[:k]
-        encoded = self.recommender.encoded
-
-        def score_at(tracks: np.ndarray) -> np.ndarray:
-            found: np.ndarray = encoded.vectors.numpy()[tracks] @ vector
-            found += encoded.bias.numpy()[tracks]
-            if added is not None:
-                found += added[[place]][:, tracks].toarray()[0]
-            return found
-
-        return second.best(seeds.known, rows, scores, ask.hidden, score_at, k)
 
     def _vectors(
         self, asks: Sequence[_Ask], seeds: Sequence[Seeds]
