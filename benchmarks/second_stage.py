@@ -80,7 +80,7 @@ def main() -> int:
     job = load_config(KaggleJob, [("run", read_yaml(given.run / "config.yaml"))], [])
     pipeline = PlaylistPipeline(Run(given.run, job))
     split, first = pipeline.data_split, pipeline.mixed
-    ordered = split.strategy != "random"
+    ordered = split.ordered
     began = time.perf_counter()
     pairs = count_pairs(split.train, split.n_tracks, ordered, job.second_stage.neighbours)
     counted = time.perf_counter() - began

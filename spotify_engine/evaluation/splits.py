@@ -80,6 +80,12 @@ class Split:
     order: OrderFinding | None
 
     @property
+    def ordered(self) -> bool:
+        """Whether what is held out comes after what is known, in an order that means something."""
+        alphabetical = self.order is not None and self.order.alphabetical
+        return self.strategy != "random" and not alphabetical
+
+    @property
     def known_before_test(self) -> Ragged:
         """Train and val tracks of each playlist: what a test ranking leaves out."""
         rows = np.concatenate([self.train.rows, self.val.rows])

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from spotify_engine.errors import InputError
 from spotify_engine.evaluation.splits import (
     HoldoutConfig,
+    OrderFinding,
+    Split,
     detect_order,
     load_split,
     make_split,
@@ -164,3 +166,21 @@ def test_missing_broken_and_incomplete_files_are_refused(tmp_path):
     pd.DataFrame(GOOD).drop(columns="track").to_parquet(path)
     with pytest.raises(InputError, match="no column 'track'"):
         load_split(path, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "alphabetical", "expected"),
+    [
+        ("last", False, True),
+        ("last", True, False),
+        ("last", None, True),
+        ("random", False, False),
+        ("given", None, True),
+    ],
+)
+def test_order_means_something_where_the_end_is_held_out_and_the_alphabet_did_not_decide(
+    strategy, alphabetical, expected
+):
+    order = None if alphabetical is None else OrderFinding(9, 1.0, 0.5, alphabetical)
+    empty = Ragged.from_lists([[]])
+    assert Split(empty, empty, empty, 1, strategy, order).ordered is expected

@@ -45,6 +45,8 @@ from spotify_engine.watching import Watch, unwatched
 
 LISTS_AT_ONCE = 128  # whose first-stage scores are in memory
 K = 10
+MOST_TO_CHOOSE_BY = 500  # playlists
+SEEDS_TO_CHOOSE_BY = 100  # the last ones of each: their edges stay in memory
 TOO_FEW = 40  # playlists with something held out
 
 
@@ -63,7 +65,7 @@ class SecondStageConfig(BaseModel):
     learning_rate: float = Field(0.02, gt=0, le=1)
     """Of Adam; falls to a twentieth, linearly."""
     playlists: int = Field(4000, ge=2)
-    """Playlists to learn from and choose by, at most; a fifth of them, 1,000 at most, are for
+    """Playlists to learn from and choose by, at most; a fifth of them, 500 at most, are for
     choosing."""
     learn_candidates: int = Field(60, ge=1)
     """Of each playlist to learn from: half of them the first stage's best, half drawn."""
@@ -105,7 +107,7 @@ def lists_to_choose_by(split: Split, config: SecondStageConfig) -> tuple[Ids, Id
     """(playlists to learn from, playlists to choose by), int64, ascending."""
     held = np.flatnonzero((split.val.lengths > 0) & (split.train.lengths >= LEAST_SEEDS))
     drawn = np.random.default_rng(config.seed).permutation(held)[: config.playlists]
-    choose = min(len(drawn) // 5, 1000)
+    choose = min(len(drawn) // 5, MOST_TO_CHOOSE_BY)
     return np.sort(drawn[choose:]), np.sort(drawn[:choose])
 
 
@@ -138,16 +140,14 @@ def fit_second_stage(
     if len(learn) + len(choose) < TOO_FEW:
         return None, found | {"why": "too few playlists to learn from"}
     torch.manual_seed(config.seed)
-    shape = HeadShape(config.heads, config.hidden, ordered=split.strategy != "random")
+    shape = HeadShape(config.heads, config.hidden, ordered=split.ordered)
     head = new_head(tracks, shape)
     stage = SecondStage.of(tracks, head)
     rng = np.random.default_rng([config.seed, 1])
     lessons = _lessons(_part(score, split, learn), tracks, config, rng)
     test = _part(score, split, choose)
-    exam = [
-        (rows, batch_of([test.questions[i] for i in rows], tracks))
-        for rows in batches(test.questions)
-    ]
+    last = [each._replace(seeds=each.seeds[-SEEDS_TO_CHOOSE_BY:]) for each in test.questions]
+    exam = [(rows, batch_of([last[i] for i in rows], tracks)) for rows in batches(last)]
     alone = found["first_stage"] = _figures(test.first, test.truth)
     found["candidates_hold"] = float(
         sum(each.sum() for each in test.hits) / max(len(test.truth.values), 1)

@@ -243,8 +243,7 @@ class PlaylistPipeline(PlaylistFiles, TrainingPipeline[KaggleJob]):
         """``second_stage/``: what scores the first stage's candidates anew, if that is better."""
         split, config = self.data_split, self.config.second_stage
         with console.status("Counting pairs of tracks"):
-            ordered = split.strategy != "random"
-            pairs = count_pairs(split.train, split.n_tracks, ordered, config.neighbours)
+            pairs = count_pairs(split.train, split.n_tracks, split.ordered, config.neighbours)
         with console.status("Fitting the second stage"):
             stage, found = fit_second_stage(
                 self.mixed.score, self.mixed.track_features(pairs), split, config, telling(say)
@@ -390,7 +389,7 @@ STAGES: tuple[Stage[PlaylistPipeline], ...] = (
         reads=("split", "train"), keys=("item_item",),
     ),
     Stage(
-        "second_stage", Part.LEARNING, PlaylistPipeline.rescore,
+        "second_stage", Part.RESULT, PlaylistPipeline.rescore,
         reads=("split", "train", "item_item"), keys=("second_stage",), tell=_tell_rescored,
     ),
     Stage(
