@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from scipy import sparse
 
@@ -142,7 +143,16 @@ class PlaylistRecommender:
     def track_features(self, pairs: PairCounts) -> TrackFeatures:
         """What a second stage goes by, with what was counted of pairs of tracks."""
         vectors, artist = self.encoded.vectors.numpy(), self.explainer.first_artist
-        return TrackFeatures(pairs, self.popularity, vectors, artist, self.audio)
+        album, year = (self.tables["tracks"][name] for name in ("album", "year"))
+        return TrackFeatures(
+            pairs,
+            self.popularity,
+            vectors,
+            artist,
+            self.audio,
+            None if album.null_count == len(album) else pc.fill_null(album, -1).to_numpy(),
+            None if year.null_count == len(year) else year.to_numpy(),
+        )
 
     def with_titles(self, titles: TitleModel | None) -> Self:
         """The same model, knowing training playlists by these titles, or by none."""

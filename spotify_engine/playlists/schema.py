@@ -60,6 +60,8 @@ TABLES: dict[str, pa.Schema] = {
             ("artist", pa.int32()),  # its first artist
             ("artist_name", pa.string()),
             ("n_playlists", pa.int32()),
+            ("album", pa.int32()),  # the same for tracks of one album, null if unknown
+            ("year", pa.float32()),  # of release, null if unknown
             ("missing_features", pa.bool_()),  # at least one audio column is null
             *((name, pa.float32()) for name in AUDIO_COLUMNS),  # scaled to [0, 1], null if unknown
         ]

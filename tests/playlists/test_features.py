@@ -55,6 +55,25 @@ def test_audio_is_scaled_clipped_and_counted(tmp_path: Path) -> None:
     assert features.problems["energy"] == {"not_a_number": 1, "clipped": 1}
 
 
+def test_albums_and_years_are_read_where_there_are_any(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    audio = ",0.5" * len(AUDIO_COLUMNS)
+    columns = f"id,name,artists,{','.join(AUDIO_COLUMNS)}"
+    rows = [("a1", "1999"), (" a1 ", "0"), ("", "20x0"), ("b", ""), ("c", " 2001 ")]
+    path.write_text(
+        f"{columns},year,album_id\n"
+        + "".join(f"{i},n,['a']{audio},{year},{album}\n" for i, (album, year) in enumerate(rows))
+        + f",no id,['a']{audio},1980,d\n"
+    )
+    features = read_features(str(path))
+    assert features.albums.to_pylist() == ["a1", "a1", None, "b", "c"]
+    np.testing.assert_array_equal(features.years, [1999, np.nan, np.nan, np.nan, 2001])
+    path.write_text(f"{columns}\n1,n,['a']{audio}\n")
+    features = read_features(str(path))
+    assert features.albums.to_pylist() == [None]
+    assert np.isnan(features.years).all()
+
+
 def test_rows_without_id_name_or_artists_are_set_aside(tmp_path: Path) -> None:
     rows = [
         {"id": "1", "name": " n\n1 ", "artists": "['A', \"B's\"]"},

@@ -47,7 +47,10 @@ def features_of(
         strings([each[2] for each in others]),
         np.array([each[0] for each in others], np.int64),
     )
-    return Features(ids, names, literals, artists, audio, len(rows), empty, {}, also, 0)
+    albums, years = pa.nulls(len(rows), pa.string()), np.full(len(rows), np.nan, np.float32)
+    return Features(
+        ids, names, literals, artists, audio, len(rows), empty, {}, also, 0, albums, years
+    )
 
 
 def chunk_of(rows: Sequence[tuple[str, str, str, str]]) -> Chunk:

@@ -29,7 +29,9 @@ def features_of(n: int) -> Features:
     literals = pa.array([f"['A{i}', 'Guest', 'a{i} ']" for i in range(n)], pa.string())
     first = pa.array([f"A{i}" for i in range(n)], pa.string())
     rejects, others = TABLES["rejects"].empty_table(), no_features().others
-    return Features(ids, names, literals, first, audio, n, rejects, {}, others, 0)
+    albums = pa.array([None if i == 0 else f"album {i // 3}" for i in range(n)], pa.string())
+    years = np.where(np.arange(n) == 2, np.nan, 2000 + np.arange(n)).astype(np.float32)
+    return Features(ids, names, literals, first, audio, n, rejects, {}, others, 0, albums, years)
 
 
 def part_of(pairs: Sequence[tuple[str, int]], unmatched: Sequence[str] = ()) -> Matched:
@@ -69,7 +71,11 @@ def build(
 
 
 def _required(table: str) -> list[str]:
-    return [field.name for field in TABLES[table] if field.type != pa.float32()]
+    return [
+        field.name
+        for field in TABLES[table]
+        if field.type != pa.float32() and field.name != "album"
+    ]
 
 
 def test_numbers_follow_the_file_and_repeats_are_dropped() -> None:
@@ -92,6 +98,8 @@ def test_numbers_follow_the_file_and_repeats_are_dropped() -> None:
     assert tracks["n_playlists"] == [1, 2, 1]
     assert tracks["missing_features"] == [False, False, True]
     assert tracks["danceability"] == [0.25, 0.25, None]
+    assert tracks["album"] == [0, 1, None]
+    assert tracks["year"] == [2004, None, 2000]
     assert (tracks["artist"], tracks["artist_name"]) == ([0, 2, 3], ["A4", "A2", "A0"])
     # "a4 " is "A4" again, so each track has two artists.
     assert tables["artists"] == {
@@ -120,6 +128,8 @@ def test_unmatched_tracks_are_one_across_chunks_and_keep_their_id() -> None:
     assert tracks["n_playlists"][0] == 2
     assert tracks["missing_features"] == [True, False, True]
     assert tracks["energy"] == [None, 0.25, None]
+    assert tracks["album"] == [None, 0, None]
+    assert tracks["year"] == [None, 2003, None]
     assert counts["unmatched_tracks_kept"] == 2
 
 

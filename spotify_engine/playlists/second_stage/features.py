@@ -15,7 +15,8 @@ from spotify_engine.playlists.second_stage.counts import KINDS, PairCounts, stre
 
 MOST_SEEDS = 1000  # the last ones of a playlist that are attended to
 KEY_ONLY = 1  # of the last features of an edge
-CANDIDATE_FEATURES = ("first stage", "popularity")
+CANDIDATE_FEATURES = ("first stage", "popularity", "new")
+YEARS = 5.0  # that halve, and more, how alike two tracks' times are
 
 
 class Question(NamedTuple):
@@ -43,6 +44,8 @@ class TrackFeatures:
             temperature.
         artist: int64 ``[tracks]``, the first one.
         audio: float32 ``[tracks, features]``, standardised; None: there is none.
+        album: int64 ``[tracks]``, -1 where unknown; None: of none it is known.
+        year: float32 ``[tracks]`` of release, NaN where unknown; None: of none it is known.
     """
 
     pairs: PairCounts
@@ -50,42 +53,78 @@ class TrackFeatures:
     vectors: Floats
     artist: Ids
     audio: Floats | None
+    album: Ids | None = None
+    year: Floats | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the columns of an edge's features are."""
-        audio = ("audio",) if self.audio is not None else ()
-        return (*KINDS[: self.pairs.kinds], "vector", "artist", *audio, "popular source")
+        known = [name for name in ("audio", "album", "year") if getattr(self, name) is not None]
+        ordered = ("artist run",) if self.pairs.kinds > 1 else ()
+        return (
+            *KINDS[: self.pairs.kinds], "vector", "artist", *ordered, *known, "as popular",
+            "popular source",
+        )  # fmt: skip
 
     def edges(self, seeds: Ids, candidates: Ids) -> Floats:
         """Features of edges, float32 ``[seeds, candidates, features]``; 0 says nothing.
 
-        Counts of pairs as :func:`counts.strengths` has them; the cosine of the tracks' vectors in
-        the graph; whether the artist is the same; how near the audio features are, from 0 to 1; and
-        the log of the seed's popularity, which tells attention how much a seed can say.
+        - Counts of pairs, as :func:`counts.strengths` has them.
+        - vector: the cosine of the tracks' vectors in the graph.
+        - artist: whether it is the same; and that times how often a track of this playlist is by
+          the artist of the one before, where order means something.
+        - audio, album, year: how near the audio features are, from 0 to 1; whether the album is the
+          same; how near the years of release are, from 0 to 1.
+        - as popular: how near the tracks' popularity is, from 0 to 1: playlists of hits go on with
+          hits, those of rarities with what nobody else has.
+        - popular source: the log of the seed's popularity, which tells attention how much a seed
+          can say. A playlist's own track counts as known to one playlist at least, whether
+          the pairs were counted with that playlist or without it.
         """
-        known, other = self.popularity[seeds].astype(np.int64), self.popularity[candidates]
+        known = self.popularity[seeds].astype(np.int64)
+        other = self.popularity[candidates].astype(np.int64)
         counts = self.pairs.block(seeds, candidates)
         shape = counts.shape[:2]
-        found = np.empty((*shape, len(self.names)), np.float32)
-        kinds = counts.shape[2]
-        found[:, :, :kinds] = strengths(
-            counts, np.broadcast_to(known[:, None], shape), np.broadcast_to(other, shape)
-        )
-        a, b = _unit(self.vectors[seeds]), _unit(self.vectors[candidates])
-        found[:, :, kinds] = a @ b.T
-        found[:, :, kinds + 1] = self.artist[seeds][:, None] == self.artist[candidates]
+        artist = self.artist[seeds]
+        by_same = artist[:, None] == self.artist[candidates]
+        popular = np.log1p(np.maximum(known, 1))[:, None]
+        columns = [
+            *np.moveaxis(
+                strengths(
+                    counts, np.broadcast_to(known[:, None], shape), np.broadcast_to(other, shape)
+                ),
+                2,
+                0,
+            ),
+            _unit(self.vectors[seeds]) @ _unit(self.vectors[candidates]).T,
+            by_same,
+        ]
+        if self.pairs.kinds > 1:
+            columns.append(by_same * np.mean(artist[1:] == artist[:-1]) if len(seeds) > 1 else 0)
         if self.audio is not None:
             a, b = self.audio[seeds], self.audio[candidates]
             squared = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-            found[:, :, kinds + 2] = np.exp(-np.maximum(squared, 0) / (2 * a.shape[1]))
-        found[:, :, -1] = np.log1p(known)[:, None]
+            columns.append(np.exp(-np.maximum(squared, 0) / (2 * a.shape[1])))
+        if self.album is not None:
+            album = self.album[candidates]
+            columns.append((self.album[seeds][:, None] == album) & (album >= 0))
+        if self.year is not None:
+            apart = np.abs(self.year[seeds][:, None] - self.year[candidates])
+            columns.append(np.nan_to_num(np.exp(-apart / YEARS)))
+        columns += [np.exp(-np.abs(popular - np.log1p(other))), popular]
+        found = np.empty((*shape, len(columns)), np.float32)
+        for place, column in enumerate(columns):
+            found[:, :, place] = column
         return found
 
     def candidates(self, question: Question) -> Floats:
-        """Features of the candidates themselves, float32 ``[candidates, 2]``."""
-        popularity = np.log1p(self.popularity[question.candidates])
-        return np.stack([question.first, popularity], axis=1).astype(np.float32)
+        """Features of the candidates themselves, float32 ``[candidates, 3]``.
+
+        The first stage's score, the log of popularity, and whether no training playlist has it.
+        """
+        popularity = self.popularity[question.candidates]
+        columns = [question.first, np.log1p(popularity), popularity == 0]
+        return np.stack(columns, axis=1).astype(np.float32)
 
 
 def batch_of(questions: Sequence[Question], tracks: TrackFeatures) -> Edges:

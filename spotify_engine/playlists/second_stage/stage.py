@@ -83,8 +83,8 @@ class Shares(NamedTuple):
     Attributes:
         first: what the first stage's score counts here, one factor for all.
         seeds: float32 ``[seeds, tracks]``, what attention adds by each seed.
-        popularity: float32 ``[tracks]``. The score is ``first`` times the first stage's score, plus
-            the sum of the seeds, plus this.
+        popularity: float32 ``[tracks]``, what popularity adds. The score is ``first`` times the
+            first stage's score, plus the sum of the seeds, plus this.
         attention: float32 ``[seeds, tracks]``, mean over heads; sums to 1 over seeds.
         after, together: int64 ``[seeds, tracks]``, training playlists in which the track comes
             right after the seed, and which hold both.
@@ -180,7 +180,7 @@ class SecondStage:
         return Shares(
             float(self.head.weight[0].detach() / self.head.candidate_scale[0]),
             whole[0],
-            found.candidates[0, :, CANDIDATE_FEATURES.index("popularity")].numpy()[back],
+            found.candidates[0, :, 1:].sum(-1).numpy()[back],
             whole[1],
             counts[:, :, AFTER] if counts.shape[2] > AFTER else nothing,
             counts[:, :, TOGETHER],

@@ -331,6 +331,8 @@ def _tracks(
     rows = np.where(known, tracks, 0)
     audio = np.full((len(tracks), len(AUDIO_COLUMNS)), np.nan, np.float32)
     audio[known] = features.audio[rows[known]]
+    year = np.full(len(tracks), np.nan, np.float32)
+    year[known] = features.years[rows[known]]
     others = unmatched.take(pa.array(tracks[~known] - len(features)))
     taken = features.ids.filter(pc.starts_with(features.ids, _MADE))
     ids = _made_ids(others["key"], set(taken.to_pylist()))
@@ -351,6 +353,10 @@ def _tracks(
         artist=first,
         artist_name=artists["name"].take(first),
         n_playlists=n_playlists,
+        album=spread(features.albums, [pa.nulls(len(others), pa.string())])
+        .dictionary_encode()
+        .indices,
+        year=pa.array(year, from_pandas=True),
         missing_features=np.isnan(audio).any(axis=1),
         **{
             name: pa.array(audio[:, column], pa.float32(), from_pandas=True)

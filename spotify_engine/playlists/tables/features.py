@@ -21,6 +21,7 @@ from spotify_engine.reading.rejects import lines_from
 from spotify_engine.track_ids import track_ids
 
 FEATURE_COLUMNS = ("id", "name", "artists", *AUDIO_COLUMNS)
+OPTIONAL_COLUMNS = ("album_id", "year")
 FEATURE_REMEDIES = {
     "no track id": "Fill in the column id",
     "no track name": "Fill in the column name",
@@ -65,6 +66,8 @@ class Features:
         problems: of each audio column, how many values had which.
         others: names of rows that were rejected for their id.
         repeated: rows that have the id, name and first artist of an earlier one.
+        albums: strings ``[rows]``, trimmed, null where unknown.
+        years: float32 ``[rows]``, of release, NaN where unknown.
     """
 
     ids: pa.StringArray
@@ -77,6 +80,8 @@ class Features:
     problems: dict[str, dict[str, int]]
     others: OtherNames
     repeated: int
+    albums: pa.StringArray
+    years: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,22 +90,23 @@ class Features:
 def no_features() -> Features:
     """Features of no track, for a pipeline that runs on the playlist file alone."""
     none = pa.array([], pa.string())
-    audio = np.zeros((0, len(AUDIO)), np.float32)
+    audio, years = np.zeros((0, len(AUDIO)), np.float32), np.zeros(0, np.float32)
     others = OtherNames(none, none, np.zeros(0, np.int64))
     rejects = TABLES["rejects"].empty_table()
-    return Features(none, none, none, none, audio, 0, rejects, {}, others, 0)
+    return Features(none, none, none, none, audio, 0, rejects, {}, others, 0, none, years)
 
 
 def read_features(path: str) -> Features:
     """Read, check and scale the features file (quotes inside a field are doubled).
 
     A value out of its column's range is clipped to it; one that isn't a finite number, and a tempo
-    of 0 (the file's way to say that none was detected), becomes unknown. All are counted.
+    of 0 (the file's way to say that none was detected), becomes unknown. All are counted. Albums
+    and years are read where the file has their columns.
 
     Raises:
         InputError: the file can't be used, or lacks a needed column.
     """
-    file = open_csv(path, DOUBLED, FEATURE_COLUMNS)
+    file = open_csv(path, DOUBLED, FEATURE_COLUMNS, OPTIONAL_COLUMNS)
     if file.body == file.size:
         raise InputError(f"{path}: has no rows after its header")
     ranges = split(file, _BLOCK_BYTES)
@@ -141,6 +147,8 @@ def read_features(path: str) -> Features:
         },
         others,
         repeated,
+        pa.concat_arrays([part.albums for part in parts]),
+        np.concatenate([part.years for part in parts]),
     )
 
 
@@ -182,6 +190,8 @@ class _Part(NamedTuple):
     rejects: pa.Table
     newlines: int
     problems: list[dict[str, int]]
+    albums: pa.StringArray
+    years: np.ndarray
 
 
 def _read_part(file: CsvFile, start: int, end: int, repeated: np.ndarray | None = None) -> _Part:
@@ -190,7 +200,8 @@ def _read_part(file: CsvFile, start: int, end: int, repeated: np.ndarray | None 
     Args:
         repeated: of the rows that are good otherwise, those whose id an earlier one has.
     """
-    parsed = ParsedRange(file, start, end, dict.fromkeys(FEATURE_COLUMNS, pa.string()))
+    wanted = [*FEATURE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in file.columns)]
+    parsed = ParsedRange(file, start, end, dict.fromkeys(wanted, pa.string()))
     table = parsed.table
     ids, names, artists = (
         pc.utf8_trim_whitespace(table.column(name).combine_chunks())
@@ -217,7 +228,25 @@ def _read_part(file: CsvFile, start: int, end: int, repeated: np.ndarray | None 
         parsed.rejects(),
         parsed.newlines,
         [counts for _, counts in columns],
+        _optional(table, "album_id").filter(keep),
+        _years(_optional(table, "year"))[parsed.good],
     )
+
+
+def _optional(table: pa.Table, name: str) -> pa.StringArray:
+    """A column, trimmed; null where it is blank, or the file has none."""
+    if name not in table.column_names:
+        return pa.nulls(len(table), pa.string())
+    values = pc.utf8_trim_whitespace(table[name].combine_chunks())
+    return pc.if_else(pc.equal(pc.binary_length(values), 0), None, values)
+
+
+def _years(values: pa.StringArray) -> np.ndarray:
+    """float32 ``[rows]``; what isn't a year of four digits is unknown."""
+    legal = pc.match_substring_regex(values, r"^[12]\d{3}$")
+    numbers = pc.cast(pc.if_else(legal, values, None), pa.float32())
+    years: np.ndarray = numbers.to_numpy(zero_copy_only=False)
+    return years
 
 
 def _scaled(values: pa.StringArray, column: AudioColumn) -> tuple[np.ndarray, dict[str, int]]:

@@ -21,6 +21,7 @@ from spotify_engine.playlists.tables.build import DataConfig, TableCounts, build
 from spotify_engine.playlists.tables.features import (
     FEATURE_COLUMNS,
     FEATURE_REMEDIES,
+    OPTIONAL_COLUMNS,
     Features,
     no_features,
     read_features,
@@ -105,7 +106,7 @@ def prepare_tables(
             "give --features or set data.unmatched=keep"
         )
     if features is not None:
-        open_csv(features, DOUBLED, FEATURE_COLUMNS, limit=limit)
+        open_csv(features, DOUBLED, FEATURE_COLUMNS, OPTIONAL_COLUMNS, limit)
     # The first chunks are parsed, by workers that are only starting, while another reads features.
     both: Any = _read_features.remote(features)  # Ray's types know nothing of num_returns
     described, keys = both

@@ -13,7 +13,7 @@ from spotify_engine.dotted import Tree
 from spotify_engine.errors import InputError
 from spotify_engine.playlists.settings import InputsConfig, KaggleJob
 from spotify_engine.playlists.synthetic import SampleConfig, write_sample
-from spotify_engine.playlists.tables.features import FEATURE_COLUMNS
+from spotify_engine.playlists.tables.features import FEATURE_COLUMNS, OPTIONAL_COLUMNS
 from spotify_engine.playlists.tables.genres import open_genres
 from spotify_engine.playlists.tables.reading import PLAYLIST_COLUMNS
 from spotify_engine.reading.records import BACKSLASH, DOUBLED, open_csv
@@ -95,6 +95,6 @@ def _require_inputs(inputs: InputsConfig, limit: float) -> None:
         raise InputError(f"{path}: no such file; {remedy}")
     open_csv(inputs.playlists, BACKSLASH, PLAYLIST_COLUMNS, limit=limit)
     if inputs.features is not None:
-        open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS, limit=limit)
+        open_csv(inputs.features, DOUBLED, FEATURE_COLUMNS, OPTIONAL_COLUMNS, limit)
     if inputs.genres is not None:
         open_genres(inputs.genres, limit)
