@@ -223,7 +223,7 @@ def test_the_same_command_again_does_nothing_and_succeeds(
     assert train_kaggle.main([*training_flags, f"--out={run}"]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     printed = capsys.readouterr().out
-    assert printed.count("done before") == 10
+    assert printed.count("done before") == 11
 
 
 def test_after_a_kill_and_a_stop_the_same_command_goes_on_and_ends_up_the_same(
