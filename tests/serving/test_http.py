@@ -151,7 +151,7 @@ def test_paths_and_parts_are_the_same_sum(client: httpx.Client) -> None:
         why = each["explanation"]
         assert sorted(path["seed"] for path in why["paths"]) == [0, 1, 2]
         for path in why["paths"]:
-            whole = path["listening"] + path["artists"] + path["item_item"]
+            whole = path["listening"] + path["artists"] + path["item_item"] + path["second_stage"]
             assert whole == pytest.approx(why["seeds"][path["seed"]], abs=1e-5)
         for kind in ("artists", "item_item"):
             total = sum(path[kind] for path in why["paths"])
