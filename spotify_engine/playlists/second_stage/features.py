@@ -15,7 +15,7 @@ from spotify_engine.playlists.second_stage.counts import KINDS, PairCounts, stre
 
 MOST_SEEDS = 1000  # the last ones of a playlist that are attended to
 KEY_ONLY = 1  # of the last features of an edge
-CANDIDATE_FEATURES = ("first stage", "popularity", "new")
+CANDIDATE_FEATURES = ("first stage", "popularity")
 YEARS = 5.0  # that halve, and more, how alike two tracks' times are
 
 
@@ -62,7 +62,7 @@ class TrackFeatures:
         known = [name for name in ("audio", "album", "year") if getattr(self, name) is not None]
         ordered = ("artist run",) if self.pairs.kinds > 1 else ()
         return (
-            *KINDS[: self.pairs.kinds], "vector", "artist", *ordered, *known, "as popular",
+            *KINDS[: self.pairs.kinds], "vector", "artist", *ordered, *known,
             "popular source",
         )  # fmt: skip
 
@@ -75,8 +75,6 @@ class TrackFeatures:
           the artist of the one before, where order means something.
         - audio, album, year: how near the audio features are, from 0 to 1; whether the album is the
           same; how near the years of release are, from 0 to 1.
-        - as popular: how near the tracks' popularity is, from 0 to 1: playlists of hits go on with
-          hits, those of rarities with what nobody else has.
         - popular source: the log of the seed's popularity, which tells attention how much a seed
           can say. A playlist's own track counts as known to one playlist at least, whether
           the pairs were counted with that playlist or without it.
@@ -111,20 +109,20 @@ class TrackFeatures:
         if self.year is not None:
             apart = np.abs(self.year[seeds][:, None] - self.year[candidates])
             columns.append(np.nan_to_num(np.exp(-apart / YEARS)))
-        columns += [np.exp(-np.abs(popular - np.log1p(other))), popular]
+        columns.append(popular)
         found = np.empty((*shape, len(columns)), np.float32)
         for place, column in enumerate(columns):
             found[:, :, place] = column
         return found
 
     def candidates(self, question: Question) -> Floats:
-        """Features of the candidates themselves, float32 ``[candidates, 3]``.
+        """Features of the candidates themselves, float32 ``[candidates, 2]``.
 
-        The first stage's score, the log of popularity, and whether no training playlist has it.
+        That no training playlist has a track is no feature: the catalogue holds such tracks because
+        they were held out, so it would give the answer away.
         """
-        popularity = self.popularity[question.candidates]
-        columns = [question.first, np.log1p(popularity), popularity == 0]
-        return np.stack(columns, axis=1).astype(np.float32)
+        popularity = np.log1p(self.popularity[question.candidates])
+        return np.stack([question.first, popularity], axis=1).astype(np.float32)
 
 
 def batch_of(questions: Sequence[Question], tracks: TrackFeatures) -> Edges:
