@@ -120,7 +120,7 @@ def fit_second_stage(
 ) -> tuple[SecondStage | None, Fitted]:
     """Learn a head, and keep it if it ranks better than the first stage does.
 
-    Better: by more than one standard error of the mean of (recall@10 + NDCG@10) on the playlists
+    Better: by more than two standard errors of the mean of (recall@10 + NDCG@10) on the playlists
     that it is chosen by, list by list.
 
     Args:
@@ -175,7 +175,7 @@ def fit_second_stage(
             best, gain = _value(figures), _each(lists, test.truth) - before
             parameters = {name: value.clone() for name, value in head.state_dict().items()}
     # Of many epochs one is always lucky: what is not clearly better is left out.
-    if parameters is None or gain.mean() <= gain.std() / np.sqrt(len(gain)):
+    if parameters is None or gain.mean() <= 2 * gain.std() / np.sqrt(len(gain)):
         return None, found | {"why": "not clearly better than the first stage alone"}
     head.load_state_dict(parameters)
     return stage, found | {"used": True, "why": "ranks better than the first stage alone"}

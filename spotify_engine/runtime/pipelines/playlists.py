@@ -389,7 +389,7 @@ STAGES: tuple[Stage[PlaylistPipeline], ...] = (
         reads=("split", "train"), keys=("item_item",),
     ),
     Stage(
-        "second_stage", Part.RESULT, PlaylistPipeline.rescore,
+        "second_stage", Part.LEARNING, PlaylistPipeline.rescore,
         reads=("split", "train", "item_item"), keys=("second_stage",), tell=_tell_rescored,
     ),
     Stage(
